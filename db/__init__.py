@@ -1,0 +1,1 @@
+"""The record: tables, sessions, leases, queries. Knows no tensors, and never commits."""

@@ -1,0 +1,417 @@
+"""Runs change hands here: each change is one guarded update, and tells whether it happened.
+
+    pending -> queued -> running -> done | failed
+    running -> pending     lease ended, given back, or another attempt allowed
+
+What becomes queued, and when a queued row is taken back, is ``db.queue``'s business.
+
+The attempt number is the fencing token (law 2): whoever lost a lease matches no row, and gets
+``LeaseLostError``. Statements are built once; building them costs more than running them.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Float,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from db import children
+from db.clock import clock
+from db.models import (
+    Attempt,
+    Genotype,
+    Outcome,
+    Purpose,
+    Run,
+    RunState,
+    Search,
+    SearchState,
+    is_state,
+)
+from pipeline.errors import Failure, LeaseLostError
+
+# Attempts in a row, without a newer checkpoint between them, after which the class is final
+# (law 7). A class that is not named ends at once.
+MAX_TRIES = {Failure.LOST: 5, Failure.TIMEOUT: 2, Failure.OOM: 2}
+
+_SECONDS = bindparam("seconds", type_=Float)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run in this worker's hands."""
+
+    run_id: int
+    attempt: int
+    purpose: Purpose
+    search_id: int | None
+    child_id: int | None
+    genotype: dict[str, Any] | None
+    config: dict[str, Any]
+    search_config: dict[str, Any] | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a run that ended well leaves in its row."""
+
+    accuracy: float | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    images_trained: int | None = None  # that the result stands on
+    images_scored: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What an attempt did, repeated work too."""
+
+    images_trained: int = 0
+    images_scored: int = 0
+
+
+_claim = (
+    update(Run)
+    .where(Run.id == bindparam("run_id"), is_state(Run.state, RunState.QUEUED))
+    .values(
+        state=RunState.RUNNING,
+        state_since=clock(),
+        attempt=Run.attempt + 1,
+        slot_id=bindparam("slot_id"),
+        lease_until=clock(_SECONDS),
+    )
+    .returning(Run.attempt, Run.purpose, Run.search_id, Run.child_id, Run.config, Run.seed)
+)
+_open_attempt = insert(Attempt).values(
+    run_id=bindparam("run_id"),
+    number=bindparam("number"),
+    slot_id=bindparam("slot_id"),
+    device=bindparam("device"),
+    versions=bindparam("versions"),
+    started_at=clock(),
+)
+_background = (
+    select(Genotype.body, Search.config)
+    .select_from(Run)
+    .join(Genotype, Run.genotype_id == Genotype.id, isouter=True)
+    .join(Search, Run.search_id == Search.id, isouter=True)
+    .where(Run.id == bindparam("run_id"))
+)
+
+
+def claim(
+    connection: Connection,
+    run_id: int,
+    *,
+    slot_id: int,
+    lease: float,
+    device: str,
+    versions: Mapping[str, str],
+) -> Claim | None:
+    """Take a queued run for a slot, for ``lease`` seconds.
+
+    Returns:
+        The claim to write under, or None where there is nothing to do: another slot has the
+        run, it has ended, or it is not queued (any more).
+    """
+    row = connection.execute(
+        _claim, {"run_id": run_id, "slot_id": slot_id, "seconds": lease}
+    ).one_or_none()
+    if row is None:
+        return None
+    connection.execute(
+        _open_attempt,
+        {
+            "run_id": run_id,
+            "number": row.attempt,
+            "slot_id": slot_id,
+            "device": device,
+            "versions": dict(versions),
+        },
+    )
+    genotype, search_config = connection.execute(_background, {"run_id": run_id}).one()
+    return Claim(
+        run_id=run_id,
+        attempt=row.attempt,
+        purpose=row.purpose,
+        search_id=row.search_id,
+        child_id=row.child_id,
+        genotype=genotype,
+        config=row.config,
+        search_config=search_config,
+        seed=row.seed,
+    )
+
+
+# The fence: matches while this attempt holds the run.
+HELD = and_(
+    Run.id == bindparam("run_id"),
+    Run.attempt == bindparam("number"),
+    is_state(Run.state, RunState.RUNNING),
+)
+_renew = (
+    update(Run)
+    .where(HELD)
+    .values(lease_until=clock(_SECONDS))
+    .returning(select(Search.state).where(Search.id == Run.search_id).scalar_subquery())
+)
+
+
+def renew(
+    connection: Connection, run_id: int, attempt: int, *, lease: float
+) -> SearchState | None:
+    """Keep a run for ``lease`` more seconds.
+
+    Returns:
+        The state of its search, if it has one: a paused one wants its runs back.
+
+    Raises:
+        LeaseLostError: the run is somebody else's, or has ended.
+    """
+    row = connection.execute(
+        _renew, {"run_id": run_id, "number": attempt, "seconds": lease}
+    ).one_or_none()
+    if row is None:
+        raise lost(run_id, attempt)
+    state: SearchState | None = row[0]
+    return None if state is None else SearchState(state)
+
+
+_end = (
+    update(Run)
+    .where(HELD)
+    .values(
+        state=bindparam("to_state"),
+        state_since=clock(),
+        ended_at=case((bindparam("over", type_=Boolean), clock()), else_=None),
+        lease_until=None,
+        slot_id=None,
+        tries=func.coalesce(bindparam("tries", type_=Integer), Run.tries),
+        failure=bindparam("failure"),
+        message=bindparam("message"),
+        accuracy=bindparam("accuracy"),
+        parameters=bindparam("parameters"),
+        macs=bindparam("macs"),
+        images_trained=bindparam("images_trained"),
+        images_scored=bindparam("images_scored"),
+    )
+    .returning(Run.child_id)
+)
+_close_attempt = (
+    update(Attempt)
+    .where(
+        Attempt.run_id == bindparam("of_run"),
+        Attempt.number == bindparam("of_number"),
+        Attempt.ended_at.is_(None),
+    )
+    .values(
+        ended_at=clock(),
+        outcome=bindparam("outcome"),
+        failure=bindparam("failure"),
+        message=bindparam("message"),
+        traceback=bindparam("traceback"),
+        images_trained=bindparam("images_trained"),
+        images_scored=bindparam("images_scored"),
+    )
+)
+
+
+def _leave(
+    connection: Connection,
+    run_id: int,
+    attempt: int,
+    to_state: RunState,
+    outcome: Outcome,
+    *,
+    work: Work,
+    result: Result | None = None,
+    tries: int | None = None,
+    failure: Failure | None = None,
+    message: str | None = None,
+    traceback: str | None = None,
+) -> int | None:
+    """The one way out of ``running``: the run's row and the attempt's, under the fence."""
+    over = to_state is not RunState.PENDING
+    row = connection.execute(
+        _end,
+        {
+            "run_id": run_id,
+            "number": attempt,
+            "to_state": to_state,
+            "over": over,
+            "tries": tries,
+            "failure": failure if over else None,
+            "message": message if over else None,
+            **dataclasses.asdict(result or Result()),
+        },
+    ).one_or_none()
+    if row is None:
+        raise lost(run_id, attempt)
+    connection.execute(
+        _close_attempt,
+        {
+            "of_run": run_id,
+            "of_number": attempt,
+            "outcome": outcome,
+            "failure": failure,
+            "message": message,
+            "traceback": traceback,
+            **dataclasses.asdict(work),
+        },
+    )
+    child_id: int | None = row.child_id
+    return child_id
+
+
+def finish(
+    connection: Connection,
+    run_id: int,
+    attempt: int,
+    result: Result,
+    work: Work,
+    *,
+    reward: float | None = None,
+) -> None:
+    """End a run well, and its child with a reward, under the fence.
+
+    Raises:
+        LeaseLostError: the run is somebody else's, or has ended.
+    """
+    child_id = _leave(
+        connection, run_id, attempt, RunState.DONE, Outcome.DONE, work=work, result=result
+    )
+    if child_id is not None:
+        assert reward is not None
+        children.settle(
+            connection,
+            child_id,
+            children.Answer(
+                reward=reward,
+                accuracy=result.accuracy,
+                parameters=result.parameters,
+                macs=result.macs,
+            ),
+        )
+
+
+def fail(
+    connection: Connection,
+    run_id: int,
+    attempt: int,
+    failure: Failure,
+    *,
+    message: str,
+    traceback: str | None = None,
+    work: Work | None = None,
+    reward: float | None = None,
+    outcome: Outcome = Outcome.FAILED,
+) -> bool:
+    """End an attempt badly: the run is tried again, or ends and its child with it.
+
+    Args:
+        reward: of a child that failed for what it is; None: the child is skipped (law 7).
+
+    Returns:
+        Whether the run has ended.
+
+    Raises:
+        LeaseLostError: the run is somebody else's, or has ended.
+    """
+    tries = 1 + connection.execute(_tries, {"run_id": run_id}).scalar_one()
+    again = tries < MAX_TRIES.get(failure, 1)
+    child_id = _leave(
+        connection,
+        run_id,
+        attempt,
+        RunState.PENDING if again else RunState.FAILED,
+        outcome,
+        work=work or Work(),
+        tries=tries,
+        failure=failure,
+        message=message,
+        traceback=traceback,
+    )
+    if child_id is not None and not again:
+        if reward is None:
+            children.skip(connection, child_id, failure)
+        else:
+            children.settle(connection, child_id, children.Answer(reward=reward, failure=failure))
+    return not again
+
+
+_tries = select(Run.tries).where(Run.id == bindparam("run_id"))
+
+
+def release(
+    connection: Connection, run_id: int, attempt: int, *, message: str, work: Work | None = None
+) -> None:
+    """Give a run back; the attempt is not counted against it.
+
+    Raises:
+        LeaseLostError: the run is somebody else's, or has ended.
+    """
+    _leave(
+        connection,
+        run_id,
+        attempt,
+        RunState.PENDING,
+        Outcome.RETURNED,
+        work=work or Work(),
+        message=message,
+    )
+
+
+_expired = select(Run.id, Run.attempt).where(
+    is_state(Run.state, RunState.RUNNING), Run.lease_until < clock()
+)
+_held_by = select(Run.id, Run.attempt).where(
+    is_state(Run.state, RunState.RUNNING), Run.slot_id == bindparam("slot_id")
+)
+
+
+def expire(connection: Connection) -> list[int]:
+    """Close every lease that has ended; returns the runs."""
+    return _close_lost(connection, connection.execute(_expired).all(), "the lease ended")
+
+
+def close_slot(connection: Connection, slot_id: int) -> list[int]:
+    """Close what a slot holds, whose process is known to be dead; returns the runs."""
+    rows = connection.execute(_held_by, {"slot_id": slot_id}).all()
+    return _close_lost(connection, rows, "the worker process died")
+
+
+def _close_lost(connection: Connection, rows: Sequence[Any], message: str) -> list[int]:
+    closed = []
+    for run_id, attempt in rows:
+        try:
+            fail(
+                connection,
+                run_id,
+                attempt,
+                Failure.LOST,
+                message=message,
+                outcome=Outcome.LOST,
+            )
+        except LeaseLostError:  # its holder was quicker
+            continue
+        closed.append(run_id)
+    return closed
+
+
+def lost(run_id: int, attempt: int) -> LeaseLostError:
+    """The error of an attempt that no row stands for any more."""
+    return LeaseLostError(f"run {run_id}: attempt {attempt} does not hold it any more")

@@ -1,0 +1,167 @@
+"""How far a search is, and what is due: asked by every task, answered in one place.
+
+Everything due follows from the rows: no phase is stored, so nothing can disagree with it.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Integer, bindparam, func, literal_column, not_, select
+
+from db.clock import clock
+from db.models import (
+    UNFINISHED,
+    Arm,
+    Child,
+    ChildState,
+    PolicyVersion,
+    Purpose,
+    Run,
+    RunState,
+    Search,
+    SearchState,
+    Slot,
+    SlotState,
+    is_state,
+)
+from db.queue import LEASES_UNTIL_GONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A search's counts, and what follows from them."""
+
+    search_id: int
+    state: SearchState
+    synchronous: bool
+    batch: int
+    budget: int  # children that carry a reward (law 12)
+    version: int | None  # the newest; None before the first
+    learned: int  # rewards that versions were learned from
+    unlearned: int  # rewards that wait for an update
+    open: int  # children without an end
+    stored: int  # children of the newest version
+    unstarted: int  # runs that no slot has taken
+    slots: int  # that could take them
+
+    @property
+    def completed(self) -> int:
+        """Children that carry a reward."""
+        return self.learned + self.unlearned
+
+    @property
+    def lacking(self) -> int:
+        """Children to propose until the budget is met, if all those open end well."""
+        return max(0, self.budget - self.completed - self.open)
+
+    @property
+    def update_is_due(self) -> bool:
+        """Whether the next policy version can be learned (law 11)."""
+        if self.version is None or not self.state.is_active:
+            return False
+        if self.synchronous:  # also where no child of the version carries a reward
+            return self.open == 0 and self.stored > 0
+        last = self.open == 0 and (self.lacking == 0 or self.state is SearchState.STOPPING)
+        return self.unlearned >= self.batch or (last and self.unlearned > 0)
+
+    @property
+    def children_due(self) -> int:
+        """How many proposals the newest version should make now."""
+        if self.version is None or self.state is not SearchState.RUNNING:
+            return 0
+        if self.synchronous:
+            return 0 if self.stored else min(self.batch, self.lacking)
+        if self.update_is_due or self.unstarted >= max(1, self.slots):
+            return 0
+        return min(self.batch - self.stored % self.batch, self.lacking)
+
+    @property
+    def sample_is_due(self) -> bool:
+        """Whether the sample task has something to do."""
+        first = self.version is None and self.state is SearchState.RUNNING
+        return first or self.children_due > 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the search has done all it was asked for."""
+        if not self.state.is_active or self.open or self.unlearned or self.update_is_due:
+            return False
+        return self.state is SearchState.STOPPING or self.completed >= self.budget
+
+
+_search_id = bindparam("search_id", type_=Integer)
+_newest = (
+    select(PolicyVersion.version, PolicyVersion.total_learned)
+    .where(PolicyVersion.search_id == _search_id)
+    .order_by(PolicyVersion.version.desc())
+    .limit(1)
+)
+_version = _newest.with_only_columns(PolicyVersion.version).scalar_subquery()
+_counts = select(
+    Search.state,
+    Search.config,
+    _version.label("version"),
+    _newest.with_only_columns(PolicyVersion.total_learned).scalar_subquery().label("learned"),
+    select(func.count())
+    .select_from(Child)
+    .where(
+        Child.search_id == _search_id,
+        is_state(Child.state, ChildState.REWARDED),
+        Child.learned_by.is_(None),
+        is_state(Child.arm, Arm.POLICY),
+    )
+    .scalar_subquery()
+    .label("unlearned"),
+    select(func.count())
+    .select_from(Child)
+    .where(Child.search_id == _search_id, is_state(Child.state, ChildState.OPEN))
+    .scalar_subquery()
+    .label("open"),
+    select(func.count())
+    .select_from(Child)
+    .where(
+        Child.search_id == _search_id,
+        Child.version == _version,
+        is_state(Child.arm, Arm.POLICY),
+    )
+    .scalar_subquery()
+    .label("stored"),
+    select(func.count())
+    .select_from(Run)
+    .where(
+        Run.search_id == _search_id,
+        literal_column(UNFINISHED),
+        not_(is_state(Run.state, RunState.RUNNING)),
+        is_state(Run.purpose, Purpose.SEARCH),
+    )
+    .scalar_subquery()
+    .label("unstarted"),
+).where(Search.id == _search_id)
+_slots = select(func.count()).where(
+    Slot.device == bindparam("device"),
+    Slot.devices == 1,
+    is_state(Slot.state, SlotState.UP),
+    Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
+)
+
+
+def progress(connection: Connection, search_id: int) -> Progress | None:
+    """Where a search is now, or None where there is no such search."""
+    row = connection.execute(_counts, {"search_id": search_id}).one_or_none()
+    if row is None:
+        return None
+    config = row.config
+    slots = connection.execute(_slots, {"device": config["training"]["device"]}).scalar_one()
+    return Progress(
+        search_id=search_id,
+        state=SearchState(row.state),
+        synchronous=config["mode"] == "synchronous",
+        batch=config["controller"]["batch"],
+        budget=config["budget"]["children"],
+        version=row.version,
+        learned=row.learned or 0,
+        unlearned=row.unlearned,
+        open=row.open,
+        stored=row.stored,
+        unstarted=row.unstarted,
+        slots=slots,
+    )

@@ -1,0 +1,158 @@
+"""Searches: created once, and moved from state to state by hand or by what they find."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Connection, Integer, bindparam, insert, literal_column, null, select, update
+
+from db import queue
+from db.clock import clock
+from db.models import UNFINISHED, Arm, Child, ChildState, PolicyVersion, Run, Search, SearchState
+from pipeline.errors import UserError
+
+# A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
+BATCHES_UNTIL_STUCK = 5
+
+_by_name = select(Search).where(Search.name == bindparam("name"))
+
+
+def find(connection: Connection, name: str) -> Any:
+    """The search's row, or None."""
+    return connection.execute(_by_name, {"name": name}).one_or_none()
+
+
+def get(connection: Connection, name: str) -> Any:
+    """The search's row.
+
+    Raises:
+        UserError: there is no search of this name.
+    """
+    row = find(connection, name)
+    if row is None:
+        names = connection.scalars(select(Search.name).order_by(Search.id).limit(10)).all()
+        known = f"there are: {', '.join(names)}" if names else "there are none yet"
+        raise UserError(f"no search {name!r}; {known}")
+    return row
+
+
+def create(connection: Connection, name: str, config: dict[str, Any]) -> int:
+    """Add a running search with its whole configuration; returns its id."""
+    return connection.execute(
+        insert(Search)
+        .values(
+            uid=uuid.uuid4().hex,
+            name=name,
+            config=config,
+            state=SearchState.RUNNING,
+            created_at=clock(),
+            resumed_at=clock(),
+        )
+        .returning(Search.id)
+    ).scalar_one()
+
+
+def reconfigure(connection: Connection, search_id: int, config: dict[str, Any]) -> None:
+    """Store a configuration whose budget or stop rules were changed."""
+    connection.execute(update(Search).where(Search.id == search_id).values(config=config))
+
+
+def resume(connection: Connection, search_id: int) -> None:
+    """Let a search go on; its stop rules begin anew."""
+    _move(connection, search_id, SearchState.RUNNING, reason=None, resumed_at=clock())
+
+
+def pause(connection: Connection, search_id: int, reason: str) -> None:
+    """Queue nothing of a search any more; its workers give their leases back when they notice."""
+    _move(connection, search_id, SearchState.PAUSED, reason=reason)
+    queue.unqueue_search(connection, search_id)
+
+
+def stop(connection: Connection, search_id: int, reason: str) -> None:
+    """Propose nothing any more; what has begun ends, and the last update follows.
+
+    Children that no slot has begun are withdrawn: they are skipped, their runs cancelled.
+    """
+    _move(connection, search_id, SearchState.STOPPING, reason=reason)
+    queue.cancel_unstarted(connection, search_id)
+
+
+def finish(connection: Connection, search_id: int) -> None:
+    """Note that a search has done what it was asked for; a stopped one keeps its reason."""
+    connection.execute(
+        update(Search)
+        .where(Search.id == search_id)
+        .values(state=SearchState.FINISHED, ended_at=clock())
+    )
+
+
+def fail(connection: Connection, search_id: int, reason: str) -> None:
+    """Note that a search cannot go on, and why."""
+    _move(connection, search_id, SearchState.FAILED, reason=reason)
+    queue.unqueue_search(connection, search_id)
+
+
+def _move(connection: Connection, search_id: int, state: SearchState, **columns: Any) -> None:
+    connection.execute(
+        update(Search)
+        .where(Search.id == search_id)
+        .values(state=state, ended_at=null(), **columns)
+    )
+
+
+_search_id = bindparam("search_id", type_=Integer)
+_resumed_at = select(Search.resumed_at).where(Search.id == _search_id).scalar_subquery()
+_latest = (
+    select(Child.state, Child.duplicate_of)
+    .where(
+        Child.search_id == _search_id,
+        Child.arm == Arm.POLICY,
+        Child.created_at > _resumed_at,
+    )
+    .order_by(Child.version.desc(), Child.k.desc())
+    .limit(bindparam("count"))
+)
+_lessons = (
+    select(PolicyVersion.learned)
+    .where(
+        PolicyVersion.search_id == _search_id,
+        PolicyVersion.version > 0,
+        PolicyVersion.created_at > _resumed_at,
+    )
+    .order_by(PolicyVersion.version.desc())
+    .limit(BATCHES_UNTIL_STUCK)
+)
+
+
+def stuck_reason(connection: Connection, search: Any) -> str | None:
+    """Why a search had better pause before it proposes more, or None."""
+    count = BATCHES_UNTIL_STUCK * search.config["controller"]["batch"]
+    latest = connection.execute(_latest, {"search_id": search.id, "count": count}).all()
+    lessons = connection.scalars(_lessons, {"search_id": search.id}).all()
+    if len(lessons) == BATCHES_UNTIL_STUCK and not any(lessons):
+        return f"no child of the last {BATCHES_UNTIL_STUCK} policy versions carries a reward"
+    if len(latest) < count:
+        return None
+    if all(row.state is ChildState.SKIPPED for row in latest):
+        return f"none of the last {count} children carries a reward"
+    share = sum(row.duplicate_of is not None for row in latest) / count
+    limit = search.config["stop"]["duplicates"]
+    if share >= limit and share > 0:
+        return (
+            f"{share:.0%} of the last {count} children were duplicates "
+            f"(stop.duplicates = {limit:g})"
+        )
+    return None
+
+
+def active(connection: Connection) -> list[int]:
+    """Searches that are sampled and learned from."""
+    states = [state for state in SearchState if state.is_active]
+    return list(connection.scalars(select(Search.id).where(Search.state.in_(states))))
+
+
+def unfinished_runs(connection: Connection, search_id: int) -> int:
+    """How many runs of a search have not ended."""
+    rows = connection.execute(
+        select(Run.id).where(Run.search_id == search_id, literal_column(UNFINISHED))
+    )
+    return len(rows.all())

@@ -1,0 +1,146 @@
+"""One connection a process, and the only way to a transaction.
+
+Statements run on a plain connection: rows come back as values, and nothing goes stale.
+"""
+
+import contextlib
+import functools
+import sqlite3
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.pool import QueuePool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from pipeline.errors import UserError
+from pipeline.settings import get_settings
+
+# Before 3.51.3 two connections that write and checkpoint at one moment can corrupt a WAL
+# database (sqlite.org/wal.html#walresetbug). Where only such a SQLite is to be had, nobody
+# checkpoints but reconcile: `checkpoint_wal`.
+SAFE_WAL = (3, 51, 3)
+
+
+def _sqlite_module() -> types.ModuleType:
+    """The SQLite with the WAL fix where a wheel brings one, else Python's own."""
+    try:
+        from pysqlite3 import dbapi2
+
+        return dbapi2  # type: ignore[no-any-return]
+    except ImportError:
+        return sqlite3
+
+
+def sqlite_is_safe() -> bool:
+    """Whether this process's SQLite has the WAL-reset fix."""
+    return bool(_sqlite_module().sqlite_version_info >= SAFE_WAL)
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with one connection, shared by the process's threads in turn.
+
+    Raises:
+        UserError: the URL names no database that can be used here.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except ArgumentError:
+        raise UserError("NASNET_DATABASE_URL: not a database URL") from None
+    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    pool["pool_timeout"] = 120
+    try:
+        if backend == "sqlite":
+            return _make_sqlite(parsed, pool)
+        if backend == "postgresql":
+            arguments = {"connect_timeout": 10}
+            return create_engine(parsed, pool_pre_ping=True, connect_args=arguments, **pool)
+    except NoSuchModuleError:
+        raise UserError(f"NASNET_DATABASE_URL: unknown driver {parsed.drivername}") from None
+    except ImportError:
+        raise UserError(
+            "PostgreSQL needs the extra `postgres`: pip install 'nasnet-pipeline[postgres]'"
+        ) from None
+    raise UserError(f"NASNET_DATABASE_URL: expected postgresql:// or sqlite://, got {backend}://")
+
+
+def _make_sqlite(url: Any, pool: dict[str, Any]) -> Engine:
+    engine = create_engine(
+        url,
+        module=_sqlite_module(),
+        connect_args={"timeout": 30, "check_same_thread": False},
+        **pool,
+    )
+    checkpoints = 1000 if sqlite_is_safe() else 0
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # sqlite3 begins nothing by itself: see _begin
+        for pragma in (
+            "busy_timeout=30000",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"wal_autocheckpoint={checkpoints}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # a deferred transaction that turns to writing fails at once when another wrote meanwhile
+        read_only = connection.get_execution_options().get("read_only")
+        connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@functools.cache
+def get_engine() -> Engine:
+    """The process's engine; made at first use, so never before a fork."""
+    return make_engine(get_settings().database)
+
+
+@contextlib.contextmanager
+def transaction(*, read_only: bool = False) -> Iterator[Connection]:
+    """A connection in a transaction: committed at the end, rolled back by an exception.
+
+    Never nest two in a thread: there is one connection.
+    """
+    with get_engine().connect() as connection:
+        if read_only:
+            connection = connection.execution_options(read_only=True)
+        with connection.begin():
+            yield connection
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database does not answer or is locked: another try may do better."""
+    return isinstance(error, OperationalError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
+
+
+def retrying(seconds: float) -> Retrying:
+    """Attempts at a whole transaction while the database is away, for so many seconds.
+
+    For work that cannot be had again, such as a training's result; everything else fails fast
+    and is found by reconcile.
+    """
+    return Retrying(
+        retry=retry_if_exception(is_away),
+        stop=stop_after_delay(seconds),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        reraise=True,
+    )
+
+
+def checkpoint_wal() -> None:
+    """Fold the write-ahead log into the database file, where nobody else may (see SAFE_WAL)."""
+    engine = get_engine()
+    if engine.dialect.name == "sqlite" and not sqlite_is_safe():
+        with engine.connect() as connection:
+            connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,0 +1,280 @@
+"""The experiment: what a search is, whatever machine it runs on (its counterpart: ``settings``).
+
+Frozen models; an unknown key is an error. A configuration is read from a TOML file or a named
+preset, all defaults filled in, and stored whole in the ``searches`` row.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import UserError
+from pipeline.genotype import MAX_BLOCKS
+
+# Raised when a release renames or moves a key; `migrate` then lifts stored configurations.
+FORMAT = 1
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Config(BaseModel):
+    """Base of every part: frozen, strict about types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NASNetSpaceConfig(Config):
+    """The NASNet space (arXiv:1707.07012, section 3)."""
+
+    name: Literal["nasnet"] = "nasnet"
+    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)  # B of the paper
+
+
+class PPOConfig(Config):
+    """The LSTM controller trained by PPO (arXiv:1707.07012, appendix A.1-A.2)."""
+
+    name: Literal["ppo"] = "ppo"
+    batch: int = Field(20, ge=1, le=10_000)  # children a policy version
+    learning_rate: Positive = 3.5e-4
+    entropy_weight: float = Field(1e-5, ge=0, le=10)
+    baseline_decay: float = Field(0.95, ge=0, lt=1)
+    # The paper gives neither. 0.2 is that of arXiv:1707.06347; four passes over a batch are the
+    # usual choice for small batches (OpenAI baselines' noptepochs), and leave ratios near 1.
+    clip: float = Field(0.2, gt=0, lt=1)
+    epochs: int = Field(4, ge=1, le=1000)
+    units: int = Field(100, ge=1, le=4096)
+    layers: int = Field(1, ge=1, le=8)
+    init: Positive = 0.1  # weights are drawn from U(-init, init)
+
+
+class RandomConfig(Config):
+    """Uniform choices: the baseline every controller is held against."""
+
+    name: Literal["random"] = "random"
+    batch: int = Field(20, ge=1, le=10_000)
+
+
+ControllerConfig = Annotated[PPOConfig | RandomConfig, Field(discriminator="name")]
+
+
+class RewardConfig(Config):
+    """How validation accuracies become a reward."""
+
+    last_epochs: int = Field(1, ge=1)  # the best accuracy of so many last epochs ...
+    power: Positive = 1.0  # ... raised to this power
+    failed: float = Field(0.0, ge=0, le=1)  # reward of a child that failed for what it is (law 7)
+
+
+class NetworkConfig(Config):
+    """The skeleton "N @ F" a genotype is stacked in (arXiv:1707.07012, figure 2)."""
+
+    num_cells: int = Field(2, ge=1, le=100)  # N, normal cells a stage; three stages
+    num_filters: int = Field(32, ge=2, le=4096, multiple_of=2)  # F, of the first stage
+
+
+class TrainingConfig(Config):
+    """How a child is trained."""
+
+    epochs: int = Field(20, ge=1, le=100_000)
+    batch_size: int = Field(64, ge=2, le=100_000)
+    learning_rate: Positive = 0.025  # cosine to zero over all epochs
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, le=1)  # on convolution and linear weights
+    grad_clip: Positive | None = 5.0  # global norm
+    crop_padding: int = Field(4, ge=0, le=128)  # zero pixels added around before a random crop
+    flip: bool = True  # horizontal, half of the time
+    cutout: int = Field(0, ge=0, le=1024)  # side of the square that is blanked; 0: none
+    device: Literal["cpu", "cuda"] | None = None  # None: what the creating machine has
+    threads: int = Field(1, ge=1, le=1024)  # of the CPU; part of the result's identity
+    checkpoint_seconds: float = Field(30.0, ge=0)  # a checkpoint at the first epoch end after it
+    timeout: Positive | None = None  # seconds without a step; None: max(600, 5 median epochs)
+
+
+class BudgetConfig(Config):
+    """When a search is complete (law 12)."""
+
+    children: int = Field(20_000, ge=1, le=100_000_000)  # that carry a reward
+
+
+class StopConfig(Config):
+    """When a search pauses by itself."""
+
+    duplicates: Share = 0.95  # of the last five batches
+
+
+class DataConfig(Config):
+    """Which images, and which of them are held out of training to earn rewards."""
+
+    dataset: str = "digits"
+    split_seed: int = Field(0, ge=0, lt=2**31)
+    validation: int | None = Field(None, ge=1)  # images held out; None: the data set's own number
+
+
+class SearchConfig(DataConfig):
+    """A whole search."""
+
+    format: Literal[1] = FORMAT
+    preset: str | None = None  # the preset it was made from
+    seed: int = Field(0, ge=0, lt=2**31)
+    mode: Literal["rolling", "synchronous"] = "rolling"  # law 11
+    space: NASNetSpaceConfig = NASNetSpaceConfig()
+    controller: ControllerConfig = PPOConfig()
+    reward: RewardConfig = RewardConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    budget: BudgetConfig = BudgetConfig()
+    stop: StopConfig = StopConfig()
+
+    def run_config(self) -> "RunConfig":
+        """What a training of one of the search's children depends on, beside its genotype."""
+        return RunConfig(
+            dataset=self.dataset,
+            split_seed=self.split_seed,
+            validation=self.validation,
+            network=self.network,
+            training=self.training,
+        )
+
+
+class RunConfig(DataConfig):
+    """The resolved configuration of one training; stored in the ``runs`` row."""
+
+    network: NetworkConfig
+    training: TrainingConfig
+
+
+# Keys that may differ from a stored search's: they say how long, not what.
+CHANGEABLE = ("budget", "stop")
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with the package."""
+    files = resources.files("pipeline.presets").iterdir()
+    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+
+
+def preset_text(name: str) -> str:
+    """A preset's TOML, comments included.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if name not in preset_names():
+        raise UserError(f"no preset {name!r}; there are: {', '.join(preset_names())}")
+    return resources.files("pipeline.presets").joinpath(f"{name}.toml").read_text("utf-8")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A configuration file's tables.
+
+    Raises:
+        UserError: the file cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not TOML: {error}") from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """``--set key=value``, dotted keys, as nested tables. Values are TOML, or else plain text.
+
+    Raises:
+        UserError: an assignment has no ``=`` or contradicts another.
+    """
+    tables: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {assignment}: expected key=value, such as budget.children=40")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *path, leaf = key.strip().split(".")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UserError(f"--set {assignment}: {part} is a value, not a table")
+        if isinstance(table.get(leaf), dict) != isinstance(value, dict) and leaf in table:
+            raise UserError(f"--set {assignment}: {leaf} is given twice")
+        table[leaf] = value
+    return tables
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the keys of ``over`` in its place, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both else value
+    return merged
+
+
+def make_config(tables: Mapping[str, Any]) -> SearchConfig:
+    """Check a configuration and fill in its defaults.
+
+    Raises:
+        UserError: naming the key, what it was given, and what it may be.
+    """
+    try:
+        return SearchConfig.model_validate(_controller_named(tables))
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from None
+
+
+def _controller_named(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Let ``controller.name`` be left out, as every other key may."""
+    controller = tables.get("controller")
+    if isinstance(controller, dict) and "name" not in controller:
+        return {**tables, "controller": {"name": "ppo", **controller}}
+    return dict(tables)
+
+
+def load_config(stored: Mapping[str, Any]) -> SearchConfig:
+    """A stored search's configuration, whatever release stored it.
+
+    Raises:
+        UserError: it was stored by a newer release.
+    """
+    if stored.get("format", FORMAT) > FORMAT:
+        raise UserError(
+            f"the search was stored in format {stored['format']}, this release knows {FORMAT}: "
+            "upgrade the package"
+        )
+    return make_config(stored)
+
+
+def differences(
+    written: Mapping[str, Any], stored: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """(key, stored, written) of each key that somebody wrote and that differs."""
+    found: list[tuple[str, Any, Any]] = []
+    for key, value in written.items():
+        old = stored.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            found += differences(value, old, f"{prefix}{key}.")
+        elif value != old:
+            found.append((f"{prefix}{key}", old, value))
+    return found
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(
+        str(part) for part in problem["loc"] if part not in {"ppo", "random", "nasnet"}
+    )
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: there is no such key; `nasnet preset show digits` lists them"
+    got = problem.get("input")
+    shown = "" if isinstance(got, dict) else f" (got {got!r})"
+    return f"{key}: {problem['msg']}{shown}"

@@ -1,0 +1,61 @@
+"""Errors this project raises on purpose.
+
+NasnetError
+├── UserError              what somebody typed or configured cannot be; one line, exit code 2
+│   └── InvalidGenotypeError   an architecture that cannot be built, or is not in the search space
+├── ChildError             a child's training ended without an accuracy; carries its class
+├── MachineError           this machine's fault, not the child's: the lease goes back, the slot rests
+├── LeaseLostError         another worker holds the run now: stop, and write nothing
+└── LeaseReturnedError     the run is to be given back (SIGTERM, pause): save a checkpoint, then stop
+"""
+
+import enum
+
+
+class Failure(enum.StrEnum):
+    """Why a run or an attempt did not end well (law 7)."""
+
+    OOM = "oom"  # the device or the slot's memory limit was exceeded
+    DIVERGED = "diverged"  # the loss is not finite
+    INVALID = "invalid"  # the genotype cannot be built at this size
+    TIMEOUT = "timeout"  # no training step for longer than allowed
+    LOST = "lost"  # the worker died, again and again
+    DATA = "data"  # the images could not be read
+    ERROR = "error"  # anything else: a fault in the code
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the child failed for what it is, so that the failure earns a reward."""
+        return self in {Failure.OOM, Failure.DIVERGED, Failure.INVALID, Failure.TIMEOUT}
+
+
+class NasnetError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class UserError(NasnetError):
+    """Something the user gave cannot be used; the message says what, where, and what to do."""
+
+
+class InvalidGenotypeError(UserError):
+    """The architecture breaks a rule of its kind or of the search space; names the block."""
+
+
+class ChildError(NasnetError):
+    """A child's training ended without an accuracy, for the reason in ``failure``."""
+
+    def __init__(self, failure: Failure, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class MachineError(NasnetError):
+    """The machine cannot train now (disk full, data folder missing here, device gone)."""
+
+
+class LeaseLostError(NasnetError):
+    """The run was taken away: somebody else holds it, or it has ended."""
+
+
+class LeaseReturnedError(NasnetError):
+    """The run has to be given back to the queue."""

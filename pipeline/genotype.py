@@ -1,0 +1,353 @@
+"""Genotypes: architectures as plain, frozen data, with one canonical digest each.
+
+A genotype says what is connected to what; it builds nothing (``pipeline.networks`` does) and
+needs no torch. Hidden states are numbered as in the authors' code
+(tensorflow/models: research/slim/nets/nasnet/nasnet_utils.py): 0 is h_i, the output of the
+previous cell, 1 is h_{i-1}, the output of the one before it, and block b makes state b + 2.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import InvalidGenotypeError
+
+# The 13 operations of the NASNet space (arXiv:1707.07012, section 3), in the paper's order. The
+# position is the operation's bit in the store's bitmasks: new names are appended, never inserted.
+OPERATIONS = (
+    "identity",
+    "conv_1x3_3x1",
+    "conv_1x7_7x1",
+    "dil_conv_3x3",
+    "avg_pool_3x3",
+    "max_pool_3x3",
+    "max_pool_5x5",
+    "max_pool_7x7",
+    "conv_1x1",
+    "conv_3x3",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "sep_conv_7x7",
+)
+COMBINES = ("add", "concat")
+
+# Larger cells are refused: the canonical form of any cell must be found within a second.
+MAX_BLOCKS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Two hidden states, an operation on each, and how the two results are combined."""
+
+    left_input: int
+    left_op: str
+    right_input: int
+    right_op: str
+    combine: str = "add"
+
+    @property
+    def sides(self) -> tuple[tuple[int, str], tuple[int, str]]:
+        """The two (input, operation) pairs."""
+        return (self.left_input, self.left_op), (self.right_input, self.right_op)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Blocks in order, and the hidden states whose concatenation is the cell's output.
+
+    The list is explicit because the published cells need it: NASNet-A concatenates a state that
+    is also used ("hiddenstate_indices" and "used_hiddenstates" of the authors' code).
+    """
+
+    blocks: tuple[Block, ...]
+    concat: tuple[int, ...]
+
+    @classmethod
+    def with_unused_concat(cls, blocks: Sequence[Block]) -> "Cell":
+        """The cell as the paper builds it: all hidden states that no block reads are output."""
+        used = {state for block in blocks for state, _ in block.sides}
+        return cls(tuple(blocks), tuple(s for s in range(len(blocks) + 2) if s not in used))
+
+    def validate(self, name: str) -> None:
+        """Check every rule of a cell.
+
+        Raises:
+            InvalidGenotypeError: naming the cell and the block.
+        """
+        if not 1 <= len(self.blocks) <= MAX_BLOCKS:
+            raise InvalidGenotypeError(
+                f"{name} cell: {len(self.blocks)} blocks, expected 1 to {MAX_BLOCKS}"
+            )
+        for b, block in enumerate(self.blocks):
+            where = f"{name} cell, block {b}"
+            for side, (state, operation) in zip(("left", "right"), block.sides, strict=True):
+                if operation not in OPERATIONS:
+                    raise InvalidGenotypeError(
+                        f"{where}: {side} operation {operation!r} is unknown; "
+                        f"known: {', '.join(OPERATIONS)}"
+                    )
+                if not 0 <= state < b + 2:
+                    raise InvalidGenotypeError(
+                        f"{where}: {side} input {state} is not one of the states 0 to {b + 1}"
+                    )
+            if block.combine not in COMBINES:
+                raise InvalidGenotypeError(
+                    f"{where}: combine {block.combine!r} is unknown; known: {', '.join(COMBINES)}"
+                )
+        states = range(len(self.blocks) + 2)
+        if not self.concat or len(set(self.concat)) != len(self.concat):
+            raise InvalidGenotypeError(f"{name} cell: concat must name each state at most once")
+        if any(state not in states for state in self.concat):
+            raise InvalidGenotypeError(
+                f"{name} cell: concat {list(self.concat)} names a state beyond {states[-1]}"
+            )
+
+    def canonical(self) -> "Cell":
+        """The one cell that stands for all encodings of the same graph.
+
+        Blocks that reach no output are dropped, the sides of an add (and of a concatenation,
+        whose 1x1 convolution makes it as symmetric) are ordered, blocks are renumbered, and the
+        output states are sorted.
+        """
+        live = self._live_blocks()
+        orders = _canonical_orders(self, live)
+        return min((self._renumbered(order) for order in orders), key=_cell_key)
+
+    def _live_blocks(self) -> tuple[int, ...]:
+        reached = set(self.concat)
+        for b in reversed(range(len(self.blocks))):
+            if b + 2 in reached:
+                reached.update(state for state, _ in self.blocks[b].sides)
+        return tuple(b for b in range(len(self.blocks)) if b + 2 in reached)
+
+    def _renumbered(self, order: Sequence[int]) -> "Cell":
+        number = {0: 0, 1: 1} | {b + 2: position + 2 for position, b in enumerate(order)}
+        blocks = []
+        for b in order:
+            (left, left_op), (right, right_op) = sorted(
+                (number[state], operation) for state, operation in self.blocks[b].sides
+            )
+            blocks.append(Block(left, left_op, right, right_op, self.blocks[b].combine))
+        return Cell(tuple(blocks), tuple(sorted(number[state] for state in self.concat)))
+
+    def operation_mask(self) -> int:
+        """The operations the cell uses, bit i for ``OPERATIONS[i]``."""
+        names = {operation for block in self.blocks for _, operation in block.sides}
+        return sum(1 << OPERATIONS.index(name) for name in names)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain lists: a block is [left input, left op, right input, right op, combine]."""
+        return {
+            "blocks": [
+                [b.left_input, b.left_op, b.right_input, b.right_op, b.combine]
+                for b in self.blocks
+            ],
+            "concat": list(self.concat),
+        }
+
+    @classmethod
+    def from_data(cls, data: Any, name: str) -> "Cell":
+        """The inverse of ``to_data``; checks types, then the rules.
+
+        Raises:
+            InvalidGenotypeError: naming the cell and the block.
+        """
+        if not isinstance(data, dict) or set(data) != {"blocks", "concat"}:
+            raise InvalidGenotypeError(f"{name} cell: expected the keys blocks and concat")
+        if not isinstance(data["blocks"], list) or not isinstance(data["concat"], list):
+            raise InvalidGenotypeError(f"{name} cell: blocks and concat must be lists")
+        blocks = []
+        for b, row in enumerate(data["blocks"]):
+            types = [type(value) for value in row] if isinstance(row, list) else []
+            if types != [int, str, int, str, str]:
+                raise InvalidGenotypeError(
+                    f"{name} cell, block {b}: expected [left input, left op, right input, "
+                    f"right op, combine]"
+                )
+            blocks.append(Block(*row))
+        if any(type(state) is not int for state in data["concat"]):
+            raise InvalidGenotypeError(f"{name} cell: concat must list state numbers")
+        cell = cls(tuple(blocks), tuple(data["concat"]))
+        cell.validate(name)
+        return cell
+
+
+@dataclass(frozen=True, slots=True)
+class CellGenotype:
+    """A normal and a reduction cell: an architecture of the NASNet family."""
+
+    normal: Cell
+    reduction: Cell
+
+    kind = "cell"
+
+    def canonical(self) -> "CellGenotype":
+        """The genotype that stands for all encodings of the same two graphs (law 10)."""
+        return CellGenotype(self.normal.canonical(), self.reduction.canonical())
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: equal for two encodings of the same graph."""
+        return self.canonical().literal_digest
+
+    @property
+    def literal_digest(self) -> str:
+        """sha256 of this very encoding; the digest, where this is the canonical one already."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Compact JSON with sorted keys."""
+        data = {
+            "kind": self.kind,
+            "normal": self.normal.to_data(),
+            "reduction": self.reduction.to_data(),
+        }
+        return json.dumps(data, separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "CellGenotype":
+        """Read and check a genotype.
+
+        Raises:
+            InvalidGenotypeError: where the text is no genotype; names the block.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidGenotypeError(f"not JSON: {error}") from None
+        if not isinstance(data, dict) or data.get("kind", cls.kind) != cls.kind:
+            raise InvalidGenotypeError('a genotype is an object with "kind": "cell"')
+        if set(data) - {"kind"} != {"normal", "reduction"}:
+            raise InvalidGenotypeError("a cell genotype has the keys kind, normal and reduction")
+        return cls(
+            Cell.from_data(data["normal"], "normal"),
+            Cell.from_data(data["reduction"], "reduction"),
+        )
+
+
+def _cell_key(cell: Cell) -> tuple[Any, ...]:
+    return tuple((b.sides, b.combine) for b in cell.blocks), cell.concat
+
+
+def _canonical_orders(cell: Cell, live: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Block orders to take the least of: one, unless blocks look alike from every side.
+
+    Colours are refined from what a block reads and what reads it until they stay; where two
+    blocks still share one, each in turn is told apart from the rest (individualisation).
+    """
+    depth: dict[int, int] = {}
+    for b in live:
+        depth[b] = 1 + max(depth.get(state - 2, 0) for state, _ in cell.blocks[b].sides)
+    start = {b: (depth[b], b + 2 in cell.concat, cell.blocks[b].combine) for b in live}
+    yield from _individualised(cell, live, _ranked(start))
+
+
+def _individualised(
+    cell: Cell, live: tuple[int, ...], colours: dict[int, int]
+) -> Iterator[tuple[int, ...]]:
+    colours = _refined(cell, live, colours)
+    order = sorted(live, key=lambda b: colours[b])
+    for _, group in itertools.groupby(order, key=lambda b: colours[b]):
+        twins = list(group)
+        if len(twins) > 1:
+            # blocks that read the same states and are read by the same may stand in any order
+            first = twins[:1] if _interchangeable(cell, twins) else twins
+            for chosen in first:
+                yield from _individualised(
+                    cell, live, _ranked({b: (colours[b], b != chosen) for b in live})
+                )
+            return
+    yield tuple(order)
+
+
+def _refined(cell: Cell, live: tuple[int, ...], colours: dict[int, int]) -> dict[int, int]:
+    while True:
+        signature = {
+            b: (
+                colours[b],
+                tuple(sorted((colours.get(s - 2, s - 2), op) for s, op in cell.blocks[b].sides)),
+                tuple(
+                    sorted(
+                        (colours[c], op)
+                        for c in live
+                        for s, op in cell.blocks[c].sides
+                        if s == b + 2
+                    )
+                ),
+            )
+            for b in live
+        }
+        refined = _ranked(signature)
+        if len(set(refined.values())) == len(set(colours.values())):
+            return refined
+        colours = refined
+
+
+def _ranked(signatures: dict[int, Any]) -> dict[int, int]:
+    rank = {signature: i for i, signature in enumerate(sorted(set(signatures.values())))}
+    return {b: rank[signature] for b, signature in signatures.items()}
+
+
+def _interchangeable(cell: Cell, twins: Sequence[int]) -> bool:
+    reads = {tuple(sorted(cell.blocks[b].sides)) for b in twins}
+    readers = {
+        tuple(
+            sorted(
+                (c, op) for c, other in enumerate(cell.blocks) for s, op in other.sides if s == b + 2
+            )
+        )
+        for b in twins
+    }
+    return len(reads) == 1 and readers == {()}
+
+
+def _cell(concat: tuple[int, ...], *blocks: tuple[int, str, int, str]) -> Cell:
+    return Cell(tuple(Block(*block) for block in blocks), concat)
+
+
+# The authors' code: research/slim/nets/nasnet/nasnet_utils.py, NasNetANormalCell and
+# NasNetAReductionCell (hiddenstate_indices, operations, used_hiddenstates).
+NASNET_A = CellGenotype(
+    normal=_cell(
+        (1, 2, 3, 4, 5, 6),
+        (0, "sep_conv_5x5", 1, "sep_conv_3x3"),
+        (1, "sep_conv_5x5", 1, "sep_conv_3x3"),
+        (0, "avg_pool_3x3", 1, "identity"),
+        (1, "avg_pool_3x3", 1, "avg_pool_3x3"),
+        (0, "sep_conv_3x3", 0, "identity"),
+    ),
+    reduction=_cell(
+        (3, 4, 5, 6),
+        (0, "sep_conv_5x5", 1, "sep_conv_7x7"),
+        (0, "max_pool_3x3", 1, "sep_conv_7x7"),
+        (0, "avg_pool_3x3", 1, "sep_conv_5x5"),
+        (3, "identity", 2, "avg_pool_3x3"),
+        (2, "sep_conv_3x3", 0, "max_pool_3x3"),
+    ),
+)
+
+# arXiv:1802.01548 as transcribed in quark0/darts: cnn/genotypes.py, whose inputs 0 and 1 are
+# the other way round (0 is the cell two back).
+AMOEBANET_A = CellGenotype(
+    normal=_cell(
+        (4, 5, 6),
+        (1, "avg_pool_3x3", 0, "max_pool_3x3"),
+        (1, "sep_conv_3x3", 2, "sep_conv_5x5"),
+        (1, "sep_conv_3x3", 3, "avg_pool_3x3"),
+        (0, "sep_conv_3x3", 0, "identity"),
+        (1, "identity", 0, "avg_pool_3x3"),
+    ),
+    reduction=_cell(
+        (3, 4, 6),
+        (1, "avg_pool_3x3", 0, "sep_conv_3x3"),
+        (1, "max_pool_3x3", 2, "sep_conv_7x7"),
+        (1, "sep_conv_7x7", 0, "avg_pool_3x3"),
+        (1, "max_pool_3x3", 0, "max_pool_3x3"),
+        (1, "conv_1x7_7x1", 5, "sep_conv_3x3"),
+    ),
+)
+
+PUBLISHED = {"nasnet-a": NASNET_A, "amoebanet-a": AMOEBANET_A}

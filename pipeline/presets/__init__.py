@@ -1,0 +1,1 @@
+"""Named configurations: one TOML file each, every value with its source."""

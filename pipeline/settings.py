@@ -1,0 +1,98 @@
+"""This machine: where its files, database and broker are. Nothing here can change a result."""
+
+import functools
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import UserError
+
+
+class Settings(BaseSettings):
+    """Read from the environment, ``NASNET_HOME`` and so on; see README for each."""
+
+    model_config = SettingsConfigDict(env_prefix="NASNET_", frozen=True, env_ignore_empty=True)
+
+    home: Path = Path("nasnet-home")  # database, artifacts, locks, logs, downloads
+    database_url: str | None = None  # None: SQLite in home
+    broker_url: str | None = None  # None: an embedded server, started by `run` and `up`
+    artifacts: str | None = None  # fsspec URL; None: a folder in home
+    data: Path | None = None  # downloaded data sets; None: a folder in home
+    devices: str | None = None  # such as cpu*2 or cuda:0,cuda:1; None: all there is
+    memory: int | None = Field(None, ge=2**28)  # bytes a CPU slot may use
+    lease: float = Field(90.0, ge=3, le=86_400)  # seconds a silent worker keeps its run
+
+    @field_validator("home", "data")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, text: object) -> object:
+        units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+        if isinstance(text, str) and text[-1:].upper() in units:
+            try:
+                return int(float(text[:-1]) * units[text[-1].upper()])
+            except ValueError:
+                return text
+        return text
+
+    @property
+    def database(self) -> str:
+        """The database's SQLAlchemy URL."""
+        url = self.database_url or f"sqlite:///{self.home / 'nasnet.db'}"
+        for prefix in ("postgres://", "postgresql://"):  # psycopg 3 by its own name
+            if url.startswith(prefix):
+                return "postgresql+psycopg://" + url.removeprefix(prefix)
+        return url
+
+    @property
+    def artifact_url(self) -> str:
+        """Where checkpoints and weights are written, without a slash at the end."""
+        return (self.artifacts or str(self.home / "artifacts")).rstrip("/")
+
+    @property
+    def data_folder(self) -> Path:
+        """Where downloaded data sets lie."""
+        return self.data or self.home / "data"
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """This process's settings.
+
+    Raises:
+        UserError: a variable has a value that cannot be.
+    """
+    try:
+        settings = Settings()  # type: ignore[call-arg] # fields come from the environment
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = f"NASNET_{problem['loc'][0]}".upper()
+        raise UserError(f"{name}: {problem['msg']} (got {problem.get('input')!r})") from None
+    check_broker_url(settings.broker_url)
+    return settings
+
+
+def check_broker_url(url: str | None) -> None:
+    """Refuse TLS that verifies nothing: kombu's default for ``rediss://`` is CERT_NONE.
+
+    Raises:
+        UserError: the URL is not one of a Redis server, or asks for no certificate checks.
+    """
+    if url is None:
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss", "redis+socket"}:
+        raise UserError(
+            "NASNET_BROKER_URL: expected redis://, rediss:// or redis+socket://, "
+            f"got {parts.scheme}://"
+        )
+    if parts.scheme == "rediss" and "ssl_cert_reqs=required" not in parts.query.lower():
+        raise UserError(
+            "NASNET_BROKER_URL: rediss:// without certificate checks; "
+            "add ?ssl_cert_reqs=required&ssl_ca_certs=/path/to/ca.pem"
+        )

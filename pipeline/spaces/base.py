@@ -1,0 +1,48 @@
+"""What a search space is: categorical decisions, read in turns, and two functions.
+
+Random search, evolution and tables read the decisions; the LSTM policy also reads how they are
+grouped into turns. A space holds no torch and no state.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.genotype import CellGenotype
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One softmax of the controller. Decisions of a kind share a head and an embedding."""
+
+    kind: str
+    choices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One step of the LSTM: the decisions read from its hidden state, then fed back to it."""
+
+    decisions: tuple[Decision, ...]
+
+
+class SearchSpace(Protocol):
+    """All architectures a search may propose."""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The decisions as the policy takes them."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The decisions of all turns, in order."""
+
+    def decode(self, actions: Sequence[int]) -> CellGenotype:
+        """The genotype that these actions, one per decision, stand for."""
+
+    def encode(self, genotype: CellGenotype) -> tuple[int, ...]:
+        """The actions that decode to exactly this genotype.
+
+        Raises:
+            InvalidGenotypeError: where the space does not contain it.
+        """

@@ -1,0 +1,91 @@
+"""The NASNet search space: a normal and a reduction cell (arXiv:1707.07012, section 3)."""
+
+from collections.abc import Sequence
+
+from pipeline.errors import InvalidGenotypeError
+from pipeline.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype
+from pipeline.spaces.base import Decision, Turn
+
+DECISIONS_PER_BLOCK = 5
+
+
+class NASNetSpace:
+    """Five decisions a block, in the paper's order; block b may read b + 2 hidden states.
+
+    First the normal cell's blocks, then the reduction cell's: 2 x 5B decisions, each a turn of
+    its own. Which input can be chosen differs from block to block, so each block's inputs have
+    a head of their own; operations and combinations share one each.
+    """
+
+    def __init__(self, blocks: int = 5) -> None:
+        self.blocks = blocks
+        cell = tuple(
+            decision
+            for b in range(blocks)
+            for decision in (
+                Decision(f"input_{b}", b + 2),
+                Decision(f"input_{b}", b + 2),
+                Decision("operation", len(OPERATIONS)),
+                Decision("operation", len(OPERATIONS)),
+                Decision("combine", len(COMBINES)),
+            )
+        )
+        self.decisions = cell + cell
+        self.turns = tuple(Turn((decision,)) for decision in self.decisions)
+
+    def decode(self, actions: Sequence[int]) -> CellGenotype:
+        """The two cells that these actions stand for; unused hidden states are concatenated.
+
+        Raises:
+            InvalidGenotypeError: naming the decision that is out of range.
+        """
+        if len(actions) != len(self.decisions):
+            raise InvalidGenotypeError(
+                f"{len(actions)} actions, but the space has {len(self.decisions)} decisions"
+            )
+        for t, (action, decision) in enumerate(zip(actions, self.decisions, strict=True)):
+            if not 0 <= action < decision.choices:
+                block = t // DECISIONS_PER_BLOCK % self.blocks
+                raise InvalidGenotypeError(
+                    f"decision {t} ({decision.kind} of block {block}): action {action} "
+                    f"is not one of 0 to {decision.choices - 1}"
+                )
+        half = len(actions) // 2
+        return CellGenotype(self._cell(actions[:half]), self._cell(actions[half:]))
+
+    def _cell(self, actions: Sequence[int]) -> Cell:
+        rows = zip(*[iter(actions)] * DECISIONS_PER_BLOCK, strict=True)
+        return Cell.with_unused_concat(
+            [
+                Block(left, OPERATIONS[left_op], right, OPERATIONS[right_op], COMBINES[combine])
+                for left, right, left_op, right_op, combine in rows
+            ]
+        )
+
+    def encode(self, genotype: CellGenotype) -> tuple[int, ...]:
+        """The actions that decode to exactly this genotype.
+
+        Raises:
+            InvalidGenotypeError: for another number of blocks, or an output that is not the
+                concatenation of the unused states (NASNet-A's own cells are such).
+        """
+        actions: list[int] = []
+        for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
+            cell.validate(name)
+            if len(cell.blocks) != self.blocks:
+                raise InvalidGenotypeError(
+                    f"{name} cell: {len(cell.blocks)} blocks, but the space has {self.blocks}"
+                )
+            if cell != Cell.with_unused_concat(cell.blocks):
+                raise InvalidGenotypeError(
+                    f"{name} cell: concat {list(cell.concat)} is not the list of unused states"
+                )
+            for block in cell.blocks:
+                actions += [
+                    block.left_input,
+                    block.right_input,
+                    OPERATIONS.index(block.left_op),
+                    OPERATIONS.index(block.right_op),
+                    COMBINES.index(block.combine),
+                ]
+        return tuple(actions)
