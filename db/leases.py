@@ -171,6 +171,18 @@ _renew = (
 )
 
 
+_search_config = (
+    select(Search.config)
+    .join(Run, Run.search_id == Search.id)
+    .where(Run.id == bindparam("run_id"))
+)
+
+
+def search_config(connection: Connection, run_id: int) -> dict[str, Any] | None:
+    """The configuration of the search that a run belongs to, if it belongs to one."""
+    return connection.scalar(_search_config, {"run_id": run_id})
+
+
 def renew(
     connection: Connection, run_id: int, attempt: int, *, lease: float
 ) -> SearchState | None:

@@ -457,4 +457,5 @@ class Tick(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str | None]
     ticked_at: Mapped[dt.datetime | None]
+    grace_until: Mapped[dt.datetime | None]  # frees no lease before: the machine slept
     until: Mapped[dt.datetime | None]

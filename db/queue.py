@@ -12,6 +12,8 @@ from db.models import Purpose, Run, RunState, Search, SearchState, Slot, SlotSta
 
 # A queued row so old has no message any more: one queued for a slot is taken at once.
 MESSAGE_LOST_AFTER = 30.0
+# One not so old is rung for again, since the broker may have died with its messages.
+MESSAGE_LATE_AFTER = 3.0
 # A slot that has not been heard of for so many leases is not there.
 LEASES_UNTIL_GONE = 2
 
@@ -105,6 +107,16 @@ _forget_queued = (
 def unqueue_lost(connection: Connection) -> list[int]:
     """Put back runs whose message must have been lost; returns them."""
     return list(connection.execute(_forget_queued).scalars())
+
+
+_late = select(Run.id, Run.device, Run.devices).where(
+    is_state(Run.state, RunState.QUEUED), Run.state_since < clock(-MESSAGE_LATE_AFTER)
+)
+
+
+def late(connection: Connection) -> list[tuple[int, str, int]]:
+    """Queued runs whose message is late: ring again, a second message harms nothing."""
+    return [row._tuple() for row in connection.execute(_late)]
 
 
 def unqueue_search(connection: Connection, search_id: int) -> None:

@@ -59,6 +59,23 @@ def _is_newer(script: ScriptDirectory, revision: str | None) -> bool:
     return revision is not None and revision not in known
 
 
+def prepare() -> None:
+    """Make the tables of a store that is empty; check any other.
+
+    Raises:
+        UserError: the store is older than this release.
+    """
+    with get_engine().connect() as connection:
+        empty = stored_revision(connection) is None and not _has_tables(connection)
+    if empty:
+        upgrade()
+    require()
+
+
+def _has_tables(connection: Connection) -> bool:
+    return inspect(connection).has_table("searches")
+
+
 def require() -> None:
     """Check that the store has what this release needs.
 
@@ -68,7 +85,7 @@ def require() -> None:
     script = ScriptDirectory.from_config(_config())
     with get_engine().connect() as connection:
         revision = stored_revision(connection)
-        empty = revision is None and not inspect(connection).has_table("searches")
+        empty = revision is None and not _has_tables(connection)
     if revision == script.get_current_head() or _is_newer(script, revision):
         return
     state = "is empty" if empty else f"has schema {revision}, older than this release's"

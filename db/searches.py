@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 # A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
 BATCHES_UNTIL_STUCK = 5
 
+_by_id = select(Search).where(Search.id == bindparam("search_id"))
 _by_name = select(Search).where(Search.name == bindparam("name"))
 
 
@@ -33,6 +34,11 @@ def get(connection: Connection, name: str) -> Any:
         known = f"there are: {', '.join(names)}" if names else "there are none yet"
         raise UserError(f"no search {name!r}; {known}")
     return row
+
+
+def by_id(connection: Connection, search_id: int) -> Any:
+    """The row of a search that exists."""
+    return connection.execute(_by_id, {"search_id": search_id}).one()
 
 
 def create(connection: Connection, name: str, config: dict[str, Any]) -> int:

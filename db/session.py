@@ -6,6 +6,7 @@ Statements run on a plain connection: rows come back as values, and nothing goes
 import contextlib
 import functools
 import sqlite3
+import threading
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,14 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import QueuePool
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    stop_any,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
@@ -124,15 +132,17 @@ def is_away(error: BaseException) -> bool:
     )
 
 
-def retrying(seconds: float) -> Retrying:
+def retrying(seconds: float, stopping: threading.Event) -> Retrying:
     """Attempts at a whole transaction while the database is away, for so many seconds.
+
+    Gives up earlier once ``stopping`` is set.
 
     For work that cannot be had again, such as a training's result; everything else fails fast
     and is found by reconcile.
     """
     return Retrying(
         retry=retry_if_exception(is_away),
-        stop=stop_after_delay(seconds),
+        stop=stop_any(stop_after_delay(seconds), stop_when_event_set(stopping)),
         wait=wait_random_exponential(multiplier=0.2, max=5),
         reraise=True,
     )

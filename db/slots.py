@@ -115,6 +115,19 @@ def take_turn(connection: Connection, name: str, owner: str, seconds: float) -> 
     return Turn(None if last.ticked_at is None else last.now - last.ticked_at)
 
 
+def grant_grace(connection: Connection, name: str, seconds: float) -> None:
+    """Free no lease for some seconds."""
+    connection.execute(update(Tick).where(Tick.name == name).values(grace_until=clock(seconds)))
+
+
+def in_grace(connection: Connection, name: str) -> bool:
+    """Whether no lease may be freed yet."""
+    return (
+        connection.scalar(select(Tick.name).where(Tick.name == name, Tick.grace_until > clock()))
+        is not None
+    )
+
+
 def store_uid(connection: Connection) -> str:
     """The store's random name: the broker's key prefix."""
     return connection.execute(select(Store.uid)).scalar_one()

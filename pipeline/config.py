@@ -215,8 +215,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = merge(old, value) if both else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = merge(old, value)
+        merged[key] = value
     return merged
 
 
@@ -270,9 +271,7 @@ def differences(
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    key = ".".join(
-        str(part) for part in problem["loc"] if part not in {"ppo", "random", "nasnet"}
-    )
+    key = ".".join(str(part) for part in problem["loc"] if part not in {"ppo", "random", "nasnet"})
     if problem["type"] == "extra_forbidden":
         return f"{key}: there is no such key; `nasnet preset show digits` lists them"
     got = problem.get("input")

@@ -4,9 +4,9 @@ NasnetError
 ├── UserError              what somebody typed or configured cannot be; one line, exit code 2
 │   └── InvalidGenotypeError   an architecture that cannot be built, or is not in the search space
 ├── ChildError             a child's training ended without an accuracy; carries its class
-├── MachineError           this machine's fault, not the child's: the lease goes back, the slot rests
+├── MachineError           the machine's fault, not the child's: the lease goes back
 ├── LeaseLostError         another worker holds the run now: stop, and write nothing
-└── LeaseReturnedError     the run is to be given back (SIGTERM, pause): save a checkpoint, then stop
+└── LeaseReturnedError     the run is to be given back (SIGTERM, pause): checkpoint, then stop
 """
 
 import enum

@@ -53,6 +53,27 @@ class Block:
         """The two (input, operation) pairs."""
         return (self.left_input, self.left_op), (self.right_input, self.right_op)
 
+    def validate(self, where: str, states: int) -> None:
+        """Check a block that may read ``states`` hidden states.
+
+        Raises:
+            InvalidGenotypeError: beginning with ``where``.
+        """
+        for side, (state, operation) in zip(("left", "right"), self.sides, strict=True):
+            if operation not in OPERATIONS:
+                raise InvalidGenotypeError(
+                    f"{where}: {side} operation {operation!r} is unknown; "
+                    f"known: {', '.join(OPERATIONS)}"
+                )
+            if not 0 <= state < states:
+                raise InvalidGenotypeError(
+                    f"{where}: {side} input {state} is not one of the states 0 to {states - 1}"
+                )
+        if self.combine not in COMBINES:
+            raise InvalidGenotypeError(
+                f"{where}: combine {self.combine!r} is unknown; known: {', '.join(COMBINES)}"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -82,27 +103,13 @@ class Cell:
                 f"{name} cell: {len(self.blocks)} blocks, expected 1 to {MAX_BLOCKS}"
             )
         for b, block in enumerate(self.blocks):
-            where = f"{name} cell, block {b}"
-            for side, (state, operation) in zip(("left", "right"), block.sides, strict=True):
-                if operation not in OPERATIONS:
-                    raise InvalidGenotypeError(
-                        f"{where}: {side} operation {operation!r} is unknown; "
-                        f"known: {', '.join(OPERATIONS)}"
-                    )
-                if not 0 <= state < b + 2:
-                    raise InvalidGenotypeError(
-                        f"{where}: {side} input {state} is not one of the states 0 to {b + 1}"
-                    )
-            if block.combine not in COMBINES:
-                raise InvalidGenotypeError(
-                    f"{where}: combine {block.combine!r} is unknown; known: {', '.join(COMBINES)}"
-                )
-        states = range(len(self.blocks) + 2)
+            block.validate(f"{name} cell, block {b}", states=b + 2)
+        last = len(self.blocks) + 1
         if not self.concat or len(set(self.concat)) != len(self.concat):
             raise InvalidGenotypeError(f"{name} cell: concat must name each state at most once")
-        if any(state not in states for state in self.concat):
+        if not all(0 <= state <= last for state in self.concat):
             raise InvalidGenotypeError(
-                f"{name} cell: concat {list(self.concat)} names a state beyond {states[-1]}"
+                f"{name} cell: concat {list(self.concat)} names a state that is not 0 to {last}"
             )
 
     def canonical(self) -> "Cell":
@@ -200,12 +207,7 @@ class CellGenotype:
 
     def to_json(self) -> str:
         """Compact JSON with sorted keys."""
-        data = {
-            "kind": self.kind,
-            "normal": self.normal.to_data(),
-            "reduction": self.reduction.to_data(),
-        }
-        return json.dumps(data, separators=(",", ":"), sort_keys=True)
+        return json.dumps(self.to_data(), separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "CellGenotype":
@@ -218,6 +220,23 @@ class CellGenotype:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InvalidGenotypeError(f"not JSON: {error}") from None
+        return cls.from_data(data)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain dicts and lists, as they go into JSON."""
+        return {
+            "kind": self.kind,
+            "normal": self.normal.to_data(),
+            "reduction": self.reduction.to_data(),
+        }
+
+    @classmethod
+    def from_data(cls, data: Any) -> "CellGenotype":
+        """The inverse of ``to_data``.
+
+        Raises:
+            InvalidGenotypeError: where the data is no genotype; names the block.
+        """
         if not isinstance(data, dict) or data.get("kind", cls.kind) != cls.kind:
             raise InvalidGenotypeError('a genotype is an object with "kind": "cell"')
         if set(data) - {"kind"} != {"normal", "reduction"}:
@@ -296,7 +315,10 @@ def _interchangeable(cell: Cell, twins: Sequence[int]) -> bool:
     readers = {
         tuple(
             sorted(
-                (c, op) for c, other in enumerate(cell.blocks) for s, op in other.sides if s == b + 2
+                (c, op)
+                for c, other in enumerate(cell.blocks)
+                for s, op in other.sides
+                if s == b + 2
             )
         )
         for b in twins

@@ -1,6 +1,8 @@
 """This machine: where its files, database and broker are. Nothing here can change a result."""
 
 import functools
+import hashlib
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,6 +10,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UserError
+
+MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
 class Settings(BaseSettings):
@@ -53,6 +57,32 @@ class Settings(BaseSettings):
     def artifact_url(self) -> str:
         """Where checkpoints and weights are written, without a slash at the end."""
         return (self.artifacts or str(self.home / "artifacts")).rstrip("/")
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL; of the embedded server where none is given."""
+        return self.broker_url or f"redis+socket://{self.socket}?virtual_host=0"
+
+    @property
+    def socket(self) -> Path:
+        """The embedded broker's socket: in home, or where that path is too long, near it.
+
+        The other place is the user's own, neither swept like /tmp nor gone at logout like
+        XDG_RUNTIME_DIR.
+        """
+        socket = self.home / "broker.sock"
+        if len(os.fsencode(socket)) < MAX_SOCKET_PATH:
+            return socket
+        name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        for folder in (Path.home() / ".nasnet", Path(f"/var/tmp/nasnet-{os.getuid()}")):
+            socket = folder / f"{name}.sock"
+            if len(os.fsencode(socket)) < MAX_SOCKET_PATH:
+                return socket
+        raise UserError(f"no folder with a short path for the broker's socket (tried {socket})")
+
+    def lock_path(self, name: str) -> Path:
+        """The lock file that a process of this home holds for as long as it lives."""
+        return self.home / "locks" / f"{name}.lock"
 
     @property
     def data_folder(self) -> Path:

@@ -1,0 +1,325 @@
+"""SELECTs of the tasks and the faces; whatever is due is asked in ``db.progress``."""
+
+import datetime as dt
+import hashlib
+from typing import Any
+
+from sqlalchemy import Connection, Integer, bindparam, func, select
+from sqlalchemy.orm import aliased
+
+from db.clock import clock
+from db.models import (
+    Arm,
+    Attempt,
+    Child,
+    ChildState,
+    Epoch,
+    Genotype,
+    Outcome,
+    PolicyVersion,
+    Run,
+    RunState,
+    Search,
+    SearchState,
+    Slot,
+    is_state,
+)
+
+_search_id = bindparam("search_id", type_=Integer)
+
+# In rolling mode oldest first; in synchronous mode all are of one version, and its order counts.
+_unlearned_columns = select(
+    Child.id,
+    Child.version,
+    Child.actions,
+    Child.log_probs,
+    Child.reward,
+    Child.duplicate_of,
+).where(
+    Child.search_id == _search_id,
+    is_state(Child.state, ChildState.REWARDED),
+    Child.learned_by.is_(None),
+    is_state(Child.arm, Arm.POLICY),
+)
+_unlearned_all = _unlearned_columns.order_by(Child.version, Child.k)
+_unlearned_oldest = _unlearned_columns.order_by(Child.ended_at, Child.id).limit(bindparam("limit"))
+
+
+def unlearned(connection: Connection, search_id: int, limit: int | None) -> list[Any]:
+    """Rewards that no version has consumed: all in their order, or the ``limit`` oldest."""
+    if limit is None:
+        return list(connection.execute(_unlearned_all, {"search_id": search_id}))
+    return list(connection.execute(_unlearned_oldest, {"search_id": search_id, "limit": limit}))
+
+
+def proposed(connection: Connection, search_id: int) -> list[Any]:
+    """The search's children so far, by (version, arm, k), with their rewards."""
+    return list(
+        connection.execute(
+            select(Child.actions, Genotype.digest, Child.reward)
+            .join(Genotype, Child.genotype_id == Genotype.id)
+            .where(Child.search_id == search_id)
+            .order_by(Child.version, Child.arm, Child.k)
+        )
+    )
+
+
+def search_digest(connection: Connection, search_id: int) -> str:
+    """One hash over children, rewards and policy versions; free of times, hosts and row ids.
+
+    Two searches in synchronous mode with one configuration have the same (law 11).
+    """
+    first = aliased(Child)
+    rows = connection.execute(
+        select(
+            Child.version,
+            Child.arm,
+            Child.k,
+            Child.actions,
+            Child.log_probs,
+            Genotype.digest,
+            Child.state,
+            Child.reward,
+            Child.reward_kind,
+            Child.accuracy,
+            Child.parameters,
+            Child.macs,
+            Child.failure,
+            Child.stopped_epoch,
+            Child.learned_by,
+            first.version,
+            first.arm,
+            first.k,
+        )
+        .join(Genotype, Child.genotype_id == Genotype.id)
+        .join(first, Child.duplicate_of == first.id, isouter=True)
+        .where(Child.search_id == search_id)
+        .order_by(Child.version, Child.arm, Child.k)
+    )
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(repr([_plain(value) for value in row]).encode())
+    versions = connection.execute(
+        select(PolicyVersion.version, PolicyVersion.learned, PolicyVersion.sha256)
+        .where(PolicyVersion.search_id == search_id)
+        .order_by(PolicyVersion.version)
+    )
+    for row in versions:
+        digest.update(repr(list(row)).encode())
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value
+
+
+def state_counts(connection: Connection, search_id: int) -> dict[str, int]:
+    """Children that are done, running, waiting, failed or skipped."""
+    children = connection.execute(
+        select(
+            func.count().filter(is_state(Child.state, ChildState.REWARDED)).label("done"),
+            func.count().filter(is_state(Child.state, ChildState.SKIPPED)).label("skipped"),
+            func.count().filter(Child.failure.is_not(None)).label("failed"),
+            func.count().filter(Child.duplicate_of.is_not(None)).label("duplicates"),
+        ).where(Child.search_id == search_id)
+    ).one()
+    running = connection.scalar(
+        select(func.count()).where(
+            Run.search_id == search_id, is_state(Run.state, RunState.RUNNING)
+        )
+    )
+    return {**children._mapping, "running": running or 0}
+
+
+def rewards(connection: Connection, search_id: int) -> Any:
+    """(best, mean) reward of a search."""
+    return connection.execute(
+        select(func.max(Child.reward), func.avg(Child.reward)).where(
+            Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED)
+        )
+    ).one()
+
+
+def newest_version(connection: Connection, search_id: int) -> Any:
+    """The newest version's diagnostics, or None."""
+    return connection.execute(
+        select(
+            PolicyVersion.version,
+            PolicyVersion.learned,
+            PolicyVersion.entropy,
+            PolicyVersion.mean_reward,
+            PolicyVersion.loss,
+            PolicyVersion.kl,
+            PolicyVersion.clip_fraction,
+            PolicyVersion.baseline,
+            PolicyVersion.staleness,
+        )
+        .where(PolicyVersion.search_id == search_id)
+        .order_by(PolicyVersion.version.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> list[float]:
+    """How long the latest trainings of a search took."""
+    latest = (
+        select(Attempt.started_at, Attempt.ended_at)
+        .join(Run, Attempt.run_id == Run.id)
+        .where(Run.search_id == search_id, Attempt.outcome == Outcome.DONE)
+        .order_by(Attempt.id.desc())
+        .limit(count)
+    )
+    return [(row.ended_at - row.started_at).total_seconds() for row in connection.execute(latest)]
+
+
+def ended_children(connection: Connection, search_id: int, after: dt.datetime | None) -> list[Any]:
+    """Children that ended after a time, oldest first."""
+    statement = (
+        select(
+            Child.id,
+            Child.ended_at,
+            Child.version,
+            Child.k,
+            Child.state,
+            Child.reward,
+            Child.accuracy,
+            Child.failure,
+            Child.duplicate_of,
+            Child.parameters,
+            Genotype.digest,
+        )
+        .join(Genotype, Child.genotype_id == Genotype.id)
+        .where(Child.search_id == search_id, Child.ended_at.is_not(None))
+        .order_by(Child.ended_at, Child.id)
+    )
+    if after is not None:
+        statement = statement.where(Child.ended_at > after)
+    return list(connection.execute(statement))
+
+
+def best(connection: Connection, search_id: int, *, limit: int, offset: int = 0) -> list[Any]:
+    """The best genotypes of a search: each once, ties by the child found first.
+
+    Where a search has derived children, they are what is ranked.
+    """
+    derived = connection.scalar(
+        select(Child.id)
+        .where(Child.search_id == search_id, Child.arm == Arm.DERIVE, Child.reward.is_not(None))
+        .limit(1)
+    )
+    arms = [Arm.DERIVE] if derived is not None else [Arm.POLICY, Arm.CONTROL]
+    top = (
+        select(
+            Child.genotype_id,
+            func.max(Child.reward).label("reward"),
+            func.min(Child.id).label("child_id"),
+            func.count().label("found"),
+        )
+        .where(
+            Child.search_id == search_id,
+            is_state(Child.state, ChildState.REWARDED),
+            Child.arm.in_(arms),
+        )
+        .group_by(Child.genotype_id)
+        .order_by(func.max(Child.reward).desc(), func.min(Child.id))
+        .limit(limit)
+        .offset(offset)
+        .subquery()
+    )
+    statement = (
+        select(
+            Genotype.digest,
+            top.c.reward,
+            top.c.found,
+            Child.accuracy,
+            Child.parameters,
+            Child.macs,
+            Child.failure,
+            Child.version,
+            Child.k,
+            Genotype.body,
+        )
+        .select_from(top)
+        .join(Genotype, Genotype.id == top.c.genotype_id)
+        .join(Child, Child.id == top.c.child_id)
+        .order_by(top.c.reward.desc(), top.c.child_id)
+    )
+    return list(connection.execute(statement))
+
+
+def genotypes_by_prefix(connection: Connection, prefix: str, limit: int = 3) -> list[Any]:
+    """Genotypes whose digest begins so."""
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return list(
+        connection.execute(
+            select(Genotype)
+            .where(Genotype.digest >= prefix, Genotype.digest < end)
+            .order_by(Genotype.digest)
+            .limit(limit)
+        )
+    )
+
+
+def children_of_genotype(connection: Connection, genotype_id: int, limit: int = 20) -> list[Any]:
+    """Where a genotype was proposed, and what came of it."""
+    return list(
+        connection.execute(
+            select(
+                Search.name.label("search"),
+                Child.version,
+                Child.arm,
+                Child.k,
+                Child.state,
+                Child.reward,
+                Child.accuracy,
+                Child.failure,
+                Run.id.label("run"),
+                Run.attempt.label("attempts"),
+            )
+            .join(Search, Child.search_id == Search.id)
+            .join(Run, Run.child_id == Child.id, isouter=True)
+            .where(Child.genotype_id == genotype_id)
+            .order_by(Child.id)
+            .limit(limit)
+        )
+    )
+
+
+def curve(connection: Connection, run_id: int) -> list[Any]:
+    """A run's learning curve."""
+    return list(
+        connection.execute(select(Epoch).where(Epoch.run_id == run_id).order_by(Epoch.epoch))
+    )
+
+
+def list_searches(connection: Connection, limit: int = 1000) -> list[Any]:
+    """All searches, newest last."""
+    return list(connection.execute(select(Search).order_by(Search.id).limit(limit)))
+
+
+def list_slots(connection: Connection) -> list[Any]:
+    """Worker processes, what each holds, and how long it has been silent."""
+    return list(
+        connection.execute(
+            select(Slot, Run.id.label("run_id"), clock().label("now"))
+            .join(
+                Run, (Run.slot_id == Slot.id) & is_state(Run.state, RunState.RUNNING), isouter=True
+            )
+            .order_by(Slot.host, Slot.home, Slot.name)
+        )
+    )
+
+
+def search_state(connection: Connection, search_id: int) -> Any:
+    """(state, reason) of a search."""
+    return connection.execute(
+        select(Search.state, Search.reason).where(Search.id == search_id)
+    ).one()
+
+
+def active_threads(connection: Connection) -> int:
+    """The most threads a training of an active search uses; 1 where there is none."""
+    configs = connection.scalars(
+        select(Search.config).where(Search.state.in_([s for s in SearchState if s.is_active]))
+    )
+    return max((config["training"]["threads"] for config in configs), default=1)

@@ -1,0 +1,61 @@
+"""The ``nasnet`` command: one module a noun.
+
+Modules import what is heavy inside their commands, so that ``nasnet --help`` comes at once.
+"""
+
+import sys
+
+import typer
+
+from pipeline.cli import database, genotype, preset, run, search, worker
+from pipeline.errors import UserError
+
+app = typer.Typer(
+    name="nasnet",
+    help="Search for neural network architectures: a job queue that survives any crash.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("up")(run.up)
+app.command("down")(run.down)
+app.add_typer(search.app, name="search")
+app.add_typer(genotype.app, name="genotype")
+app.add_typer(worker.app, name="worker")
+app.add_typer(database.app, name="db")
+app.add_typer(preset.app, name="preset")
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        _say(str(error))
+    except OSError as error:
+        _say(f"{error.filename or 'this machine'}: {error.strerror or error}")
+    except Exception as error:
+        if not _is_database_error(error):
+            raise
+        _say(f"the database: {_first_line(getattr(error, 'orig', error))}")
+
+
+def _say(message: str) -> None:
+    print(f"nasnet: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
+
+
+def _is_database_error(error: Exception) -> bool:
+    """Whether the database does not answer, is full or is none; a bad statement is our fault."""
+    if "sqlalchemy.exc" not in sys.modules:
+        return False
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
+    return isinstance(error, OperationalError) or (
+        isinstance(error, DatabaseError) and "not a database" in str(error.orig)
+    )
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0]

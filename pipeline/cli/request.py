@@ -1,0 +1,175 @@
+"""What somebody asks for with ``run`` and ``search create``: read, checked, created or resumed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import config as configs
+from pipeline.config import CHANGEABLE, SearchConfig
+from pipeline.errors import UserError
+from pipeline.settings import get_settings
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a file of keys.")
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="The search's name; else the preset's or file's.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One key, such as budget.children=100."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A configuration as it was written, and as it is with all defaults filled in."""
+
+    name: str
+    written: dict[str, Any]  # in the file and by --set: what a stored search is compared with
+    tables: dict[str, Any]  # with the preset beneath
+
+    @property
+    def config(self) -> SearchConfig:
+        """The whole configuration, for a search that is new."""
+        return configs.make_config(self.tables)
+
+
+def read_request(source: str, name: str | None, assignments: list[str] | None) -> Request:
+    """Read a preset or a file, and what was set beside it; nothing is written.
+
+    Raises:
+        UserError: an unknown preset or key, a wrong type, a file that cannot be read.
+    """
+    import tomllib
+
+    own = configs.parse_assignments(assignments or [])
+    path = Path(source)
+    if source.endswith(".toml") or path.is_file():
+        in_file = configs.read_toml(path)
+        preset = in_file.get("preset")
+        written = configs.merge(in_file, own)
+        default_name = path.name.removesuffix(".toml")
+    else:
+        preset, written, default_name = source, {**own, "preset": source}, source
+    if preset is not None and not isinstance(preset, str):
+        raise UserError(f"{source}: preset: expected a preset's name")
+    base = {} if preset is None else tomllib.loads(configs.preset_text(preset))
+    tables = configs.merge(base, written)
+    request = Request(_checked_name(name or default_name), written, tables)
+    _ = request.config  # raises what is wrong with it
+    return request
+
+
+def _checked_name(name: str) -> str:
+    # a colon parts a search's name from a rank, and a name stands in links and file names
+    if not name or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name):
+        raise UserError(f"--name {name!r}: use letters, digits, and - _ . (at most 100)")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A search that is there now."""
+
+    search_id: int
+    name: str
+    created: bool
+    changed: tuple[str, ...] = ()  # keys of budget and stop that were changed
+
+
+def open_search(request: Request, *, resume: bool) -> Opened:
+    """Create the search, or find the one of that name and let it go on.
+
+    Raises:
+        UserError: a key that was written differs from the stored search's; the data set cannot
+            be used; the search is read only.
+    """
+    from db import searches
+    from db.session import transaction
+
+    with transaction(read_only=True) as connection:
+        found = searches.find(connection, request.name)
+    if found is None:
+        config = _resolved(request.config)
+        _check_data(config)
+        with transaction() as connection:
+            search_id = searches.create(connection, request.name, config.model_dump(mode="json"))
+        return Opened(search_id, request.name, created=True)
+    changed = changed_tables(request, found.config)
+    with transaction() as connection:
+        if changed is not None:
+            searches.reconfigure(connection, found.id, changed)
+        if resume:
+            _resume(connection, found, changed)
+    return Opened(found.id, request.name, created=False, changed=_changes(found.config, changed))
+
+
+def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None:
+    from db import searches
+    from db.models import SearchState
+
+    if found.state is SearchState.IMPORTED:
+        raise UserError(f"search {found.name!r} was imported: it can be read, not resumed")
+    raised = changed is not None and (
+        changed["budget"]["children"] > found.config["budget"]["children"]
+    )
+    paused = {SearchState.PAUSED, SearchState.STOPPING, SearchState.FAILED}
+    if found.state in paused or (found.state is SearchState.FINISHED and raised):
+        searches.resume(connection, found.id)
+
+
+def changed_tables(request: Request, stored: dict[str, Any]) -> dict[str, Any] | None:
+    """The stored configuration with the written budget and stops, or None where all agree.
+
+    Raises:
+        UserError: any other key differs.
+    """
+    current = configs.load_config(stored).model_dump(mode="json")
+    different = configs.differences(request.written, current)
+    for key, old, new in different:
+        if key.split(".")[0] not in CHANGEABLE:
+            raise UserError(
+                f"search {request.name!r} has {key} = {old!r}, not {new!r}: only "
+                f"{' and '.join(CHANGEABLE)} may change; choose another --name for a new search"
+            )
+    if not different:
+        return None
+    written = {key: request.written[key] for key in CHANGEABLE if key in request.written}
+    return configs.make_config(configs.merge(current, written)).model_dump(mode="json")
+
+
+def _changes(stored: dict[str, Any], changed: dict[str, Any] | None) -> tuple[str, ...]:
+    if changed is None:
+        return ()
+    return tuple(f"{key} = {new}" for key, _, new in configs.differences(changed, stored))
+
+
+def _resolved(config: SearchConfig) -> SearchConfig:
+    """The configuration with the device filled in: what this machine has."""
+    if config.training.device is not None:
+        return config
+    from tasks.devices import slot_specs
+
+    kind = slot_specs(get_settings().devices)[0].kind
+    return config.model_copy(
+        update={"training": config.training.model_copy(update={"device": kind})}
+    )
+
+
+def _check_data(config: SearchConfig) -> None:
+    """Fetch the data set if it must be, and look at it: a search on bad images must not begin."""
+    from pipeline.errors import MachineError
+    from pipeline.training import dataset_names
+
+    dataset_names.check_dataset(config.dataset)
+    from pipeline.training.datasets import fetch_dataset, load_dataset
+
+    folder = get_settings().data_folder
+    fetch_dataset(config.dataset, folder)
+    try:
+        load_dataset(config, folder)
+    except MachineError as error:
+        raise UserError(str(error)) from None

@@ -1,0 +1,228 @@
+"""``nasnet run``, ``up``, ``down``: a search from start to end, and this machine's processes."""
+
+import signal
+import sys
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.request import NameOption, SetOption, SourceArgument
+
+if TYPE_CHECKING:
+    from pipeline.cli.watch import View
+    from pipeline.machine.supervisor import Supervisor
+
+EXIT_HALTED = 3  # the search was paused, stopped or failed
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+TICK = 0.25  # seconds between looks at the processes
+LOOK = 1.0  # ... and at the search
+
+
+class Interruption:
+    """Hears the signals: Ctrl-C and SIGTERM stop softly, SIGHUP ends the display only."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.display_gone = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._hang_up)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self.display_gone = True
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it."""
+        return EXIT_TERMINATED if self.number == signal.SIGTERM else EXIT_INTERRUPTED
+
+
+def run(
+    source: SourceArgument,
+    name: NameOption = None,
+    assignments: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a search to its end: create it, or go on with the one of that name.
+
+    Exit code 0: the budget is met; 3: paused, stopped or failed; 2: the command cannot be done.
+    """
+    from pipeline.cli.home import open_home
+    from pipeline.cli.request import open_search, read_request
+
+    request = read_request(source, name, assignments)
+    settings = open_home()
+    from db import schema
+
+    schema.prepare()
+    opened = open_search(request, resume=True)
+    as_json = as_json or not sys.stdout.isatty()
+    _announce(opened, settings.home, as_json)
+    raise typer.Exit(_run_to_its_end(opened.search_id, opened.name, as_json))
+
+
+def _announce(opened: Any, home: Any, as_json: bool) -> None:
+    verb = "created" if opened.created else "resumed"
+    if as_json:
+        print_json({"event": verb, "search": opened.name, "home": str(home)})
+        return
+    changed = f" with {', '.join(opened.changed)}" if opened.changed else ""
+    typer.echo(f"home {home}: {verb} search {opened.name!r}{changed}")
+
+
+def _run_to_its_end(search_id: int, name: str, as_json: bool) -> int:
+    from pipeline.cli.watch import JsonShow, LiveShow, Watcher
+
+    interruption = Interruption()
+    watcher = Watcher(search_id, from_now=True)
+    show = JsonShow() if as_json else LiveShow(name)
+    supervisor = _supervisor()
+    try:
+        view = _follow(supervisor, watcher, show, interruption)
+    finally:
+        _quietly(show.close)
+        supervisor.stop()
+    if interruption.number is not None and view.progress.state.is_active:
+        _say_how_to_go_on(name, as_json, view)
+        return interruption.exit_code
+    return _report(search_id, name, view, as_json)
+
+
+def _supervisor() -> "Supervisor":
+    from db import queries
+    from db.session import transaction
+    from pipeline.machine.supervisor import Supervisor
+    from pipeline.settings import get_settings
+    from tasks.devices import slot_specs
+
+    settings = get_settings()
+    with transaction(read_only=True) as connection:
+        threads = queries.active_threads(connection)
+    return Supervisor(settings, slot_specs(settings.devices, threads))
+
+
+def _follow(
+    supervisor: "Supervisor", watcher: Any, show: Any, interruption: Interruption
+) -> "View":
+    """Keep the processes running, or leave that to whoever does, until the search rests."""
+    view: View = watcher.look()
+    looked = time.monotonic()
+    while view.progress.state.is_active and interruption.number is None:
+        if supervisor.take_over():  # at once, or when the other supervisor has gone
+            supervisor.tick()
+        time.sleep(TICK)
+        if time.monotonic() - looked < LOOK:
+            continue
+        started = time.monotonic()
+        view = watcher.look()
+        looked = time.monotonic() + 10 * (time.monotonic() - started)  # ask a slow store less
+        if not interruption.display_gone:
+            _quietly(show.update, view)
+    if not interruption.display_gone:
+        _quietly(show.update, view)
+    return view
+
+
+def _quietly(call: Any, *arguments: Any) -> None:
+    """Show something to a terminal that may be gone."""
+    try:
+        call(*arguments)
+    except (OSError, ValueError):
+        return
+
+
+def _say_how_to_go_on(name: str, as_json: bool, view: "View") -> None:
+    command = f"nasnet run {_source(name)} --name {name}"
+    if as_json:
+        print_json({"event": "interrupted", "search": name, "go_on": command})
+    else:
+        typer.echo(
+            f"stopped after {view.progress.completed} of {view.progress.budget} children; "
+            f"go on with: {command}"
+        )
+
+
+def _source(name: str) -> str:
+    """What to give `run` for a stored search: its preset, or any file it was made from."""
+    from db import searches
+    from db.session import transaction
+
+    with transaction(read_only=True) as connection:
+        config = searches.get(connection, name).config
+    return str(config.get("preset") or f"{name}.toml")
+
+
+def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
+    """Print the result of a search that rests; returns the exit code."""
+    from db import queries
+    from db.models import SearchState
+    from db.session import transaction
+    from pipeline.cli.genotype import best_rows, print_best
+    from pipeline.cli.watch import BEST
+
+    with transaction(read_only=True) as connection:
+        rows = best_rows(queries.best(connection, search_id, limit=BEST), name)
+    finished = view.progress.state is SearchState.FINISHED
+    met = finished and view.progress.completed >= view.progress.budget
+    command = f"nasnet run {_source(name)} --name {name}"
+    if finished and not met:
+        command = f"nasnet search extend {name} && {command}"
+    if as_json:
+        go_on = {} if met else {"reason": view.reason, "go_on": command}
+        print_json(
+            {
+                "event": str(view.progress.state),
+                "search": name,
+                "children": view.progress.completed,
+                "version": view.progress.version,
+                "best": rows,
+                **go_on,
+            }
+        )
+        return 0 if met else EXIT_HALTED
+    print_best(name, view, rows)
+    if not met:
+        typer.echo(f"{view.progress.state}: {view.reason or 'by hand'}; go on with: {command}")
+    return 0 if met else EXIT_HALTED
+
+
+def up() -> None:
+    """Keep this machine's processes running, for searches created elsewhere, until `down`."""
+    from db import schema
+    from pipeline import logs
+    from pipeline.cli.home import open_home
+    from pipeline.errors import UserError
+
+    settings = open_home()
+    schema.prepare()
+    interruption = Interruption()
+    supervisor = _supervisor()
+    if not supervisor.take_over():
+        raise UserError(f"{settings.home}: its processes are kept running already")
+    logs.configure("supervisor")
+    names = ", ".join(worker.name for worker in supervisor.workers)
+    typer.echo(f"home {settings.home}: keeping {names} running; `nasnet down` ends them")
+    try:
+        while interruption.number is None:
+            supervisor.tick()
+            time.sleep(TICK)
+    finally:
+        supervisor.stop()
+
+
+def down() -> None:
+    """End all processes of this home softly: runs are given back, and go on next time."""
+    from pipeline.machine.supervisor import end_home
+    from pipeline.settings import get_settings
+
+    settings = get_settings()
+    ended = end_home(settings)
+    typer.echo(f"home {settings.home}: ended {', '.join(ended) or 'nothing: nothing was running'}")

@@ -1,0 +1,267 @@
+"""``nasnet search``: searches as rows, whatever runs them."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.request import NameOption, SetOption, SourceArgument
+
+app = typer.Typer(help="Create, list, watch, pause, resume, stop searches.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="The search's name.")]
+
+
+@app.command()
+def create(
+    source: SourceArgument,
+    name: NameOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Create a search; the workers of this store, here or elsewhere, begin with it."""
+    from db import schema
+    from pipeline.cli.home import open_home
+    from pipeline.cli.request import open_search, read_request
+    from pipeline.errors import UserError
+    from tasks.app import ring
+
+    request = read_request(source, name, assignments)
+    open_home()
+    schema.prepare()
+    opened = open_search(request, resume=False)
+    if not opened.created:
+        raise UserError(f"search {opened.name!r} is there already; `nasnet run` goes on with it")
+    ring(opened.search_id)
+    typer.echo(f"created search {opened.name!r}; `nasnet search watch {opened.name}` shows it")
+
+
+@app.command("list")
+def list_searches(as_json: JsonFlag = False) -> None:
+    """List all searches."""
+    from db import queries
+    from db.progress import progress
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+
+    open_store()
+    rows = []
+    with transaction(read_only=True) as connection:
+        for search in queries.list_searches(connection):
+            now = progress(connection, search.id)
+            assert now is not None
+            best, mean = queries.rewards(connection, search.id)
+            rows.append(
+                {
+                    "name": search.name,
+                    "state": str(search.state),
+                    "children": now.completed,
+                    "budget": now.budget,
+                    "best_reward": best,
+                    "mean_reward": mean,
+                    "version": now.version,
+                    "created_at": search.created_at,
+                    "reason": search.reason,
+                }
+            )
+    columns = ["name", "state", "children", "budget", "best_reward", "version", "created_at"]
+    print_rows(rows, [*columns, "reason"], as_json=as_json)
+
+
+@app.command()
+def show(name: NameArgument, as_json: JsonFlag = False) -> None:
+    """Show a search: its state, counts, policy and whole configuration."""
+    from db import queries, searches
+    from db.progress import progress
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+
+    open_store()
+    with transaction(read_only=True) as connection:
+        search = searches.get(connection, name)
+        now = progress(connection, search.id)
+        assert now is not None
+        best, mean = queries.rewards(connection, search.id)
+        version = queries.newest_version(connection, search.id)
+        row = {
+            "name": search.name,
+            "uid": search.uid,
+            "state": str(search.state),
+            "reason": search.reason,
+            "created_at": search.created_at,
+            "resumed_at": search.resumed_at,
+            "ended_at": search.ended_at,
+            "children": {
+                "completed": now.completed,
+                "budget": now.budget,
+                "waiting": now.unstarted,
+                **queries.state_counts(connection, search.id),
+            },
+            "reward": {"best": best, "mean": mean},
+            "policy": None if version is None else dict(version._mapping),
+            "config": search.config,
+        }
+    if as_json:
+        print_json(row)
+    else:
+        _print_tree(row)
+
+
+def _print_tree(row: dict[str, Any], indent: str = "") -> None:
+    from pipeline.cli.output import shown
+
+    for key, value in row.items():
+        if isinstance(value, dict):
+            typer.echo(f"{indent}{key}")
+            _print_tree(value, indent + "  ")
+        else:
+            typer.echo(f"{indent}{key:<{24 - len(indent)}}{shown(value)}")
+
+
+@app.command()
+def watch(name: NameArgument, as_json: JsonFlag = False) -> None:
+    """Watch a search until it rests; Ctrl-C ends the watching, not the search."""
+    import time
+
+    from db import searches
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+    from pipeline.cli.watch import JsonShow, LiveShow, Watcher
+
+    open_store()
+    with transaction(read_only=True) as connection:
+        search_id = searches.get(connection, name).id
+    watcher = Watcher(search_id, from_now=True)
+    show = JsonShow() if as_json or not sys.stdout.isatty() else LiveShow(name)
+    try:
+        while True:
+            view = watcher.look()
+            show.update(view)
+            if not view.progress.state.is_active:
+                break
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        show.close()
+
+
+def _change(name: str, change: Callable[[Any, Any], str], *, then_ring: bool = False) -> None:
+    """Change a search's state under its lock, and say what was done."""
+    from db import children, searches
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+
+    open_store()
+    with transaction() as connection:
+        search_id = searches.get(connection, name).id
+        message = change(connection, children.lock_search(connection, search_id))
+    if then_ring:
+        from tasks.app import ring
+
+        ring(search_id)
+    typer.echo(f"search {name!r}: {message}")
+
+
+@app.command()
+def pause(name: NameArgument) -> None:
+    """Queue nothing more of a search; its runs are given back with a checkpoint."""
+
+    def change(connection: Any, search: Any) -> str:
+        from db import searches
+        from pipeline.errors import UserError
+
+        if not search.state.is_active:
+            raise UserError(f"search {name!r} is {search.state}: there is nothing to pause")
+        searches.pause(connection, search.id, "paused by hand")
+        return "paused; `nasnet search resume` goes on"
+
+    _change(name, change)
+
+
+@app.command()
+def resume(name: NameArgument) -> None:
+    """Let a paused, stopping or failed search go on, by the workers that are there."""
+
+    def change(connection: Any, search: Any) -> str:
+        from db import searches
+        from db.models import SearchState
+        from pipeline.errors import UserError
+
+        if search.state is SearchState.RUNNING:
+            return "runs already"
+        if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
+            raise UserError(
+                f"search {name!r} is {search.state}; `nasnet search extend` raises a budget"
+            )
+        searches.resume(connection, search.id)
+        return "resumed; `nasnet run` or `nasnet up` starts workers here"
+
+    _change(name, change, then_ring=True)
+
+
+@app.command()
+def stop(name: NameArgument) -> None:
+    """Propose nothing more; what has begun ends, the last update follows, then it is finished."""
+
+    def change(connection: Any, search: Any) -> str:
+        from db import searches
+        from db.models import SearchState
+        from pipeline.errors import UserError
+
+        if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
+            raise UserError(f"search {name!r} is {search.state}: there is nothing to stop")
+        searches.stop(connection, search.id, "stopped by hand")
+        return "stopping; children that no worker had begun were withdrawn"
+
+    _change(name, change, then_ring=True)
+
+
+@app.command()
+def extend(
+    name: NameArgument,
+    children: Annotated[
+        int, typer.Option("--children", min=1, help="The new budget, in completed children.")
+    ],
+) -> None:
+    """Raise a search's budget and let it go on, finished or not."""
+
+    def change(connection: Any, search: Any) -> str:
+        from db import searches
+        from db.models import SearchState
+        from pipeline.config import load_config, make_config, merge
+        from pipeline.errors import UserError
+
+        if search.state is SearchState.IMPORTED:
+            raise UserError(f"search {name!r} was imported: it can be read, not extended")
+        config = load_config(search.config).model_dump(mode="json")
+        before = config["budget"]["children"]
+        if children < before:
+            raise UserError(f"search {name!r} has a budget of {before} children already")
+        config = merge(config, {"budget": {"children": children}})
+        searches.reconfigure(connection, search.id, make_config(config).model_dump(mode="json"))
+        searches.resume(connection, search.id)
+        return f"budget {before} -> {children} children; running"
+
+    _change(name, change, then_ring=True)
+
+
+@app.command()
+def digest(name: NameArgument, as_json: JsonFlag = False) -> None:
+    """Print one hash over a search's children, rewards and policy versions.
+
+    Free of times, hosts and row ids: two synchronous searches of one configuration have the
+    same, whatever was killed in between.
+    """
+    from db import queries, searches
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+
+    open_store()
+    with transaction(read_only=True) as connection:
+        value = queries.search_digest(connection, searches.get(connection, name).id)
+    if as_json:
+        print_json({"search": name, "digest": value})
+    else:
+        typer.echo(value)

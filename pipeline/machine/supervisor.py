@@ -1,0 +1,213 @@
+"""The supervisor: keeps a home's processes alive, and adopts those a dead one left behind.
+
+A process lives exactly as long as its lock is held, whoever started it; so a new supervisor
+needs no memory of the last one. Known supervisors (honcho, supervisord) start everything anew.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from db import slots
+from db.queue import LEASES_UNTIL_GONE
+from db.session import transaction
+from pipeline import locks
+from pipeline.machine.broker import LOCK as BROKER
+from pipeline.machine.broker import Broker
+from pipeline.settings import Settings
+from tasks.devices import SlotSpec
+from tasks.slot import SUPERVISED, SUPERVISOR_LOCK
+from tasks.worker import CONTROL, RECONCILE
+
+log = structlog.get_logger("pipeline")
+
+BACK_OFF = (0.5, 30.0)  # seconds between starts of a process that keeps ending, least and most
+SETTLED = 60.0  # a process that lived so long starts again at once
+START_PATIENCE = 60.0  # until a process that was started holds its lock
+STOP_PATIENCE = 60.0  # for a step and a checkpoint, before SIGKILL
+HUNG_CHECK = 2.0  # seconds between looks at the heartbeats
+
+
+class Worker:
+    """One worker process of this home, ours or adopted."""
+
+    def __init__(self, settings: Settings, name: str, environment: dict[str, str]) -> None:
+        self.name = name
+        self.lock_path = settings.lock_path(name)
+        self.log_path = settings.home / "logs" / f"{name}.log"
+        self.environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._pause = BACK_OFF[0]
+
+    @property
+    def pid(self) -> int | None:
+        """The process that holds the lock, or that was just started; None where none lives."""
+        holder = locks.holder(self.lock_path)
+        if holder is not None:
+            return holder
+        starting = self._process is not None and self._process.poll() is None
+        if starting and time.monotonic() - self._started > START_PATIENCE:
+            self.kill()
+        return self._process.pid if self._process is not None and starting else None
+
+    def ensure(self) -> None:
+        """Start the process unless it lives; ever later while it keeps ending."""
+        if self.pid is not None:
+            return
+        now = time.monotonic()
+        lived = now - self._started
+        if self._started and lived > SETTLED:
+            self._pause = BACK_OFF[0]
+        elif self._started and lived < self._pause:
+            return
+        if self._started:
+            log.warning("a process ended; starting it again", process=self.name)
+            self._pause = min(2 * self._pause, BACK_OFF[1])
+        self._started = now
+        self.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.log_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.cli", "worker", "start", self.name],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment},
+                start_new_session=True,  # Ctrl-C is for the supervisor; workers outlive it
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if it lives."""
+        pid = self.pid
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+        self.signal(signal.SIGKILL)
+
+
+class Supervisor:
+    """Keeps the broker, control, reconcile and the training slots of one home running."""
+
+    def __init__(self, settings: Settings, specs: Iterable[SlotSpec]) -> None:
+        self.settings = settings
+        specs = list(specs)
+        environment = {
+            "NASNET_HOME": str(settings.home),
+            "NASNET_DEVICES": ",".join(_as_setting(spec) for spec in specs),
+            SUPERVISED: "1",
+        }
+        names = [CONTROL, RECONCILE, *(spec.name for spec in specs)]
+        self.workers = [Worker(settings, name, environment) for name in names]
+        self.broker = None if settings.broker_url else Broker(settings)
+        self._lock: int | None = None
+        self._looked = 0.0
+
+    def take_over(self) -> bool:
+        """Become the home's supervisor; False where there is one."""
+        if self._lock is None:
+            self._lock = locks.acquire(self.settings.lock_path(SUPERVISOR_LOCK), patience=0.5)
+            if self._lock is not None:
+                self._end_strangers()
+        return self._lock is not None
+
+    def _end_strangers(self) -> None:
+        """Let slots go that are left from other settings."""
+        ours = {worker.name for worker in self.workers} | {SUPERVISOR_LOCK, BROKER}
+        for path in self.settings.lock_path("any").parent.glob("*.lock"):
+            pid = locks.holder(path)
+            if path.stem not in ours and pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+    def tick(self) -> None:
+        """Look after every process once; to be called about twice a second."""
+        if self.broker is not None and self.broker.ensure():
+            log.info("broker started")
+        for worker in self.workers:
+            worker.ensure()
+        if time.monotonic() - self._looked > HUNG_CHECK:
+            self._looked = time.monotonic()
+            self._end_hung()
+
+    def _end_hung(self) -> None:
+        """Kill processes that live and have been silent for two leases."""
+        try:
+            with transaction(read_only=True) as connection:
+                rows = slots.by_home(connection, socket.gethostname(), str(self.settings.home))
+        except DBAPIError:  # they are silent because the database is
+            return
+        for worker in self.workers:
+            for row in rows:
+                silent = (row.now - row.heartbeat_at).total_seconds()
+                is_it = row.name == worker.name and row.pid == worker.pid
+                if is_it and silent > LEASES_UNTIL_GONE * row.lease:
+                    log.error("a process hangs; ending it", process=worker.name, silent=silent)
+                    worker.kill()
+
+    def stop(self) -> None:
+        """End every process softly: leases given back, then the broker; removes the socket."""
+        for worker in self.workers:
+            worker.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_PATIENCE
+        while any(worker.pid is not None for worker in self.workers):
+            if time.monotonic() > deadline:
+                for worker in self.workers:
+                    worker.kill()
+            time.sleep(0.05)
+        if self.broker is not None:
+            self.broker.stop()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _as_setting(spec: SlotSpec) -> str:
+    return "cpu" if spec.kind == "cpu" else spec.device_names
+
+
+def supervisor_pid(settings: Settings) -> int | None:
+    """The home's supervisor, if there is one."""
+    return locks.holder(settings.lock_path(SUPERVISOR_LOCK))
+
+
+def end_home(settings: Settings) -> list[str]:
+    """End every process of a home, supervised or not; returns the names of those that lived."""
+    folder = settings.lock_path("any").parent
+    pid = supervisor_pid(settings)
+    ended = _end(folder / f"{SUPERVISOR_LOCK}.lock") if pid else []
+    for path in sorted(folder.glob("*.lock")):
+        if path.stem not in {BROKER, SUPERVISOR_LOCK}:
+            ended += _end(path)
+    broker = Broker(settings)
+    ended += [BROKER] if broker.pid else []
+    broker.stop()
+    return ended
+
+
+def _end(path: Path) -> list[str]:
+    """SIGTERM, and SIGKILL where that does not help in time; the name, if it lived."""
+    if not locks.holder(path):
+        return []
+    for number, patience in ((signal.SIGTERM, STOP_PATIENCE + 10), (signal.SIGKILL, 10.0)):
+        pid = locks.holder(path)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + patience
+        while locks.holder(path) is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return [path.stem]

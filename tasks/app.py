@@ -1,0 +1,118 @@
+"""The Celery application, the names of its tasks and queues, and how a message is sent.
+
+Redis is a doorbell: a message carries one integer, goes out after the commit that caused it
+(law 4), and may be lost or doubled. Measured reasons for the settings stand beside them.
+"""
+
+import enum
+import functools
+from typing import Any
+
+import celery.signals
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from db import slots
+from db.progress import Progress, progress
+from db.session import transaction
+from pipeline.settings import get_settings
+
+log = structlog.get_logger("tasks")
+
+
+class Task(enum.StrEnum):
+    """Tasks by name, so that a sender need not import what a worker needs."""
+
+    SAMPLE = "tasks.sample"
+    TRAIN = "tasks.train"
+    UPDATE = "tasks.update"
+    RECONCILE = "tasks.reconcile"
+
+
+CONTROL_QUEUE = "control"
+
+
+def train_queue(device: str, devices: int) -> str:
+    """The queue of the slots that have so many devices of a kind."""
+    return f"train-{device}-{devices}"
+
+
+app = Celery("nasnet")
+app.conf.update(
+    # whoever can write to Redis must not be able to run code: never pickle
+    task_serializer="json",
+    accept_content=["json"],
+    result_serializer="json",
+    event_serializer="json",
+    task_ignore_result=True,  # results are rows
+    task_acks_late=True,  # a worker has one message in hand and hoards none ...
+    worker_prefetch_multiplier=1,
+    task_acks_on_failure=True,  # ... and never has one redelivered: retries are rows, too
+    task_acks_on_timeout=True,
+    task_publish_retry=False,  # fail fast; reconcile rings again
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # a lost broker aborts no training
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # the default gives up after 46 minutes
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    task_default_queue=CONTROL_QUEUE,
+)
+
+
+@celery.signals.setup_logging.connect
+def _leave_logging_alone(**_: Any) -> None:
+    """Being connected is all it takes to keep Celery from replacing our log handlers."""
+
+
+@functools.cache
+def store_uid() -> str:
+    """The store's random name: the prefix of its keys in the broker and of its artifacts."""
+    with transaction(read_only=True) as connection:
+        return slots.store_uid(connection)
+
+
+@functools.cache
+def connect() -> None:
+    """Point the application at this store's broker; once a process, before the first message."""
+    app.conf.update(
+        broker_url=get_settings().broker,
+        broker_transport_options={
+            "global_keyprefix": f"nasnet:{store_uid()}:",  # several stores may share a Redis
+            "visibility_timeout": 3600,  # any is safe: a claim decides, not the broker
+            "unacked_restore_interval": 30,
+            "unacked_restore_throttle": 1,
+            "health_check_interval": 25,
+            "socket_keepalive": True,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+        },
+    )
+
+
+def send(task: Task, subject_id: int, queue: str = CONTROL_QUEUE) -> None:
+    """Ring, after the commit. A broker that is away costs a log line: reconcile rings again."""
+    try:
+        connect()
+        app.send_task(task.value, args=(subject_id,), queue=queue)
+    except (OperationalError, RedisError, OSError) as error:
+        log.warning("message not sent", task=task.value, id=subject_id, error=str(error))
+
+
+def send_runs(runs: list[tuple[int, str, int]]) -> None:
+    """Ring for runs that have been queued: (run, device kind, number of devices)."""
+    for run_id, device, devices in runs:
+        send(Task.TRAIN, run_id, train_queue(device, devices))
+
+
+def ring(search_id: int) -> Progress | None:
+    """Ask, in a transaction of its own (law 5), what is due for a search, and ring for it."""
+    with transaction(read_only=True) as connection:
+        now = progress(connection, search_id)
+    if now is not None and (now.update_is_due or now.is_over):
+        send(Task.UPDATE, search_id)
+    elif now is not None and now.sample_is_due:
+        send(Task.SAMPLE, search_id)
+    return now

@@ -1,0 +1,68 @@
+"""Reconcile: make queue and leases agree with the rows, whatever died or was lost.
+
+A plain loop guarded by a lease in the store: it works while the broker is away, and any number
+of machines may run one.
+"""
+
+import os
+import socket
+import threading
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from db import leases, queue, searches, slots
+from db.session import checkpoint_wal, transaction
+from pipeline.settings import get_settings
+from tasks.app import Task, app, ring, send_runs
+
+log = structlog.get_logger("tasks")
+
+INTERVAL = 5.0  # seconds; less where leases are short
+TURN = "reconcile"
+
+
+@app.task(name=Task.RECONCILE)
+def reconcile() -> None:
+    """Take a turn now, if nobody has had one lately; a second delivery finds the turn taken."""
+    take_turn(f"{socket.gethostname()}:{os.getpid()}")
+
+
+def take_turn(owner: str) -> bool:
+    """Repair what there is to repair; returns whether the turn was ours."""
+    lease = get_settings().lease
+    with transaction() as connection:
+        turn = slots.take_turn(connection, TURN, owner, 3 * interval())
+        if turn is None:
+            return False
+        # after a sleep of the whole machine every lease looks ended: let the workers speak first
+        if turn.since_last is not None and turn.since_last.total_seconds() > lease:
+            slots.grant_grace(connection, TURN, lease / 4)
+        freed = [] if slots.in_grace(connection, TURN) else leases.expire(connection)
+        lost = queue.unqueue_lost(connection)
+        late = queue.late(connection)
+        queued = queue.queue_for_idle(connection)
+        active = searches.active(connection)
+    if freed or lost:
+        log.warning("runs put back", leases_ended=freed, messages_lost=lost)
+    send_runs(late + queued)
+    for search_id in active:
+        ring(search_id)
+    checkpoint_wal()
+    return True
+
+
+def interval() -> float:
+    """Seconds between two turns: a lease that ended is noticed within 5 s, and a third of one."""
+    return min(INTERVAL, get_settings().lease / 3)
+
+
+def loop(stop: threading.Event) -> None:
+    """Take turns until told to stop; a database that is away is waited for."""
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    while not stop.is_set():
+        try:
+            take_turn(owner)
+        except DBAPIError as error:
+            log.warning("the database is away", error=str(error.orig))
+        stop.wait(interval())

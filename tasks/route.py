@@ -1,0 +1,161 @@
+"""The way of one attempt between the training loop and the store, under its fence."""
+
+import functools
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+from pipeline.training.reward import failed_reward, reward
+from pipeline.training.trainer import EpochResult
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from db import checkpoints, epochs, leases
+from db.session import is_away, transaction
+from pipeline.config import RewardConfig, load_config
+from pipeline.errors import Failure, LeaseLostError
+from pipeline.settings import get_settings
+from pipeline.training import checkpoint
+from tasks.app import store_uid
+from tasks.slot import Hold
+
+log = structlog.get_logger("tasks")
+
+
+class Route:
+    """What a training tells, written down; what it may start from, read.
+
+    A database that is away costs a training nothing: rows wait here until it is back, and the
+    fence decides at the end.
+    """
+
+    def __init__(self, claim: leases.Claim, hold: Hold) -> None:
+        self.claim = claim
+        self.hold = hold
+        self.lease = get_settings().lease
+        self.steps = 0
+        self.images_trained = 0
+        self.images_scored = 0
+        self._unwritten: list[EpochResult] = []
+
+    @property
+    def rewards(self) -> RewardConfig:
+        """The search's rule; the default where the run belongs to no search."""
+        stored = self.claim.search_config
+        return load_config(stored).reward if stored else RewardConfig()
+
+    @property
+    def work(self) -> leases.Work:
+        """What this attempt has done."""
+        return leases.Work(images_trained=self.images_trained, images_scored=self.images_scored)
+
+    def on_step(self, images: int) -> None:
+        """A step was taken, over so many images."""
+        self.steps += 1
+        self.images_trained += images
+        self.hold.step()
+
+    def on_epoch(self, result: EpochResult) -> None:
+        """An epoch has ended: its row, and a longer lease."""
+        self.hold.epoch_seconds.append(result.seconds)
+        self.images_scored += result.images_scored
+        self._unwritten.append(result)
+        try:
+            with transaction() as connection:
+                leases.renew(connection, self.claim.run_id, self.claim.attempt, lease=self.lease)
+                self._write_epochs(connection)
+        except DBAPIError as error:
+            if not is_away(error):
+                raise
+            log.warning("the database is away; training goes on", error=str(error.orig))
+        else:
+            self._unwritten.clear()
+        self.hold.step()
+
+    def _write_epochs(self, connection: Connection) -> None:
+        for result in self._unwritten:
+            epochs.put(
+                connection,
+                self.claim.run_id,
+                self.claim.attempt,
+                epoch=result.epoch,
+                loss=result.loss,
+                train_accuracy=result.train_accuracy,
+                accuracy=result.accuracy,
+                learning_rate=result.learning_rate,
+                seconds=result.seconds,
+            )
+
+    def on_checkpoint(self, state: dict[str, Any], epoch: int, step: int) -> None:
+        """Write a state whole under a new name, then its row, then let older files go."""
+        claim = self.claim
+        name = f"attempt-{claim.attempt}-epoch-{epoch}-step-{step}.pt"
+        uri = f"{get_settings().artifact_url}/{store_uid()}/run-{claim.run_id}/{name}"
+        sha256, size = checkpoint.write(uri, state)
+        try:
+            with transaction() as connection:
+                checkpoints.add(
+                    connection,
+                    claim.run_id,
+                    claim.attempt,
+                    uri=uri,
+                    sha256=sha256,
+                    size=size,
+                    epoch=epoch,
+                    step=step,
+                    lease=self.lease,
+                )
+                old = checkpoints.of_run(connection, claim.run_id)[checkpoints.KEEP :]
+                checkpoints.forget_files(connection, [c.id for c in old])
+        except (DBAPIError, LeaseLostError) as error:
+            checkpoint.delete(uri)  # no row points at it
+            if isinstance(error, LeaseLostError) or not is_away(error):
+                raise
+            log.warning("the database is away; no checkpoint", error=str(error.orig))
+            return
+        for forgotten in old:
+            checkpoint.delete(forgotten.uri)
+
+    def states(self) -> Iterator[dict[str, Any] | None]:
+        """What to start from: the run's checkpoints that can be read, newest first, then None."""
+        with transaction(read_only=True) as connection:
+            found = checkpoints.of_run(connection, self.claim.run_id)
+        for candidate in found:
+            try:
+                yield checkpoint.read(candidate.uri, candidate.sha256)
+            except checkpoint.CorruptCheckpointError as error:
+                log.warning("checkpoint cannot be read", uri=candidate.uri, error=str(error))
+        yield None
+
+    def finish(self, result: leases.Result, accuracies: list[float], c: Connection) -> None:
+        """Write the run's end and its child's reward."""
+        self._write_epochs(c)
+        earned = None if self.claim.child_id is None else reward(accuracies, self.rewards)
+        claim = self.claim
+        leases.finish(c, claim.run_id, claim.attempt, result, self.work, reward=earned)
+
+    def failed(self, failure: Failure, error: Exception) -> Callable[[Connection], object]:
+        """How to write that the attempt failed."""
+        log.warning("attempt failed", failure=failure.value, error=str(error))
+        return functools.partial(
+            leases.fail,
+            run_id=self.claim.run_id,
+            attempt=self.claim.attempt,
+            failure=failure,
+            message=f"{type(error).__name__}: {error}",
+            traceback="".join(traceback.format_exception(error)),
+            work=self.work,
+            reward=failed_reward(failure, self.rewards),
+        )
+
+    def released(self, reason: str) -> Callable[[Connection], object]:
+        """How to write that the run is given back."""
+        log.info("run given back", reason=reason)
+        return functools.partial(
+            leases.release,
+            run_id=self.claim.run_id,
+            attempt=self.claim.attempt,
+            message=reason,
+            work=self.work,
+        )

@@ -1,0 +1,143 @@
+"""Sample: a policy version proposes children, each with a run to be trained."""
+
+import functools
+import hashlib
+
+import numpy as np
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from db import children, queries, queue, searches, versions
+from db.models import Arm
+from db.progress import Progress, progress
+from db.session import transaction
+from pipeline.config import SearchConfig, load_config
+from pipeline.controllers import Proposal, Proposed, load_controller, make_controller, save_state
+from pipeline.errors import NasnetError
+from pipeline.spaces import SearchSpace, make_space
+from tasks.app import Task, app, ring, send_runs
+
+log = structlog.get_logger("tasks")
+
+
+@app.task(name=Task.SAMPLE)
+def sample(search_id: int) -> None:
+    """Propose what the newest version owes; a second delivery finds it stored already."""
+    try:
+        while _propose(search_id):
+            pass
+    except NasnetError as error:  # its configuration or its policy cannot be used
+        with transaction() as connection:
+            searches.fail(connection, search_id, str(error))
+    ring(search_id)
+
+
+def _propose(search_id: int) -> bool:
+    """Write the first version, or some proposals of the newest; whether anything was written."""
+    with transaction(read_only=True) as connection:
+        now = progress(connection, search_id)
+        if now is None or not now.sample_is_due:
+            return False
+        search = searches.by_id(connection, search_id)
+        newest = versions.newest(connection, search_id)
+        stuck = searches.stuck_reason(connection, search)
+    if stuck is not None:
+        _pause(now, stuck)
+        return False
+    config = load_config(search.config)
+    space = make_space(config.space)
+    if newest is None:
+        return _write_first_version(now, config, space)
+    controller = load_controller(config.controller, space, newest.state, seed=config.seed)
+    proposed = _proposed(search_id) if controller.reads_proposed else []
+    proposals = controller.sample(now.stored, now.children_due, proposed)
+    return _store(now, config, space, proposals)
+
+
+def _pause(seen: Progress, reason: str) -> None:
+    with transaction() as connection:
+        if _is_as_seen(connection, seen):
+            searches.pause(connection, seen.search_id, reason)
+            log.warning("search paused", search=seen.search_id, reason=reason)
+
+
+def _write_first_version(seen: Progress, config: SearchConfig, space: SearchSpace) -> bool:
+    state = save_state(make_controller(config.controller, space, seed=config.seed))
+    with transaction() as connection:
+        if _is_as_seen(connection, seen):
+            versions.append(
+                connection,
+                seen.search_id,
+                0,
+                consumed=(),
+                total_learned=0,
+                sha256=hashlib.sha256(state).hexdigest(),
+                state=state,
+                diagnostics={},
+            )
+    return True
+
+
+def _store(
+    seen: Progress, config: SearchConfig, space: SearchSpace, proposals: list[Proposal]
+) -> bool:
+    """Write the proposals, unless something moved: they are then drawn again, the same."""
+    new = [_new_child(proposal, config, space) for proposal in proposals]
+    assert seen.version is not None
+    try:
+        with transaction() as connection:
+            if not _is_as_seen(connection, seen):
+                return True
+            children.propose(
+                connection, seen.search_id, seen.version, Arm.POLICY, new, _template(config)
+            )
+            queued = queue.queue_for_idle(connection)
+    except IntegrityError:  # another sampler was quicker
+        return True
+    send_runs(queued)
+    log.info("children proposed", search=seen.search_id, version=seen.version, count=len(new))
+    return True
+
+
+def _is_as_seen(connection: Connection, seen: Progress) -> bool:
+    """Whether the search still is where it was read, now that nobody else can move it."""
+    children.lock_search(connection, seen.search_id)
+    now = progress(connection, seen.search_id)
+    return now is not None and (now.state, now.version, now.stored) == (
+        seen.state,
+        seen.version,
+        seen.stored,
+    )
+
+
+def _proposed(search_id: int) -> list[Proposed]:
+    with transaction(read_only=True) as connection:
+        rows = queries.proposed(connection, search_id)
+    return [Proposed(tuple(row.actions), row.digest, row.reward) for row in rows]
+
+
+def _new_child(proposal: Proposal, config: SearchConfig, space: SearchSpace) -> children.NewChild:
+    # the canonical form is what is stored and built, so that a training depends on the graph
+    # alone and not on which encoding of it came first
+    genotype = space.decode(proposal.actions).canonical()
+    digest = genotype.literal_digest
+    seed = hashlib.sha256(f"{config.seed}:{digest}".encode()).digest()
+    return children.NewChild(
+        k=proposal.k,
+        actions=proposal.actions,
+        log_probs=np.asarray(proposal.log_probs, dtype="<f8").tobytes(),
+        digest=digest,
+        kind=genotype.kind,
+        body=genotype.to_data(),
+        ops_normal=genotype.normal.operation_mask(),
+        ops_reduction=genotype.reduction.operation_mask(),
+        seed=int.from_bytes(seed[:4], "little") >> 1,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _template(config: SearchConfig) -> children.RunTemplate:
+    device = config.training.device
+    assert device is not None  # filled in when the search was created
+    return children.RunTemplate(config.run_config().model_dump(mode="json"), device)

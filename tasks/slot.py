@@ -1,0 +1,254 @@
+"""What a worker process is: the lock of its slot, its devices and memory, heartbeat, watchdog.
+
+Celery's solo pool runs one task at a time in the main thread. Two threads stand beside it: the
+heartbeat keeps the slot's row and the lease of the run it holds, and hears what should happen
+to that run; the watchdog ends a process whose training takes no step any more.
+"""
+
+import contextlib
+import os
+import platform
+import signal
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from db import leases, queue, slots
+from db.models import SearchState, SlotState
+from db.session import get_engine, transaction
+from pipeline import locks
+from pipeline.errors import Failure, LeaseLostError, LeaseReturnedError
+from pipeline.settings import Settings
+from tasks.app import send_runs
+from tasks.devices import SlotSpec
+
+log = structlog.get_logger("tasks")
+
+# Set by a supervisor for the processes it starts: they leave when no supervisor is left.
+SUPERVISED = "NASNET_SUPERVISED"
+SUPERVISOR_LOCK = "supervisor"
+
+LEAST_TIMEOUT = 600.0  # seconds without a step before a training is taken to hang
+MEDIAN_EPOCHS = 5  # ... or so many of its epochs, if that is longer
+EXIT_HUNG = 75
+
+
+@dataclass(slots=True)
+class Hold:
+    """A run in hand, between its training loop and the threads beside it."""
+
+    run_id: int
+    attempt: int
+    timeout: float | None  # of the configuration
+    lost: bool = False  # the fence fell: write nothing
+    wanted_back: str | None = None  # why the run is to be given back
+    last_step: float = field(default_factory=time.monotonic)
+    epoch_seconds: list[float] = field(default_factory=list)
+
+    def step(self) -> None:
+        """Note a step, and hear what has happened meanwhile.
+
+        Raises:
+            LeaseLostError: the run is somebody else's by now.
+            LeaseReturnedError: the run is to be given back.
+        """
+        self.last_step = time.monotonic()
+        if self.lost:
+            raise LeaseLostError(f"run {self.run_id}: attempt {self.attempt} was taken away")
+        if self.wanted_back is not None:
+            raise LeaseReturnedError(self.wanted_back)
+
+    @property
+    def patience(self) -> float:
+        """Seconds a step may take."""
+        if self.timeout is not None:
+            return self.timeout
+        epoch = statistics.median(self.epoch_seconds) if self.epoch_seconds else 0.0
+        return max(LEAST_TIMEOUT, MEDIAN_EPOCHS * epoch)
+
+
+class Slot:
+    """This process's place in the store. ``spec`` is None where it trains nothing."""
+
+    def __init__(self, settings: Settings, name: str, spec: SlotSpec | None) -> None:
+        self.name = name
+        self.spec = spec
+        self.lease = settings.lease
+        self.home = str(settings.home)
+        self.versions = library_versions()
+        self.stopping = threading.Event()
+        self.retiring = False
+        self.early_failures = 0  # in a row, of class data or error, before their first step
+        self.id = 0
+        self._hold: Hold | None = None
+        self._supervised = bool(os.environ.get(SUPERVISED))
+        self._supervisor = settings.lock_path(SUPERVISOR_LOCK)
+        self._alone_since: float | None = None
+
+    def register(self) -> None:
+        """Take over the slot's row, close what its dead holder held, and ask for work."""
+        holder = slots.Holder(
+            host=socket.gethostname(),
+            home=self.home,
+            name=self.name,
+            pid=os.getpid(),
+            lease=self.lease,
+            device=self.spec.kind if self.spec else None,
+            devices=self.spec.devices if self.spec else 0,
+            device_names=self.spec.device_names if self.spec else None,
+            versions=self.versions,
+        )
+        with transaction() as connection:
+            self.id = slots.register(connection, holder)
+            closed = leases.close_slot(connection, self.id)
+            queued = queue.queue_for_idle(connection)
+        if closed:
+            log.warning("the slot's last process died with a run", runs=closed)
+        if self.spec is not None or closed:
+            send_runs(queued)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether another run may be queued for this slot."""
+        return not (self.stopping.is_set() or self.retiring)
+
+    @contextlib.contextmanager
+    def holding(self, claim: leases.Claim, timeout: float | None) -> Iterator[Hold]:
+        """Keep a claimed run's lease alive while it is worked on."""
+        self._hold = Hold(claim.run_id, claim.attempt, timeout)
+        if self.stopping.is_set():
+            self._hold.wanted_back = "the worker was told to stop"
+        try:
+            yield self._hold
+        finally:
+            self._hold = None
+            if self.retiring:
+                leave()
+
+    def stop(self) -> None:
+        """Give back what is held and take no more; the process then ends."""
+        self.stopping.set()
+        if self._hold is not None:
+            self._hold.wanted_back = "the worker was told to stop"
+
+    def start_threads(self) -> None:
+        """Start the heartbeat and the watchdog."""
+        threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True).start()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def _keep_alive(self) -> None:
+        while not self.stopping.wait(self.lease / 4) or self._hold is not None:
+            try:
+                self._beat()
+            except DBAPIError as error:  # never aborts a training: the fence decides at the end
+                log.warning("heartbeat failed", error=str(error.orig))
+            self._retire_if_alone()
+            if self.stopping.is_set():
+                time.sleep(min(1.0, self.lease / 4))
+
+    def _beat(self) -> None:
+        hold = self._hold
+        with transaction() as connection:
+            slots.beat(connection, self.id, os.getpid())
+            if hold is None:
+                return
+            try:
+                state = leases.renew(connection, hold.run_id, hold.attempt, lease=self.lease)
+            except LeaseLostError:
+                hold.lost = True
+                return
+        if state is SearchState.PAUSED and hold.wanted_back is None:
+            hold.wanted_back = "the search was paused"
+
+    def _retire_if_alone(self) -> None:
+        """Leave after the run in hand once no supervisor has been there for two leases."""
+        if not self._supervised or locks.holder(self._supervisor) is not None:
+            self._alone_since = None
+            return
+        self._alone_since = self._alone_since or time.monotonic()
+        if time.monotonic() - self._alone_since > queue.LEASES_UNTIL_GONE * self.lease:
+            log.warning("no supervisor is left: leaving")
+            self.retiring = True
+            if self._hold is None:
+                leave()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1.0)
+            hold = self._hold
+            if hold is not None and time.monotonic() - hold.last_step > hold.patience:
+                self._give_up(hold)
+
+    def _give_up(self, hold: Hold) -> None:
+        """End an attempt whose main thread hangs, then the process: only that ends the hang."""
+        from pipeline.training.reward import failed_reward
+
+        from pipeline.config import load_config
+
+        message = f"no step for {hold.patience:.0f} s"
+        log.error("training hangs", run=hold.run_id, attempt=hold.attempt)
+        with contextlib.suppress(DBAPIError, LeaseLostError), transaction() as connection:
+            stored = leases.search_config(connection, hold.run_id)
+            reward = failed_reward(Failure.TIMEOUT, load_config(stored).reward) if stored else None
+            leases.fail(
+                connection,
+                hold.run_id,
+                hold.attempt,
+                Failure.TIMEOUT,
+                message=message,
+                reward=reward,
+            )
+        os._exit(EXIT_HUNG)
+
+    def rest(self, reason: str, check: Callable[[], str | None]) -> None:
+        """Take nothing until the check passes; it is made again each minute (law 8)."""
+        log.error("this slot takes no more runs", reason=reason)
+        while not self.stopping.is_set():
+            with contextlib.suppress(DBAPIError), transaction() as connection:
+                slots.set_state(connection, self.id, os.getpid(), SlotState.REFUSING, reason)
+            if self.stopping.wait(min(60.0, 4 * self.lease)):
+                return
+            found = check()
+            if found is None:
+                break
+            reason = found
+        with contextlib.suppress(DBAPIError), transaction() as connection:
+            slots.set_state(connection, self.id, os.getpid(), SlotState.UP)
+        log.info("this slot takes runs again")
+
+    def say_goodbye(self) -> None:
+        """Note that the process left in order."""
+        with contextlib.suppress(DBAPIError), transaction() as connection:
+            slots.set_state(connection, self.id, os.getpid(), SlotState.DOWN)
+        get_engine().dispose()
+
+
+_current: list[Slot] = []
+
+
+def current_slot() -> Slot:
+    """The slot that this process is."""
+    return _current[0]
+
+
+def become(slot: Slot) -> None:
+    """Make a slot the one this process is."""
+    _current[:] = [slot]
+
+
+def leave() -> None:
+    """End this process as SIGTERM would: Celery then takes no further message."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def library_versions() -> dict[str, str]:
+    """What a result may depend on beside its configuration."""
+    versions = {name: metadata.version(name) for name in ("nasnet-pipeline", "torch", "numpy")}
+    return {**versions, "python": platform.python_version()}

@@ -1,0 +1,250 @@
+"""Train: a slot takes a queued run, trains it under a lease, and writes its end once."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import structlog
+import torch
+from pipeline.training.datasets import ImageData, load_dataset
+from pipeline.training.trainer import train as train_network
+from sqlalchemy import Connection
+
+from db import leases, queue
+from db.session import retrying, transaction
+from pipeline.config import DataConfig, NetworkConfig, RunConfig
+from pipeline.errors import (
+    ChildError,
+    Failure,
+    InvalidGenotypeError,
+    LeaseLostError,
+    LeaseReturnedError,
+    MachineError,
+    UserError,
+)
+from pipeline.genotype import NASNET_A, CellGenotype
+from pipeline.networks import build_network, count_macs, count_parameters
+from pipeline.settings import get_settings
+from pipeline.training import checkpoint
+from tasks import devices
+from tasks.app import Task, app, ring, send_runs
+from tasks.route import Route
+from tasks.slot import Hold, Slot, current_slot, leave
+
+log = structlog.get_logger("tasks")
+
+# How long a finished training waits for a database that is away before its lease is let go.
+WRITE_PATIENCE = 3600.0
+# Failures in a row, before their first step, after which the slot has to prove itself (law 8).
+EARLY_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended: what to write under the fence, and what becomes of the slot."""
+
+    write: Callable[[Connection], object] | None  # None: the lease was lost, nothing is ours
+    goes_on: bool = True  # whether another run may be queued for the slot
+    machine_fault: str | None = None
+
+
+@app.task(name=Task.TRAIN)
+def train(run_id: int) -> None:
+    """Train a queued run; a second delivery finds nothing to claim."""
+    slot = current_slot()
+    claim = _claim(slot, run_id)
+    if claim is None:
+        return
+    bound = {"search": claim.search_id, "run": run_id, "attempt": claim.attempt}
+    with structlog.contextvars.bound_contextvars(**bound):
+        config = RunConfig.model_validate(claim.config)
+        with slot.holding(claim, config.training.timeout) as hold:
+            end = _attempt(claim, config, hold)
+            _write(slot, claim, end)
+        if end.machine_fault is not None:
+            slot.rest(end.machine_fault, functools.partial(check_machine, config))
+        elif slot.early_failures >= EARLY_FAILURES:
+            _prove_slot(slot, config)
+
+
+def _claim(slot: Slot, run_id: int) -> leases.Claim | None:
+    assert slot.spec is not None
+    with transaction() as connection:
+        return leases.claim(
+            connection,
+            run_id,
+            slot_id=slot.id,
+            lease=slot.lease,
+            device=slot.spec.device_names,
+            versions=slot.versions,
+        )
+
+
+def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
+    """Train, and say how it ended; no transaction is open meanwhile."""
+    route = Route(claim, hold)
+    try:
+        trained = perform(claim, config, route)
+    except LeaseLostError as error:
+        log.warning("lease lost", reason=str(error))
+        return End(None)
+    except LeaseReturnedError as error:
+        return End(route.released(str(error)), goes_on=False)
+    except MachineError as error:
+        return End(route.released(str(error)), goes_on=False, machine_fault=str(error))
+    except InvalidGenotypeError as error:
+        return End(route.failed(Failure.INVALID, error))
+    except ChildError as error:
+        _note_early_failure(error.failure, route)
+        return End(route.failed(error.failure, error))
+    except Exception as error:  # noqa: BLE001 - whatever a child's code raises is its `error`
+        if devices.is_device_lost(error):
+            leave()  # the process's CUDA context is spoiled: only a new process has a new one
+            return End(route.released(str(error)), goes_on=False)
+        _note_early_failure(Failure.ERROR, route)
+        return End(route.failed(Failure.ERROR, error))
+    current_slot().early_failures = 0
+    return End(functools.partial(route.finish, trained.result, trained.accuracies))
+
+
+def _note_early_failure(failure: Failure, route: Route) -> None:
+    if failure in {Failure.DATA, Failure.ERROR} and route.steps == 0:
+        current_slot().early_failures += 1
+
+
+def _write(slot: Slot, claim: leases.Claim, end: End) -> None:
+    """Write an attempt's end and queue one run for its slot, in one transaction; then ring."""
+    if end.write is None:
+        return
+    queued: list[int] = []
+    assert slot.spec is not None
+    kind = slot.spec.kind, slot.spec.devices
+    try:
+        for attempt in retrying(WRITE_PATIENCE, slot.stopping):
+            with attempt, transaction() as connection:
+                end.write(connection)
+                if end.goes_on and slot.takes_more:
+                    queued = queue.queue_next(connection, *kind)
+    except LeaseLostError as error:
+        log.warning("lease lost", reason=str(error))
+        return
+    send_runs([(run_id, *kind) for run_id in queued])
+    if claim.search_id is not None:
+        ring(claim.search_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run that was trained to its end."""
+
+    result: leases.Result
+    accuracies: list[float]  # on the validation images, an epoch each
+
+
+def perform(claim: leases.Claim, config: RunConfig, route: Route) -> Trained:
+    """Build the run's network and train it from its newest checkpoint that can be read."""
+    data = _load_data(config)
+    if claim.genotype is None:
+        raise MachineError(f"this release cannot do runs of purpose {claim.purpose}")
+    genotype = CellGenotype.from_data(claim.genotype)
+    device = devices.torch_device(config.training.device or "cpu")
+    for state in route.states():
+        network = _seeded_network(genotype, config.network, data, claim.seed)
+        parameters = count_parameters(network)
+        macs = count_macs(network, data.image_shape)
+        try:
+            trained = train_network(
+                network,
+                data,
+                config.training,
+                seed=claim.seed,
+                device=device,
+                resume=state,
+                hooks=route,
+            )
+        except checkpoint.CorruptCheckpointError as error:
+            log.warning("checkpoint does not fit; the next older one is tried", error=str(error))
+            continue
+        result = leases.Result(
+            accuracy=trained.accuracies[-1],
+            parameters=parameters,
+            macs=macs,
+            images_trained=trained.images_trained,
+            images_scored=trained.images_scored,
+        )
+        return Trained(result, trained.accuracies)
+    raise AssertionError("the last state is None, which always fits")
+
+
+def _seeded_network(
+    genotype: CellGenotype, config: NetworkConfig, data: ImageData, seed: int
+) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return build_network(genotype, config, channels=data.image_shape[0], classes=data.classes)
+
+
+@functools.lru_cache(maxsize=2)
+def _cached_data(config: DataConfig) -> ImageData:
+    return load_dataset(config, get_settings().data_folder)
+
+
+def _load_data(config: RunConfig) -> ImageData:
+    wanted = {name: getattr(config, name) for name in DataConfig.model_fields}
+    try:
+        return _cached_data(DataConfig(**wanted))
+    except UserError as error:  # the images are here, and cannot be read
+        raise ChildError(Failure.DATA, str(error)) from error
+
+
+def check_machine(config: RunConfig) -> str | None:
+    """Why this machine cannot train now, or None (law 8): artifacts, data, device."""
+    uri = f"{get_settings().artifact_url}/check-{current_slot().id}"
+    try:
+        checkpoint.write(uri, {})
+        checkpoint.delete(uri)
+        _load_data(config)
+        torch.zeros(1, device=devices.torch_device(config.training.device or "cpu"))
+    except (MachineError, ChildError, RuntimeError, OSError) as error:
+        return str(error)
+    return None
+
+
+class _FirstStepTakenError(Exception):
+    """Ends the probe of a slot."""
+
+
+class _Probe:
+    """Hooks of a training that ends with its first step."""
+
+    def on_step(self, images: int) -> NoReturn:
+        raise _FirstStepTakenError
+
+    def on_epoch(self, result: object) -> None: ...
+
+    def on_checkpoint(self, state: object, epoch: int, step: int) -> None: ...
+
+
+def probe_slot(config: RunConfig) -> str | None:
+    """Why a small known child cannot take one step here, or None (law 8)."""
+    try:
+        data = _load_data(config)
+        small = NetworkConfig(num_cells=1, num_filters=4)
+        network = _seeded_network(NASNET_A, small, data, seed=0)
+        device = devices.torch_device(config.training.device or "cpu")
+        train_network(
+            network, data, config.training, seed=0, device=device, resume=None, hooks=_Probe()
+        )
+    except _FirstStepTakenError:
+        return None
+    except Exception as error:  # noqa: BLE001 - any error says that the fault is the slot's
+        return f"a known child cannot be trained here: {type(error).__name__}: {error}"
+    return None
+
+
+def _prove_slot(slot: Slot, config: RunConfig) -> None:
+    """After several children failed at once: are they to blame, or is this slot?"""
+    slot.early_failures = 0
+    reason = probe_slot(config)
+    if reason is not None:
+        slot.rest(reason, functools.partial(probe_slot, config))

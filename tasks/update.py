@@ -1,0 +1,94 @@
+"""Update: the controller learns from a batch of rewards and becomes the next policy version."""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import numpy as np
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from db import children, queries, searches, versions
+from db.progress import Progress, progress
+from db.session import transaction
+from pipeline.config import load_config
+from pipeline.controllers import Diagnostics, Outcome, load_controller, save_state
+from pipeline.errors import NasnetError
+from pipeline.spaces import make_space
+from tasks.app import Task, app, ring
+
+log = structlog.get_logger("tasks")
+
+
+@app.task(name=Task.UPDATE)
+def update(search_id: int) -> None:
+    """Write the next version once, if a batch is due; its unique number turns a second away."""
+    with transaction(read_only=True) as connection:
+        now = progress(connection, search_id)
+        if now is None or not (now.update_is_due or now.is_over):
+            return
+        search = searches.by_id(connection, search_id)
+        newest = versions.newest(connection, search_id)
+        limit = None if now.synchronous else now.batch
+        batch = queries.unlearned(connection, search_id, limit) if now.update_is_due else []
+    if now.update_is_due:
+        try:
+            _learn(now, load_config(search.config), newest, batch)
+        except NasnetError as error:
+            with transaction() as connection:
+                searches.fail(connection, search_id, str(error))
+    _finish_if_over(search_id)
+    ring(search_id)
+
+
+def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
+    controller = load_controller(
+        config.controller, make_space(config.space), newest.state, seed=config.seed
+    )
+    diagnostics = controller.update([_outcome(row) for row in batch])
+    state = save_state(controller)
+    try:
+        with transaction() as connection:
+            children.lock_search(connection, now.search_id)
+            versions.append(
+                connection,
+                now.search_id,
+                newest.version + 1,
+                consumed=[row.id for row in batch],
+                total_learned=newest.total_learned + len(batch),
+                sha256=hashlib.sha256(state).hexdigest(),
+                state=state,
+                diagnostics=_columns(diagnostics, batch, newest.version),
+            )
+    except IntegrityError:  # another update was quicker; it consumed the same rewards
+        return
+    log.info(
+        "policy updated", search=now.search_id, version=newest.version + 1, learned=len(batch)
+    )
+
+
+def _outcome(row: Any) -> Outcome:
+    return Outcome(
+        actions=tuple(row.actions),
+        log_probs=tuple(np.frombuffer(row.log_probs, dtype="<f8").tolist()),
+        reward=row.reward,
+    )
+
+
+def _columns(diagnostics: Diagnostics, batch: list[Any], version: int) -> dict[str, Any]:
+    """What the update tells, and what its batch was like."""
+    columns = dataclasses.asdict(diagnostics)
+    if batch:
+        columns["mean_reward"] = sum(row.reward for row in batch) / len(batch)
+        columns["staleness"] = sum(version - row.version for row in batch) / len(batch)
+    columns["duplicates"] = sum(row.duplicate_of is not None for row in batch)
+    return columns
+
+
+def _finish_if_over(search_id: int) -> None:
+    with transaction() as connection:
+        children.lock_search(connection, search_id)
+        now = progress(connection, search_id)
+        if now is not None and now.is_over:
+            searches.finish(connection, search_id)
+            log.info("search finished", search=search_id, children=now.completed)

@@ -1,0 +1,133 @@
+"""A worker process from its start to its end: ``nasnet worker start NAME``.
+
+NAME is a slot (cpu-0, cuda-1), ``train`` for the first free one, ``control`` or ``reconcile``.
+"""
+
+import resource
+import signal
+import socket
+from types import FrameType
+
+import structlog
+
+from db import schema
+from pipeline import locks, logs
+from pipeline.errors import UserError
+from pipeline.settings import Settings, get_settings
+from tasks import devices
+from tasks.app import CONTROL_QUEUE, app, connect, train_queue
+from tasks.devices import SlotSpec
+from tasks.slot import Slot, become
+
+log = structlog.get_logger("tasks")
+
+TRAIN = "train"
+CONTROL = "control"
+RECONCILE = "reconcile"
+
+
+def main(name: str) -> int:
+    """Be the worker of that name until told to leave; returns the exit code.
+
+    Raises:
+        UserError: there is no such slot, it is taken, or the store cannot be used.
+    """
+    settings = get_settings()
+    specs = {spec.name: spec for spec in devices.slot_specs(settings.devices)}
+    name = _take_lock(settings, name, specs)
+    logs.configure(name)
+    schema.require()
+    spec = _spec(name, specs)
+    if spec is not None:
+        devices.expose(spec)
+        _limit_memory(settings, spec, specs)
+    slot = Slot(settings, name, spec)
+    become(slot)
+    connect()
+    if name == RECONCILE:
+        return _reconcile(slot)
+    return _work(slot, CONTROL_QUEUE if spec is None else train_queue(spec.kind, spec.devices))
+
+
+def _spec(name: str, specs: dict[str, SlotSpec]) -> SlotSpec | None:
+    """The slot's devices; None for control and reconcile. A supervisor may have opened more
+    CPU slots than this machine has by default."""
+    if name in {CONTROL, RECONCILE}:
+        return None
+    found = specs.get(name)
+    if found is None and name.startswith("cpu-") and name[4:].isdigit():
+        return SlotSpec(name, "cpu", (int(name[4:]),))
+    return found
+
+
+def _take_lock(settings: Settings, name: str, specs: dict[str, SlotSpec]) -> str:
+    """Take the lock of that name, or for ``train`` of the first free slot; returns the name."""
+    candidates = list(specs) if name == TRAIN else [name]
+    if name != TRAIN and name not in {CONTROL, RECONCILE} and _spec(name, specs) is None:
+        raise UserError(f"no slot {name!r}; this machine has: {', '.join(specs)}")
+    for candidate in candidates:
+        patience = 0.0 if name == TRAIN else 2.0
+        if locks.acquire(settings.lock_path(candidate), patience=patience) is not None:
+            return candidate
+    taken = locks.holder(settings.lock_path(candidates[-1]))
+    raise UserError(f"{' and '.join(candidates)}: taken already (by process {taken})")
+
+
+def _limit_memory(settings: Settings, spec: SlotSpec, specs: dict[str, SlotSpec]) -> None:
+    """Bound a CPU slot, so that a greedy child is an `oom` of its own and not of the machine."""
+    if spec.kind != "cpu":
+        return
+    limit = settings.memory or devices.usable_memory() // max(1, len(specs))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _reconcile(slot: Slot) -> int:
+    from tasks import reconcile
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        slot.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    slot.register()
+    slot.start_threads()
+    reconcile.loop(slot.stopping)
+    slot.say_goodbye()
+    return 0
+
+
+def _work(slot: Slot, queue: str) -> int:
+    """Run Celery's solo pool on one queue, in this thread, until SIGTERM."""
+    import torch
+    from celery.signals import worker_ready, worker_shutting_down
+
+    # The task modules are imported here, once the devices are exposed: they import torch.
+    from tasks import reconcile, sample, train, update  # noqa: F401
+
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+
+    @worker_shutting_down.connect(weak=False)
+    def _stop(**_: object) -> None:
+        slot.stop()
+
+    @worker_ready.connect(weak=False)
+    def _ready(**_: object) -> None:
+        slot.register()
+        slot.start_threads()
+
+    app.worker_main(
+        [
+            "worker",
+            "--pool=solo",
+            "--concurrency=1",
+            f"--queues={queue}",
+            f"--hostname={slot.name}@{socket.gethostname()}",
+            "--without-mingle",
+            "--without-gossip",
+            "--without-heartbeat",
+            "--loglevel=warning",
+        ]
+    )
+    slot.say_goodbye()
+    return 0
