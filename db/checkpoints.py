@@ -16,7 +16,7 @@ _add = (
     insert(Artifact)
     .values(
         run_id=bindparam("run_id"),
-        attempt=bindparam("number"),
+        attempt=bindparam("attempt"),
         search_id=bindparam("search_id"),
         kind=ArtifactKind.CHECKPOINT,
         epoch=bindparam("epoch"),
@@ -79,7 +79,7 @@ def add(
     Raises:
         LeaseLostError: the run is somebody else's; the file then belongs to nobody.
     """
-    parameters = {"run_id": run_id, "number": attempt, "seconds": lease}
+    parameters = {"held_run": run_id, "held_attempt": attempt, "seconds": lease}
     row = connection.execute(_progressed, parameters).one_or_none()
     if row is None:
         raise lost(run_id, attempt)
@@ -87,7 +87,7 @@ def add(
         _add,
         {
             "run_id": run_id,
-            "number": attempt,
+            "attempt": attempt,
             "search_id": row.search_id,
             "epoch": epoch,
             "step": step,

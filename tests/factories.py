@@ -1,0 +1,128 @@
+"""Rows to test with: plain functions with defaults, each in a transaction of its own."""
+
+import itertools
+import random
+import struct
+
+from sqlalchemy import select
+
+from db import children, leases, searches, slots, versions
+from db.models import Arm, Child, Run
+from db.session import transaction
+from pipeline.config import make_config, merge
+from pipeline.spaces import NASNetSpace
+
+_numbers = itertools.count()
+
+
+def make_search(name="s", **tables):
+    base = {
+        "mode": "rolling",
+        "controller": {"name": "random", "batch": 4},
+        "network": {"num_cells": 1, "num_filters": 4},
+        "training": {"epochs": 1, "device": "cpu"},
+        "budget": {"children": 12},
+    }
+    config = make_config(merge(base, tables)).model_dump(mode="json")
+    with transaction() as connection:
+        return searches.create(connection, name, config)
+
+
+def make_version(search_id, version=0, *, learned=0, total_learned=0, consumed=()):
+    with transaction() as connection:
+        versions.append(
+            connection,
+            search_id,
+            version,
+            consumed=consumed,
+            total_learned=total_learned,
+            sha256="0" * 64,
+            state=b"state",
+            diagnostics={},
+        )
+
+
+def make_slot(name="cpu-0", lease=90.0, **changes):
+    holder = dict(
+        host="host", home="/home", name=name, pid=1, lease=lease, device="cpu", devices=1,
+        device_names="cpu", versions={"torch": "2"},
+    )  # fmt: skip
+    with transaction() as connection:
+        return slots.register(connection, slots.Holder(**(holder | changes)))
+
+
+def new_child(k, seed=0):
+    """A proposal; equal seeds give equal genotypes."""
+    space = NASNetSpace(2)
+    generator = random.Random(seed)
+    actions = tuple(generator.randrange(d.choices) for d in space.decisions)
+    genotype = space.decode(actions).canonical()
+    return children.NewChild(
+        k=k,
+        actions=actions,
+        log_probs=struct.pack("<2d", -1.0, -2.0),
+        digest=genotype.digest,
+        kind=genotype.kind,
+        body=genotype.to_data(),
+        ops_normal=genotype.normal.operation_mask(),
+        ops_reduction=genotype.reduction.operation_mask(),
+        seed=seed,
+    )
+
+
+def propose(search_id, seeds, *, version=0, first=0, arm=Arm.POLICY):
+    """Children with one genotype for each distinct seed; returns their ids in order."""
+    proposals = [new_child(first + i, seed) for i, seed in enumerate(seeds)]
+    template = children.RunTemplate(config={"dataset": "digits"}, device="cpu")
+    with transaction() as connection:
+        children.propose(connection, search_id, version, arm, proposals, template)
+        return list(
+            connection.scalars(
+                select(Child.id)
+                .where(Child.search_id == search_id, Child.version == version, Child.k >= first)
+                .order_by(Child.k)
+            )
+        )
+
+
+def make_children(seeds=(0,), **tables):
+    """A search with a first version and children; returns (search, children)."""
+    search_id = make_search(f"s{next(_numbers)}", **tables)
+    make_version(search_id)
+    return search_id, propose(search_id, seeds)
+
+
+def run_of(child_id):
+    with transaction(read_only=True) as connection:
+        return connection.execute(select(Run).where(Run.child_id == child_id)).one_or_none()
+
+
+def child(child_id):
+    with transaction(read_only=True) as connection:
+        return connection.execute(select(Child).where(Child.id == child_id)).one()
+
+
+def queue_run(run_id):
+    from sqlalchemy import update
+
+    with transaction() as connection:
+        connection.execute(update(Run).where(Run.id == run_id).values(state="queued"))
+
+
+def claim(run_id, slot_id, lease=90.0):
+    with transaction() as connection:
+        return leases.claim(
+            connection, run_id, slot_id=slot_id, lease=lease, device="cpu", versions={}
+        )
+
+
+def finish(run_id, attempt, reward=0.5, **result):
+    with transaction() as connection:
+        leases.finish(
+            connection,
+            run_id,
+            attempt,
+            leases.Result(accuracy=reward, **result),
+            leases.Work(images_trained=10),
+            reward=reward,
+        )

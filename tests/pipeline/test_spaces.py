@@ -1,0 +1,50 @@
+import random
+
+import pytest
+
+from pipeline.errors import InvalidGenotypeError
+from pipeline.genotype import NASNET_A, Cell
+from pipeline.spaces import NASNetSpace
+
+
+def test_the_paper_s_space_has_fifty_decisions_in_its_order():
+    decisions = NASNetSpace(5).decisions
+    assert len(decisions) == 50
+    assert [d.choices for d in decisions[:10]] == [2, 2, 13, 13, 2, 3, 3, 13, 13, 2]
+    assert decisions[:25] == decisions[25:]
+
+
+def test_turns_flattened_are_the_decisions():
+    space = NASNetSpace(3)
+    assert tuple(d for turn in space.turns for d in turn.decisions) == space.decisions
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_proposal_encodes_back(seed):
+    space = NASNetSpace(1 + seed % 6)
+    generator = random.Random(seed)
+    actions = tuple(generator.randrange(d.choices) for d in space.decisions)
+    genotype = space.decode(actions)
+    genotype.normal.validate("normal")
+    assert space.encode(genotype) == actions
+
+
+def test_unused_states_are_concatenated_the_cell_s_inputs_too():
+    space = NASNetSpace(2)
+    genotype = space.decode([0, 0, 0, 0, 0] * 4)  # every block reads h_i twice
+    assert genotype.normal.concat == (1, 2, 3)
+
+
+def test_an_action_out_of_range_names_the_decision_and_block():
+    space = NASNetSpace(2)
+    with pytest.raises(InvalidGenotypeError, match=r"decision 7 \(operation of block 1\)"):
+        space.decode([0] * 7 + [13] + [0] * 12)
+    with pytest.raises(InvalidGenotypeError, match="20 decisions"):
+        space.decode([0])
+
+
+def test_a_cell_that_concatenates_used_states_is_not_in_the_space():
+    with pytest.raises(InvalidGenotypeError, match="normal cell: concat"):
+        NASNetSpace(5).encode(NASNET_A)
+    plain = Cell.with_unused_concat(NASNET_A.normal.blocks)
+    assert plain.concat == (2, 3, 4, 5, 6)
