@@ -118,7 +118,7 @@ class DataConfig(Config):
 class SearchConfig(DataConfig):
     """A whole search."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     preset: str | None = None  # the preset it was made from
     seed: int = Field(0, ge=0, lt=2**31)
     mode: Literal["rolling", "synchronous"] = "rolling"  # law 11

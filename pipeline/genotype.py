@@ -119,11 +119,12 @@ class Cell:
         whose 1x1 convolution makes it as symmetric) are ordered, blocks are renumbered, and the
         output states are sorted.
         """
-        live = self._live_blocks()
+        live = self.live_blocks()
         orders = _canonical_orders(self, live)
         return min((self._renumbered(order) for order in orders), key=_cell_key)
 
-    def _live_blocks(self) -> tuple[int, ...]:
+    def live_blocks(self) -> tuple[int, ...]:
+        """The blocks that reach the output."""
         reached = set(self.concat)
         for b in reversed(range(len(self.blocks))):
             if b + 2 in reached:

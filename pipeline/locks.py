@@ -52,3 +52,15 @@ def holder(path: Path) -> int | None:
         return None
     finally:
         os.close(descriptor)
+
+
+class Waiting:
+    """A lock that is waited for, and given back by ``close``."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Let the next one have it."""
+        os.close(self._descriptor)

@@ -23,6 +23,7 @@ from pipeline.settings import Settings
 
 LOCK = "broker"
 START_PATIENCE = 10.0  # seconds
+STOP_PATIENCE = 3.0
 
 
 def server_binary() -> str:
@@ -113,24 +114,17 @@ class Broker:
 
     def stop(self) -> None:
         """End the server, if it lives, and remove its socket."""
-        pid = self.pid
-        if pid:
-            _end(pid, self.lock_path)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            pid = self.pid
+            if not pid:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + STOP_PATIENCE
+            while self.pid is not None and time.monotonic() < deadline:
+                time.sleep(0.02)
         with contextlib.suppress(FileNotFoundError):
             self.socket.unlink()
-
-
-def _end(pid: int, lock_path: Path) -> None:
-    for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            if locks.holder(lock_path) is None:
-                return
-            time.sleep(0.02)
 
 
 def _own_folder(folder: Path) -> None:

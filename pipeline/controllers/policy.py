@@ -1,0 +1,125 @@
+"""The LSTM policy: one loop over a space's turns that both samples and scores.
+
+Shapes: N proposals, T decisions, H units, G = 4H gates, C choices. The policy computes in
+float64 on the CPU, where log-probabilities of a proposal alone and in a batch differ by some
+1e-16: batching then practically never turns one child into another (law 1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.spaces import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A batch of proposals as the policy sees them."""
+
+    actions_NT: Tensor
+    log_probs_NT: Tensor  # of each action given those before it
+    entropy_NT: Tensor  # of each decision's whole distribution, in nats
+    log_p_T_NC: list[Tensor]  # of every choice, one tensor a decision
+
+
+class LSTMPolicy(nn.Module):
+    """The controller RNN (arXiv:1707.07012, appendix A.1: one layer, 100 units, U(-0.1, 0.1)).
+
+    Each turn is one step of the LSTM. Its decisions are read from the hidden state by a linear
+    head of their kind; the last choice's embedding is what the next step reads. The first step
+    reads a learned start vector. Weights are drawn from a generator of their own.
+    """
+
+    def __init__(
+        self, turns: Sequence[Turn], *, units: int, layers: int, init: float, seed: int
+    ) -> None:
+        super().__init__()
+        self.turns = tuple(turns)
+        choices = {d.kind: d.choices for turn in turns for d in turn.decisions}
+        f64 = torch.float64
+        self.cells = nn.ModuleList(nn.LSTMCell(units, units, dtype=f64) for _ in range(layers))
+        self.heads = nn.ModuleDict({k: nn.Linear(units, n, dtype=f64) for k, n in choices.items()})
+        self.embeddings = nn.ModuleDict(
+            {k: nn.Embedding(n, units, dtype=f64) for k, n in choices.items()}
+        )
+        self.start_1H = nn.Parameter(torch.empty(1, units, dtype=f64))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-init, init, generator=generator)
+
+    def sample(self, uniforms_NT: Tensor) -> Rollout:
+        """Draw proposals by the inverse of each decision's distribution function.
+
+        Sampling is a plain function of the weights and of one number in [0, 1) per decision.
+        """
+        with torch.no_grad():
+            return self._roll(len(uniforms_NT), uniforms_NT, None)
+
+    def score(self, actions_NT: Tensor) -> Rollout:
+        """What the policy thinks of given actions, with gradients."""
+        return self._roll(len(actions_NT), None, actions_NT)
+
+    def _roll(self, count: int, uniforms_NT: Tensor | None, actions_NT: Tensor | None) -> Rollout:
+        inputs = self._input_gates()
+        state = [self._zeros(count) for _ in self.cells]
+        gates_NG = inputs["start"].expand(count, -1)
+        actions, log_probs, entropies, distributions = [], [], [], []
+        for turn in self.turns:
+            h_NH, state = self._step(gates_NG, state)
+            for decision in turn.decisions:
+                log_p_NC = self.heads[decision.kind](h_NH).log_softmax(-1)
+                if uniforms_NT is not None:
+                    action_N = _inverse_cdf(log_p_NC, uniforms_NT[:, len(actions)])
+                else:
+                    assert actions_NT is not None
+                    action_N = actions_NT[:, len(actions)]
+                actions.append(action_N)
+                log_probs.append(log_p_NC.gather(1, action_N[:, None])[:, 0])
+                entropies.append(-(log_p_NC.exp() * log_p_NC).sum(-1))
+                distributions.append(log_p_NC)
+                gates_NG = inputs[decision.kind].index_select(0, action_N)
+        return Rollout(
+            torch.stack(actions, 1),
+            torch.stack(log_probs, 1),
+            torch.stack(entropies, 1),
+            distributions,
+        )
+
+    def _input_gates(self) -> dict[str, Tensor]:
+        """What each possible input adds to the first layer's gates: once a call, not a step."""
+        cell = self.cells[0]
+        inputs = {"start": self.start_1H}
+        inputs |= {kind: table.weight for kind, table in self.embeddings.items()}
+        bias_G = cell.bias_ih + cell.bias_hh
+        return {
+            kind: torch.addmm(bias_G, x_CH, cell.weight_ih.t()) for kind, x_CH in inputs.items()
+        }
+
+    def _zeros(self, count: int) -> tuple[Tensor, Tensor]:
+        zeros_NH = self.start_1H.new_zeros(count, self.start_1H.shape[1])
+        return zeros_NH, zeros_NH
+
+    def _step(
+        self, gates_NG: Tensor, state: list[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """One step of all layers; returns the last one's hidden state."""
+        after = []
+        for layer, (cell, (h_NH, c_NH)) in enumerate(zip(self.cells, state, strict=True)):
+            if layer:
+                gates_NG = torch.addmm(
+                    cell.bias_ih + cell.bias_hh, after[-1][0], cell.weight_ih.t()
+                )
+            gates_NG = torch.addmm(gates_NG, h_NH, cell.weight_hh.t())
+            i_NH, f_NH, g_NH, o_NH = gates_NG.chunk(4, 1)
+            c_NH = f_NH.sigmoid() * c_NH + i_NH.sigmoid() * g_NH.tanh()
+            after.append((o_NH.sigmoid() * c_NH.tanh(), c_NH))
+        return after[-1][0], after
+
+
+def _inverse_cdf(log_p_NC: Tensor, uniform_N: Tensor) -> Tensor:
+    cdf_NC = log_p_NC.exp().cumsum(-1)
+    # the last choice takes what rounding leaves
+    return (cdf_NC[:, :-1] <= uniform_N[:, None]).sum(-1)

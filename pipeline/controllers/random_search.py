@@ -1,0 +1,52 @@
+"""Random search: uniform choices, the null model of every search."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import RandomConfig
+from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
+from pipeline.controllers.uniforms import uniforms
+from pipeline.spaces import SearchSpace
+
+
+class RandomSearch:
+    """Draws every choice alike, and learns nothing."""
+
+    reads_proposed = False
+
+    def __init__(
+        self, space: SearchSpace, config: RandomConfig, *, seed: int, arm: str = "policy"
+    ) -> None:
+        self.seed = seed
+        self.arm = arm
+        self.version = 0
+        self._choices_T = np.array([d.choices for d in space.decisions])
+        self._log_probs = tuple(-math.log(d.choices) for d in space.decisions)
+        self._entropy = -sum(self._log_probs)
+        self._probabilities = tuple((1 / d.choices,) * d.choices for d in space.decisions)
+
+    def sample(self, first: int, count: int, proposed: Sequence[Proposed]) -> list[Proposal]:
+        """Proposals ``first`` to ``first + count - 1``."""
+        ks = range(first, first + count)
+        numbers_NT = uniforms(self.seed, self.version, self.arm, ks, len(self._choices_T))
+        actions_NT = (numbers_NT * self._choices_T).astype(np.int64)
+        return [
+            Proposal(k, tuple(actions), self._log_probs)
+            for k, actions in zip(ks, actions_NT.tolist(), strict=True)
+        ]
+
+    def update(self, outcomes: Sequence[Outcome]) -> Diagnostics:
+        """Become the next version, which is like the last."""
+        self.version += 1
+        return Diagnostics(entropy=self._entropy, probabilities=self._probabilities)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The version is all there is."""
+        return {"version": self.version}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the controller that the state was taken from."""
+        self.version = state["version"]

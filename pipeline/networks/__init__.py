@@ -1,0 +1,65 @@
+"""Networks: a genotype built with torch, and what it costs."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.config import NetworkConfig
+from pipeline.genotype import CellGenotype
+from pipeline.networks.cell import CellNetwork
+
+__all__ = ["CellNetwork", "build_network", "count_macs", "count_parameters"]
+
+
+def build_network(
+    genotype: CellGenotype, config: NetworkConfig, *, channels: int, classes: int
+) -> CellNetwork:
+    """A genotype's network for images of so many channels, its weights drawn at random.
+
+    Raises:
+        InvalidGenotypeError: the genotype breaks a rule; names the block.
+    """
+    genotype.normal.validate("normal")
+    genotype.reduction.validate("reduction")
+    return CellNetwork(
+        genotype,
+        num_cells=config.num_cells,
+        num_filters=config.num_filters,
+        channels=channels,
+        classes=classes,
+    )
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def count_macs(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of all convolutions and linear layers for one image (C, H, W).
+
+    Runs one empty image through the network; no buffer moves and no random number is drawn.
+    """
+    total = 0
+
+    def count(module: Any, _inputs: Any, output: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += output[0].numel() * module.weight[0].numel()
+        else:
+            total += module.weight.numel()
+
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    was_training = network.training
+    device = next(network.parameters()).device
+    try:
+        network.eval()
+        with torch.inference_mode():
+            network(torch.zeros(1, *image_shape, device=device))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return total

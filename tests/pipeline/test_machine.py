@@ -1,0 +1,98 @@
+import os
+import signal
+import time
+
+import pytest
+from redis import Redis
+
+from pipeline import locks
+from pipeline.errors import UserError
+from pipeline.machine.broker import Broker
+from pipeline.settings import MAX_SOCKET_PATH, get_settings
+
+
+@pytest.fixture
+def broker(home):
+    broker = Broker(get_settings())
+    yield broker
+    broker.stop()
+
+
+def wait_until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_the_broker_starts_once_and_answers(broker):
+    assert broker.ensure()
+    assert not broker.ensure()
+    assert broker.answers()
+    assert broker.socket.stat().st_mode & 0o077 == 0
+
+
+def test_a_killed_broker_is_started_again(broker):
+    broker.ensure()
+    first = broker.pid
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: broker.pid is None)
+    assert broker.ensure()
+    assert broker.pid != first
+
+
+def test_a_broker_that_outlived_its_supervisor_is_adopted(broker):
+    broker.ensure()
+    another = Broker(get_settings())
+    assert another.pid == broker.pid
+    assert not another.ensure()
+
+
+def test_a_broker_whose_socket_was_swept_away_is_replaced(broker):
+    broker.ensure()
+    first = broker.pid
+    broker.socket.unlink()
+    assert broker.ensure()
+    assert broker.pid != first
+
+
+def test_stopping_leaves_no_process_and_no_socket(broker):
+    broker.ensure()
+    broker.stop()
+    assert broker.pid is None
+    assert not broker.socket.exists()
+
+
+def test_the_broker_keeps_nothing_on_disk(broker, home):
+    broker.ensure()
+    with Redis(unix_socket_path=str(broker.socket)) as client:
+        client.set("key", "value")
+    broker.stop()
+    assert not list(home.glob("*.rdb"))
+    assert not list(home.glob("*.aof"))
+
+
+def test_a_home_with_a_long_path_has_its_socket_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASNET_HOME", str(tmp_path / ("long" * 30)))
+    get_settings.cache_clear()
+    socket = get_settings().socket
+    get_settings.cache_clear()
+    assert len(os.fsencode(socket)) < MAX_SOCKET_PATH
+
+
+def test_a_folder_of_somebody_else_is_refused(broker, home):
+    os.chown(home, 12345, -1) if os.getuid() == 0 else pytest.skip(
+        "needs root to give a folder away"
+    )
+    with pytest.raises(UserError, match="another user"):
+        broker.ensure()
+
+
+def test_a_lock_is_held_by_one_process_and_tells_which(home):
+    path = get_settings().lock_path("x")
+    assert locks.holder(path) is None
+    held = locks.acquire(path)
+    assert locks.holder(path) == os.getpid()
+    assert locks.acquire(path, patience=0) is None
+    os.close(held)
+    assert locks.holder(path) is None

@@ -1,0 +1,48 @@
+"""Tasks as functions: messages are caught in a list, and drained, each of them twice."""
+
+import pytest
+
+from pipeline.settings import get_settings
+from tasks import slot as slots
+from tasks import train
+from tasks.app import app
+from tasks.devices import SlotSpec
+
+
+class Post:
+    """The messages that were sent and not yet delivered."""
+
+    def __init__(self):
+        self.sent = []
+
+    def drain(self, limit=10_000, *, copies=2):
+        """Deliver every message ``copies`` times, oldest first, and those they cause."""
+        for _ in range(limit):
+            if not self.sent:
+                return
+            name, (subject_id,) = self.sent.pop(0)
+            for _ in range(copies):
+                app.tasks[name](subject_id)
+        raise AssertionError("messages without end")
+
+
+@pytest.fixture
+def post(monkeypatch):
+    import tasks.reconcile
+    import tasks.sample
+    import tasks.update  # noqa: F401
+
+    post = Post()
+    monkeypatch.setattr(app, "send_task", lambda name, args, queue: post.sent.append((name, args)))
+    return post
+
+
+@pytest.fixture
+def worker(store):
+    """This process as the slot cpu-0; no threads."""
+    slot = slots.Slot(get_settings(), "cpu-0", SlotSpec("cpu-0", "cpu", (0,)))
+    slots.become(slot)
+    slot.register()
+    yield slot
+    slots.become(None)
+    train._cached_data.cache_clear()

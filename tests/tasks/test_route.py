@@ -1,0 +1,189 @@
+"""The whole way of a search, task by task, in one process."""
+
+import pytest
+from sqlalchemy import func, select, update
+
+from db import queries, searches
+from db.clock import clock
+from db.models import Attempt, Child, ChildState, Epoch, Outcome, PolicyVersion, Run, SearchState
+from db.progress import progress
+from db.session import transaction
+from pipeline.errors import ChildError, Failure
+from tasks import reconcile, train
+from tasks.app import ring
+from tests.factories import make_search
+
+TINY = {
+    "space": {"blocks": 1},
+    "controller": {"name": "ppo", "batch": 3, "units": 8},
+    "network": {"num_cells": 1, "num_filters": 2},
+    "training": {"epochs": 1, "batch_size": 650, "device": "cpu"},
+    "budget": {"children": 7},
+}
+
+
+def rows(statement):
+    with transaction(read_only=True) as connection:
+        return connection.execute(statement).all()
+
+
+def state(search_id):
+    with transaction(read_only=True) as connection:
+        return progress(connection, search_id)
+
+
+def digest(search_id):
+    with transaction(read_only=True) as connection:
+        return queries.search_digest(connection, search_id)
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "rolling"])
+def test_a_search_runs_to_its_end_with_every_message_delivered_twice(worker, post, mode):
+    search_id = make_search(mode=mode, **TINY)
+    ring(search_id)
+    post.drain()
+    assert state(search_id).state is SearchState.FINISHED
+    children = rows(select(Child).where(Child.search_id == search_id))
+    assert len(children) == 7
+    assert all(c.state is ChildState.REWARDED and c.reward > 0 for c in children)
+    versions = rows(select(PolicyVersion).order_by(PolicyVersion.version))
+    assert [v.version for v in versions] == [0, 1, 2, 3]
+    assert [v.learned for v in versions] == [0, 3, 3, 1]
+    assert all(c.learned_by is not None for c in children)
+    runs = rows(select(Run))
+    assert all(run.attempt == 1 for run in runs)
+    assert rows(select(func.count()).select_from(Epoch)) == [(len(runs),)]
+
+
+def test_the_same_search_twice_is_the_same(worker, post):
+    digests = []
+    for name in ("a", "b"):
+        search_id = make_search(name, mode="synchronous", **TINY)
+        ring(search_id)
+        post.drain()
+        digests.append(digest(search_id))
+    assert digests[0] == digests[1]
+
+
+def test_another_seed_is_another_search(worker, post):
+    digests = []
+    for seed in (0, 1):
+        search_id = make_search(str(seed), mode="synchronous", seed=seed, **TINY)
+        ring(search_id)
+        post.drain()
+        digests.append(digest(search_id))
+    assert digests[0] != digests[1]
+
+
+def test_a_worker_killed_in_its_training_changes_nothing(worker, post, monkeypatch):
+    """The process dies: no end is written, no message sent; its slot starts again."""
+    undisturbed = make_search("undisturbed", mode="synchronous", **TINY)
+    ring(undisturbed)
+    post.drain()
+
+    perform, kills = train.perform, iter([True, False, True, True, False, False, True])
+
+    class KilledError(BaseException):
+        """As SIGKILL: nothing of ours catches it."""
+
+    def killed(*arguments):
+        if next(kills, False):
+            raise KilledError
+        return perform(*arguments)
+
+    monkeypatch.setattr(train, "perform", killed)
+    disturbed = make_search("disturbed", mode="synchronous", **TINY)
+    ring(disturbed)
+    for _ in range(100):
+        try:
+            post.drain()
+        except KilledError:
+            worker.register()  # as the next process of the slot does
+            continue
+        break
+    assert state(disturbed).state is SearchState.FINISHED
+    assert digest(disturbed) == digest(undisturbed)
+    assert len(rows(select(Attempt).where(Attempt.outcome == Outcome.LOST))) == 4
+
+
+def test_lost_messages_are_found_by_reconcile(worker, post):
+    search_id = make_search(mode="synchronous", **TINY)
+    for _ in range(200):
+        post.sent.clear()  # the broker was flushed
+        with transaction() as connection:
+            connection.execute(update(Run).values(state_since=clock(-31)))
+        reconcile.take_turn("me")
+        while post.sent:  # each message's consequences are lost
+            (name, (subject,)) = post.sent.pop(0)
+            sent, post.sent = post.sent, []
+            train.app.tasks[name](subject)
+            post.sent = sent
+        if state(search_id).state is SearchState.FINISHED:
+            break
+    assert state(search_id).state is SearchState.FINISHED
+    assert all(run.attempt == 1 for run in rows(select(Run)))
+
+
+def test_a_child_that_diverges_earns_the_penalty_and_the_policy_learns_from_it(
+    worker, post, monkeypatch
+):
+    def diverge(*_):
+        raise ChildError(Failure.DIVERGED, "loss is nan")
+
+    monkeypatch.setattr(train, "perform", diverge)
+    search_id = make_search(mode="synchronous", **TINY)
+    ring(search_id)
+    post.drain()
+    assert state(search_id).state is SearchState.FINISHED
+    for child in rows(select(Child)):
+        assert (child.reward, child.failure) == (0.0, Failure.DIVERGED)
+
+
+def test_a_search_whose_children_all_break_pauses_and_says_so(worker, post, monkeypatch):
+    """A fault in the code is no answer: five versions without a reward are enough."""
+
+    def broken(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(train, "perform", broken)
+    monkeypatch.setattr(train, "probe_slot", lambda _config: None)
+    search_id = make_search(mode="synchronous", **(TINY | {"budget": {"children": 100}}))
+    ring(search_id)
+    post.drain()
+    assert state(search_id).state is SearchState.PAUSED
+    with transaction(read_only=True) as connection:
+        assert "no child of the last 5" in searches.by_id(connection, search_id).reason
+    attempt = rows(select(Attempt))[0]
+    assert attempt.failure is Failure.ERROR
+    assert "ZeroDivisionError" in attempt.traceback
+    assert rows(select(func.count()).select_from(Child)) == [(15,)]
+
+
+def test_a_stopped_search_learns_what_it_has_and_is_finished(worker, post):
+    search_id = make_search(mode="rolling", **TINY)
+    ring(search_id)
+    for _ in range(5):
+        name, (subject,) = post.sent.pop(0)
+        train.app.tasks[name](subject)
+    with transaction() as connection:
+        searches.stop(connection, search_id, "by hand")
+    post.drain()
+    ring(search_id)
+    post.drain()
+    assert state(search_id).state is SearchState.FINISHED
+    assert state(search_id).unlearned == 0
+    assert rows(select(Run).where(Run.state == "pending")) == []
+
+
+def test_an_extended_search_goes_on(worker, post):
+    search_id = make_search(mode="rolling", **TINY)
+    ring(search_id)
+    post.drain()
+    with transaction() as connection:
+        config = searches.by_id(connection, search_id).config
+        searches.reconfigure(connection, search_id, config | {"budget": {"children": 10}})
+        searches.resume(connection, search_id)
+    ring(search_id)
+    post.drain()
+    assert state(search_id).completed == 10
+    assert state(search_id).state is SearchState.FINISHED
