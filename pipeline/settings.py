@@ -98,7 +98,7 @@ def get_settings() -> Settings:
         UserError: a variable has a value that cannot be.
     """
     try:
-        settings = Settings()  # type: ignore[call-arg] # fields come from the environment
+        settings = Settings()
     except ValidationError as error:
         problem = error.errors()[0]
         name = f"NASNET_{problem['loc'][0]}".upper()

@@ -1,13 +1,12 @@
 """The way of one attempt between the training loop and the store, under its fence."""
 
 import functools
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
-from pipeline.training.reward import failed_reward, reward
-from pipeline.training.trainer import EpochResult
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -17,6 +16,8 @@ from pipeline.config import RewardConfig, load_config
 from pipeline.errors import Failure, LeaseLostError
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
+from pipeline.training.reward import failed_reward, reward
+from pipeline.training.trainer import EpochResult
 from tasks.app import store_uid
 from tasks.slot import Hold
 
@@ -58,6 +59,7 @@ class Route:
 
     def on_epoch(self, result: EpochResult) -> None:
         """An epoch has ended: its row, and a longer lease."""
+        self.hold.last_step = time.monotonic()
         self.hold.epoch_seconds.append(result.seconds)
         self.images_scored += result.images_scored
         self._unwritten.append(result)
@@ -71,7 +73,6 @@ class Route:
             log.warning("the database is away; training goes on", error=str(error.orig))
         else:
             self._unwritten.clear()
-        self.hold.step()
 
     def _write_epochs(self, connection: Connection) -> None:
         for result in self._unwritten:

@@ -188,9 +188,8 @@ class Slot:
 
     def _give_up(self, hold: Hold) -> None:
         """End an attempt whose main thread hangs, then the process: only that ends the hang."""
-        from pipeline.training.reward import failed_reward
-
         from pipeline.config import load_config
+        from pipeline.training.reward import failed_reward
 
         message = f"no step for {hold.patience:.0f} s"
         log.error("training hangs", run=hold.run_id, attempt=hold.attempt)

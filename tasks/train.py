@@ -7,8 +7,6 @@ from typing import NoReturn
 
 import structlog
 import torch
-from pipeline.training.datasets import ImageData, load_dataset
-from pipeline.training.trainer import train as train_network
 from sqlalchemy import Connection
 
 from db import leases, queue
@@ -27,6 +25,8 @@ from pipeline.genotype import NASNET_A, CellGenotype
 from pipeline.networks import build_network, count_macs, count_parameters
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
+from pipeline.training.datasets import ImageData, load_dataset
+from pipeline.training.trainer import train as train_network
 from tasks import devices
 from tasks.app import Task, app, ring, send_runs
 from tasks.route import Route

@@ -39,11 +39,12 @@ class LSTMPolicy(nn.Module):
         self.turns = tuple(turns)
         choices = {d.kind: d.choices for turn in turns for d in turn.decisions}
         f64 = torch.float64
-        self.cells = nn.ModuleList(nn.LSTMCell(units, units, dtype=f64) for _ in range(layers))
-        self.heads = nn.ModuleDict({k: nn.Linear(units, n, dtype=f64) for k, n in choices.items()})
-        self.embeddings = nn.ModuleDict(
-            {k: nn.Embedding(n, units, dtype=f64) for k, n in choices.items()}
-        )
+        self._cells = [nn.LSTMCell(units, units, dtype=f64) for _ in range(layers)]
+        self._heads = {k: nn.Linear(units, n, dtype=f64) for k, n in choices.items()}
+        self._embeddings = {k: nn.Embedding(n, units, dtype=f64) for k, n in choices.items()}
+        self.cells = nn.ModuleList(self._cells)
+        self.heads = nn.ModuleDict(self._heads)
+        self.embeddings = nn.ModuleDict(self._embeddings)
         self.start_1H = nn.Parameter(torch.empty(1, units, dtype=f64))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -64,13 +65,16 @@ class LSTMPolicy(nn.Module):
 
     def _roll(self, count: int, uniforms_NT: Tensor | None, actions_NT: Tensor | None) -> Rollout:
         inputs = self._input_gates()
-        state = [self._zeros(count) for _ in self.cells]
+        state = [self._zeros(count) for _ in self._cells]
         gates_NG = inputs["start"].expand(count, -1)
-        actions, log_probs, entropies, distributions = [], [], [], []
+        actions: list[Tensor] = []
+        log_probs: list[Tensor] = []
+        entropies: list[Tensor] = []
+        distributions: list[Tensor] = []
         for turn in self.turns:
             h_NH, state = self._step(gates_NG, state)
             for decision in turn.decisions:
-                log_p_NC = self.heads[decision.kind](h_NH).log_softmax(-1)
+                log_p_NC: Tensor = self._heads[decision.kind](h_NH).log_softmax(-1)
                 if uniforms_NT is not None:
                     action_N = _inverse_cdf(log_p_NC, uniforms_NT[:, len(actions)])
                 else:
@@ -90,9 +94,9 @@ class LSTMPolicy(nn.Module):
 
     def _input_gates(self) -> dict[str, Tensor]:
         """What each possible input adds to the first layer's gates: once a call, not a step."""
-        cell = self.cells[0]
-        inputs = {"start": self.start_1H}
-        inputs |= {kind: table.weight for kind, table in self.embeddings.items()}
+        cell = self._cells[0]
+        inputs: dict[str, Tensor] = {"start": self.start_1H}
+        inputs |= {kind: table.weight for kind, table in self._embeddings.items()}
         bias_G = cell.bias_ih + cell.bias_hh
         return {
             kind: torch.addmm(bias_G, x_CH, cell.weight_ih.t()) for kind, x_CH in inputs.items()
@@ -106,8 +110,8 @@ class LSTMPolicy(nn.Module):
         self, gates_NG: Tensor, state: list[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """One step of all layers; returns the last one's hidden state."""
-        after = []
-        for layer, (cell, (h_NH, c_NH)) in enumerate(zip(self.cells, state, strict=True)):
+        after: list[tuple[Tensor, Tensor]] = []
+        for layer, (cell, (h_NH, c_NH)) in enumerate(zip(self._cells, state, strict=True)):
             if layer:
                 gates_NG = torch.addmm(
                     cell.bias_ih + cell.bias_hh, after[-1][0], cell.weight_ih.t()

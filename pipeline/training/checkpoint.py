@@ -38,7 +38,8 @@ def write(url: str, state: dict[str, Any]) -> tuple[str, int]:
             with fsspec.open(url, "wb") as file:
                 file.write(data)
     except Exception as error:
-        _raise_as_machine_fault(url, error)
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise MachineError(f"{url}: cannot be written: {reason or error}") from error
     return hashlib.sha256(data).hexdigest(), data.nbytes
 
 
@@ -103,8 +104,3 @@ def _is_local(url: str) -> bool:
 
 def _local_path(url: str) -> str:
     return url.partition("://")[2] if "://" in url else url
-
-
-def _raise_as_machine_fault(url: str, error: Exception) -> None:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    raise MachineError(f"{url}: cannot be written: {reason}") from error

@@ -111,7 +111,7 @@ class Training:
         device: torch.device,
         hooks: Hooks,
     ) -> None:
-        self.network = network.to(device, memory_format=torch.channels_last)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
         self.config = config
         self.seed = seed
         self.device = device

@@ -67,7 +67,9 @@ def test_synchronous_learns_nothing_from_a_version_without_rewards_and_goes_on()
 
 def test_a_paused_search_wants_nothing():
     paused = now(state=SearchState.PAUSED, unlearned=10)
-    assert not (paused.update_is_due or paused.sample_is_due or paused.is_over)
+    assert not paused.update_is_due
+    assert not paused.sample_is_due
+    assert not paused.is_over
 
 
 def test_a_stopping_search_learns_what_is_left_and_is_over():

@@ -63,10 +63,12 @@ def test_alike_twins_with_readers_have_one_canonical_form():
     """Colour refinement alone cannot order them."""
     twin = Block(0, "sep_conv_3x3", 0, "sep_conv_3x3")
     cells = [
-        Cell((twin, twin, Block(2, "identity", a, "identity"), Block(3, "identity", b, "identity")),
-             (4, 5))
+        Cell(
+            (twin, twin, Block(2, "identity", a, "identity"), Block(3, "identity", b, "identity")),
+            concat=(4, 5),
+        )
         for a, b in itertools.product((0, 1), repeat=2)
-    ]  # fmt: skip
+    ]
     digests = [CellGenotype(cell, cell).digest for cell in cells]
     assert digests[1] == digests[2]
     assert len(set(digests)) == 3
