@@ -2,12 +2,13 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import structlog
 
 
-def configure(process: str) -> None:
-    """Send this process's log, and its libraries' warnings, to standard error as JSON lines."""
+def configure(process: str, path: Path | None = None) -> None:
+    """Send this process's log, and its libraries' warnings, to a file or to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -18,7 +19,10 @@ def configure(process: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if path is not None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handler = logging.FileHandler(path)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -118,6 +118,7 @@ def _work(slot: Slot, queue: str) -> int:
 
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--pool=solo",
             "--concurrency=1",

@@ -1,11 +1,14 @@
 """What commands do first: find the home and its store."""
 
+import os
+
 from pipeline.settings import Settings, get_settings
 
 
 def open_home() -> Settings:
     """Make the home's folder, for ourselves only, unless it is there."""
     settings = get_settings()
+    os.umask(0o077)  # of every file from here on: database, checkpoints, logs
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return settings
 

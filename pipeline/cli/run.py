@@ -55,14 +55,17 @@ def run(
 
     Exit code 0: the budget is met; 3: paused, stopped or failed; 2: the command cannot be done.
     """
+    from pipeline import logs
     from pipeline.cli.home import open_home
     from pipeline.cli.request import open_search, read_request
+    from tasks.slot import SUPERVISOR_LOCK
 
     request = read_request(source, name, assignments)
     settings = open_home()
     from db import schema
 
     schema.prepare()
+    logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
     opened = open_search(request, resume=True)
     as_json = as_json or not sys.stdout.isatty()
     _announce(opened, settings.home, as_json)
@@ -114,20 +117,19 @@ def _follow(
 ) -> "View":
     """Keep the processes running, or leave that to whoever does, until the search rests."""
     view: View = watcher.look()
-    looked = time.monotonic()
+    next_look = 0.0
     while view.progress.state.is_active and interruption.number is None:
         if supervisor.take_over():  # at once, or when the other supervisor has gone
             supervisor.tick()
         time.sleep(TICK)
-        if time.monotonic() - looked < LOOK:
-            continue
         started = time.monotonic()
-        view = watcher.look()
-        looked = time.monotonic() + 10 * (time.monotonic() - started)  # ask a slow store less
+        if started < next_look:
+            continue
+        view = watcher.look_again(view)
+        took = time.monotonic() - started
+        next_look = started + max(LOOK, 10 * took)  # a slow store is asked less often
         if not interruption.display_gone:
             _quietly(show.update, view)
-    if not interruption.display_gone:
-        _quietly(show.update, view)
     return view
 
 
@@ -200,6 +202,7 @@ def up() -> None:
     from pipeline import logs
     from pipeline.cli.home import open_home
     from pipeline.errors import UserError
+    from tasks.slot import SUPERVISOR_LOCK
 
     settings = open_home()
     schema.prepare()
@@ -207,7 +210,7 @@ def up() -> None:
     supervisor = _supervisor()
     if not supervisor.take_over():
         raise UserError(f"{settings.home}: its processes are kept running already")
-    logs.configure("supervisor")
+    logs.configure(SUPERVISOR_LOCK)
     names = ", ".join(worker.name for worker in supervisor.workers)
     typer.echo(f"home {settings.home}: keeping {names} running; `nasnet down` ends them")
     try:

@@ -1,10 +1,13 @@
 """Watching a search: what is polled from the store, and how it is shown."""
 
+import dataclasses
 import datetime as dt
 import statistics
 import time
 from dataclasses import dataclass
 from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from db import queries
 from db.models import SearchState
@@ -70,6 +73,13 @@ class Watcher:
             self._seen = {i: at for i, at in self._seen.items() if at >= self._since}
         eta = expected_end(now, seconds, counts["running"])
         return View(now, reason, counts, best, mean, version, eta, ended)
+
+    def look_again(self, last: View) -> View:
+        """The search as it is now; as it was, without news, while the database is away."""
+        try:
+            return self.look()
+        except DBAPIError:
+            return dataclasses.replace(last, ended=[])
 
 
 def expected_end(now: Progress, seconds: list[float], running: int) -> tuple[float, float] | None:

@@ -1,0 +1,120 @@
+"""Real processes for tests: the ``nasnet`` command in a home of its own, and ways to kill it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from pipeline import locks
+
+# A search of tiny children; some seconds of work, so that there is something to disturb.
+TINY = """
+mode = "synchronous"
+dataset = "digits"
+
+[space]
+blocks = 1
+
+[controller]
+batch = 4
+units = 8
+
+[network]
+num_cells = 1
+num_filters = 2
+
+[training]
+epochs = 2
+batch_size = 128
+checkpoint_seconds = 0.2
+
+[budget]
+children = 12
+"""
+
+
+def wait_until(condition, seconds=90.0, what="the condition"):
+    """Poll; there is no event to wait for across processes."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.05)
+    return found
+
+
+class Home:
+    """A home whose processes are ended with the test."""
+
+    def __init__(self, folder, **settings):
+        self.folder = folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("NASNET_")}
+        self.environment = {
+            **clean,
+            "NASNET_HOME": str(folder),
+            "NASNET_DEVICES": "cpu*2",
+            "NASNET_LEASE": "3",
+            **{f"NASNET_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.started = []
+
+    def nasnet(self, *arguments, check=True, timeout=240):
+        """Run a command to its end; returns the finished process."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=self.folder,
+        )
+        assert not check or done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    def start(self, *arguments):
+        """Start a command in the background."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+        )
+        self.started.append(process)
+        return process
+
+    def json(self, *arguments):
+        """A command's JSON."""
+        return json.loads(self.nasnet(*arguments, "--json").stdout)
+
+    def pid(self, name):
+        """The process that holds a lock of this home, or None."""
+        return locks.holder(self.folder / "locks" / f"{name}.lock")
+
+    def kill(self, name, number=signal.SIGKILL):
+        """Send a signal to the process of that name, once it is there; returns its id."""
+        pid = wait_until(lambda: self.pid(name), what=f"process {name}")
+        os.kill(pid, number)
+        return pid
+
+    def completed(self, search):
+        """Children of a search that carry a reward; 0 before there is such a search."""
+        done = self.nasnet("search", "show", search, "--json", check=False)
+        return json.loads(done.stdout)["children"]["completed"] if done.returncode == 0 else 0
+
+    def close(self):
+        """End all processes of the home; fail if one is left."""
+        self.nasnet("down")
+        for process in self.started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        names = [path.stem for path in (self.folder / "locks").glob("*.lock")]
+        assert [name for name in names if self.pid(name)] == []
+        assert not (self.folder / "broker.sock").exists()
