@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.genotype import MAX_BLOCKS
 
 # Raised when a release renames or moves a key; `migrate` then lifts stored configurations.
 FORMAT = 1
+
+# Larger cells are refused: the canonical form of any cell must be found within a second.
+MAX_BLOCKS = 12
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

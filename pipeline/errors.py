@@ -6,6 +6,8 @@ NasnetError
 ├── ChildError             a child's training ended without an accuracy; carries its class
 ├── MachineError           the machine's fault, not the child's: the lease goes back
 ├── LeaseLostError         another worker holds the run now: stop, and write nothing
+├── CorruptCheckpointError a checkpoint cannot be gone on from (pipeline.training.checkpoint)
+├── PolicyStateError       a policy version cannot be read (pipeline.controllers)
 └── LeaseReturnedError     the run is to be given back (SIGTERM, pause): checkpoint, then stop
 """
 

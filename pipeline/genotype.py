@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config import MAX_BLOCKS
 from pipeline.errors import InvalidGenotypeError
 
 # The 13 operations of the NASNet space (arXiv:1707.07012, section 3), in the paper's order. The
@@ -33,9 +34,6 @@ OPERATIONS = (
     "sep_conv_7x7",
 )
 COMBINES = ("add", "concat")
-
-# Larger cells are refused: the canonical form of any cell must be found within a second.
-MAX_BLOCKS = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ log = structlog.get_logger("tasks")
 # Set by a supervisor for the processes it starts: they leave when no supervisor is left.
 SUPERVISED = "NASNET_SUPERVISED"
 SUPERVISOR_LOCK = "supervisor"
+BROKER_LOCK = "broker"
 
 LEAST_TIMEOUT = 600.0  # seconds without a step before a training is taken to hang
 MEDIAN_EPOCHS = 5  # ... or so many of its epochs, if that is longer
@@ -77,8 +78,16 @@ class Hold:
 class Slot:
     """This process's place in the store. ``spec`` is None where it trains nothing."""
 
-    def __init__(self, settings: Settings, name: str, spec: SlotSpec | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        spec: SlotSpec | None,
+        *,
+        leaves_last: bool = False,
+    ) -> None:
         self.name = name
+        self._leaves_last = leaves_last
         self.spec = spec
         self.lease = settings.lease
         self.home = str(settings.home)
@@ -174,10 +183,21 @@ class Slot:
             return
         self._alone_since = self._alone_since or time.monotonic()
         if time.monotonic() - self._alone_since > queue.LEASES_UNTIL_GONE * self.lease:
+            if self._leaves_last and self._others_live():
+                return
             log.warning("no supervisor is left: leaving")
             self.retiring = True
             if self._hold is None:
                 leave()
+
+    def _others_live(self) -> bool:
+        """Whether another worker of this home lives."""
+        beside = {self.name, SUPERVISOR_LOCK, BROKER_LOCK}
+        return any(
+            locks.holder(path) is not None
+            for path in self._supervisor.parent.glob("*.lock")
+            if path.stem not in beside
+        )
 
     def _watch(self) -> None:
         while True:

@@ -3,12 +3,15 @@
 NAME is a slot (cpu-0, cuda-1), ``train`` for the first free one, ``control`` or ``reconcile``.
 """
 
+import contextlib
 import resource
 import signal
 import socket
 from types import FrameType
 
 import structlog
+from redis import Redis
+from redis.exceptions import RedisError
 
 from db import schema
 from pipeline import locks, logs
@@ -41,11 +44,11 @@ def main(name: str) -> int:
     if spec is not None:
         devices.expose(spec)
         _limit_memory(settings, spec, specs)
-    slot = Slot(settings, name, spec)
+    slot = Slot(settings, name, spec, leaves_last=name == RECONCILE)
     become(slot)
     connect()
     if name == RECONCILE:
-        return _reconcile(slot)
+        return _reconcile(settings, slot)
     return _work(slot, CONTROL_QUEUE if spec is None else train_queue(spec.kind, spec.devices))
 
 
@@ -81,7 +84,8 @@ def _limit_memory(settings: Settings, spec: SlotSpec, specs: dict[str, SlotSpec]
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _reconcile(slot: Slot) -> int:
+def _reconcile(settings: Settings, slot: Slot) -> int:
+    """Reconcile until told to leave; without a supervisor be the last, and end the broker."""
     from tasks import reconcile
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -93,6 +97,12 @@ def _reconcile(slot: Slot) -> int:
     slot.start_threads()
     reconcile.loop(slot.stopping)
     slot.say_goodbye()
+    if slot.retiring and settings.broker_url is None:
+        with (
+            contextlib.suppress(RedisError),
+            Redis(unix_socket_path=str(settings.socket)) as client,
+        ):
+            client.shutdown(nosave=True)
     return 0
 
 

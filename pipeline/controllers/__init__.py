@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import zipfile
 
 import torch
 
@@ -17,13 +18,28 @@ __all__ = [
     "Controller",
     "Diagnostics",
     "Outcome",
+    "PolicyStateError",
     "Proposal",
     "Proposed",
     "RandomSearch",
     "load_controller",
+    "load_state",
     "make_controller",
     "save_state",
 ]
+
+
+# what reading raises for bytes that are not what it expects
+_UNREADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 class PolicyStateError(NasnetError):
@@ -46,6 +62,31 @@ def save_state(controller: Controller) -> bytes:
     return buffer.getvalue()
 
 
+def load_state(controller: Controller, blob: bytes) -> None:
+    """Become the controller whose state was saved; one that this fails for is of no more use.
+
+    Raises:
+        PolicyStateError: the state is damaged, or belongs to another controller.
+    """
+    try:
+        _check_sums(blob)
+        state = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+        if state.keys() != controller.state_dict().keys():
+            raise ValueError("it is another controller's")
+        controller.load_state_dict(state)
+    except _UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PolicyStateError(f"a stored policy version cannot be read: {reason}") from None
+
+
+def _check_sums(blob: bytes) -> None:
+    """torch writes a checksum beside each tensor, and reads none of them."""
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is damaged")
+
+
 def load_controller(
     config: ControllerConfig, space: SearchSpace, blob: bytes | None, *, seed: int
 ) -> Controller:
@@ -57,12 +98,5 @@ def load_controller(
     if blob is None:
         raise PolicyStateError("the newest policy version has no state: restore a backup")
     controller = make_controller(config, space, seed=seed)
-    try:
-        controller.load_state_dict(
-            torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
-        )
-    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise PolicyStateError(
-            f"the newest policy version cannot be read: {str(error).splitlines()[0]}"
-        ) from None
+    load_state(controller, blob)
     return controller

@@ -29,7 +29,11 @@ class LSTMPolicy(nn.Module):
 
     Each turn is one step of the LSTM. Its decisions are read from the hidden state by a linear
     head of their kind; the last choice's embedding is what the next step reads. The first step
-    reads a learned start vector. Weights are drawn from a generator of their own.
+    reads a learned start vector. Weights are drawn from a generator of their own, so that making
+    a policy moves no global random state.
+
+    Raises:
+        ValueError: a kind has two numbers of choices, so it cannot share a head.
     """
 
     def __init__(
@@ -37,15 +41,19 @@ class LSTMPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.turns = tuple(turns)
-        choices = {d.kind: d.choices for turn in turns for d in turn.decisions}
+        choices = _choices_by_kind(self.turns)
         f64 = torch.float64
-        self._cells = [nn.LSTMCell(units, units, dtype=f64) for _ in range(layers)]
-        self._heads = {k: nn.Linear(units, n, dtype=f64) for k, n in choices.items()}
-        self._embeddings = {k: nn.Embedding(n, units, dtype=f64) for k, n in choices.items()}
+        # torch's modules draw their weights from the global generator; on "meta" there are none
+        with torch.device("meta"):
+            self._cells = [nn.LSTMCell(units, units, dtype=f64) for _ in range(layers)]
+            self._heads = {k: nn.Linear(units, n, dtype=f64) for k, n in choices.items()}
+            self._embeddings = {k: nn.Embedding(n, units, dtype=f64) for k, n in choices.items()}
+            self.start_1H = nn.Parameter(torch.empty(1, units, dtype=f64))
+        # registered a second time: torch finds weights in its own containers, which are untyped
         self.cells = nn.ModuleList(self._cells)
         self.heads = nn.ModuleDict(self._heads)
         self.embeddings = nn.ModuleDict(self._embeddings)
-        self.start_1H = nn.Parameter(torch.empty(1, units, dtype=f64))
+        self.to_empty(device="cpu")
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -121,6 +129,16 @@ class LSTMPolicy(nn.Module):
             c_NH = f_NH.sigmoid() * c_NH + i_NH.sigmoid() * g_NH.tanh()
             after.append((o_NH.sigmoid() * c_NH.tanh(), c_NH))
         return after[-1][0], after
+
+
+def _choices_by_kind(turns: Sequence[Turn]) -> dict[str, int]:
+    choices: dict[str, int] = {}
+    for turn in turns:
+        for decision in turn.decisions:
+            known = choices.setdefault(decision.kind, decision.choices)
+            if known != decision.choices:
+                raise ValueError(f"{decision.kind}: {known} and {decision.choices} choices")
+    return choices
 
 
 def _inverse_cdf(log_p_NC: Tensor, uniform_N: Tensor) -> Tensor:

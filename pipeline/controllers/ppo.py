@@ -3,6 +3,7 @@
 N proposals of a batch, T decisions.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ class PPO:
 
     The ratio is taken per decision, against the stored log-probabilities of the version that
     sampled, so an update is right however late a reward comes. Adam is the usual reading of a
-    paper that does not name its optimiser.
+    paper that does not name its optimiser; it clips no gradients, and neither does this.
     """
 
     reads_proposed = False
@@ -114,17 +115,23 @@ class PPO:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, baseline and version; random numbers follow from the version."""
-        return {
-            "version": self.version,
-            "baseline": self.baseline,
-            "policy": self.policy.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        """Weights, optimiser, baseline and version; random numbers follow from the version.
+
+        A copy: later updates do not change it.
+        """
+        return copy.deepcopy(
+            {
+                "version": self.version,
+                "baseline": self.baseline,
+                "policy": self.policy.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Become the controller that the state was taken from."""
         self.version = state["version"]
         self.baseline = state["baseline"]
         self.policy.load_state_dict(state["policy"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # torch copies the weights, but keeps the optimiser's tensors
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))

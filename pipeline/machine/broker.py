@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from pipeline import locks
 from pipeline.errors import UserError
 from pipeline.settings import Settings
+from tasks.slot import BROKER_LOCK
 
-LOCK = "broker"
 START_PATIENCE = 10.0  # seconds
 STOP_PATIENCE = 3.0
 
@@ -51,7 +51,7 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self.socket = settings.socket
-        self.lock_path = settings.lock_path(LOCK)
+        self.lock_path = settings.lock_path(BROKER_LOCK)
         self.log_path = settings.home / "logs" / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -21,11 +21,10 @@ from db import slots
 from db.queue import LEASES_UNTIL_GONE
 from db.session import transaction
 from pipeline import locks
-from pipeline.machine.broker import LOCK as BROKER
 from pipeline.machine.broker import Broker
 from pipeline.settings import Settings
 from tasks.devices import SlotSpec
-from tasks.slot import SUPERVISED, SUPERVISOR_LOCK
+from tasks.slot import BROKER_LOCK, SUPERVISED, SUPERVISOR_LOCK
 from tasks.worker import CONTROL, RECONCILE
 
 log = structlog.get_logger("pipeline")
@@ -126,7 +125,7 @@ class Supervisor:
 
     def _end_strangers(self) -> None:
         """Let slots go that are left from other settings."""
-        ours = {worker.name for worker in self.workers} | {SUPERVISOR_LOCK, BROKER}
+        ours = {worker.name for worker in self.workers} | {SUPERVISOR_LOCK, BROKER_LOCK}
         for path in self.settings.lock_path("any").parent.glob("*.lock"):
             pid = locks.holder(path)
             if path.stem not in ours and pid:
@@ -190,10 +189,10 @@ def end_home(settings: Settings) -> list[str]:
     pid = supervisor_pid(settings)
     ended = _end(folder / f"{SUPERVISOR_LOCK}.lock") if pid else []
     for path in sorted(folder.glob("*.lock")):
-        if path.stem not in {BROKER, SUPERVISOR_LOCK}:
+        if path.stem not in {BROKER_LOCK, SUPERVISOR_LOCK}:
             ended += _end(path)
     broker = Broker(settings)
-    ended += [BROKER] if broker.pid else []
+    ended += [BROKER_LOCK] if broker.pid else []
     broker.stop()
     return ended
 

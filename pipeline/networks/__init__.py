@@ -17,6 +17,8 @@ def build_network(
 ) -> CellNetwork:
     """A genotype's network for images of so many channels, its weights drawn at random.
 
+    Any image size will do: what is halved is rounded up.
+
     Raises:
         InvalidGenotypeError: the genotype breaks a rule; names the block.
     """
@@ -39,7 +41,8 @@ def count_parameters(network: nn.Module) -> int:
 def count_macs(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Multiply-adds of all convolutions and linear layers for one image (C, H, W).
 
-    Runs one empty image through the network; no buffer moves and no random number is drawn.
+    Batch norm, ReLU and pooling count nothing, as in the paper's numbers. Runs one empty image
+    through the network; no buffer moves and no random number is drawn.
     """
     total = 0
 

@@ -4,88 +4,95 @@ The authors' code is followed where the paper is silent: tensorflow/models
 research/slim/nets/nasnet/{nasnet,nasnet_utils}.py (there: NasNetABaseCell).
 """
 
+import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pipeline import genotype as g
-from pipeline.networks.operations import CONSTRUCTORS, FactorizedReduction, Operation, conv, norm
+from pipeline.networks.operations import (
+    CONSTRUCTORS,
+    FactorizedReduction,
+    Operation,
+    conv,
+    norm,
+    pointwise,
+)
 
 STEM_MULTIPLIER = 3  # the stem has 3F channels
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of a feature map: channels, and how often the image was halved."""
+    """Of a feature map: its channels, and how often the image was halved.
+
+    Halvings are counted, sizes are not measured: a network does not depend on its images' size.
+    """
 
     channels: int
     halvings: int
 
 
+class State:
+    """A hidden state, whose ReLU is computed once, for the first operation that wants it."""
+
+    def __init__(self, plain: Tensor) -> None:
+        self.plain = plain
+
+    @functools.cached_property
+    def activated(self) -> Tensor:
+        """The state after ReLU."""
+        return self.plain.relu()
+
+    def through(self, operation: Operation) -> Tensor:
+        """An operation's result on the state."""
+        result: Tensor = operation(self.activated if operation.reads_activated else self.plain)
+        return result
+
+
 class Block(nn.Module):
     """Two operations on two hidden states, added or concatenated.
 
-    The paper inserts 1x1 convolutions "as necessary": a concatenation (2F) is brought back to F
-    by ReLU, 1x1, batch norm, so that every state has F channels. That is our reading.
+    The paper inserts 1x1 convolutions "as necessary": a concatenation (2F channels) is brought
+    back to F by ReLU, 1x1, batch norm, so that every state has F channels. That is our reading.
     """
 
-    def __init__(self, block: g.Block, channels: list[int], filters: int, *, reduction: bool):
+    def __init__(
+        self, block: g.Block, channels: tuple[int, int], filters: int, *, reduction: bool
+    ) -> None:
         super().__init__()
-        self.sides = block.sides
-        operations = [
-            CONSTRUCTORS[name](channels[state], filters, 2 if reduction and state < 2 else 1)
+        self.inputs = block.left_input, block.right_input
+        # only the cell's two inputs are still to be halved, and may differ from F
+        self.left, self.right = (
+            CONSTRUCTORS[name](channels[state], filters, 2 if reduction else 1)
+            if state < 2
+            else CONSTRUCTORS[name](filters, filters, 1)
             for state, name in block.sides
-        ]
-        self.left, self.right = operations
+        )
         self.project = (
             nn.Sequential(nn.ReLU(), conv(2 * filters, filters), norm(filters))
             if block.combine == "concat"
             else None
         )
 
-    def forward(self, states: "States") -> Tensor:
+    def forward(self, states: Mapping[int, State]) -> Tensor:
         """The new hidden state."""
-        (left, _), (right, _) = self.sides
-        results = states.apply(self.left, left), states.apply(self.right, right)
+        left, right = self.inputs
+        results = states[left].through(self.left), states[right].through(self.right)
         if self.project is None:
             return results[0] + results[1]
         projected: Tensor = self.project(torch.cat(results, 1))
         return projected
 
 
-class States:
-    """Hidden states by number, each with its ReLU computed at most once."""
-
-    def __init__(self, current: Tensor, previous: Tensor) -> None:
-        self._plain = {0: current, 1: previous}
-        self._activated: dict[int, Tensor] = {}
-
-    def add(self, number: int, state: Tensor) -> None:
-        """Note a block's result."""
-        self._plain[number] = state
-
-    def plain(self, number: int) -> Tensor:
-        """The state itself."""
-        return self._plain[number]
-
-    def apply(self, operation: Operation, number: int) -> Tensor:
-        """An operation's result on a state."""
-        if not operation.reads_activated:
-            result: Tensor = operation(self._plain[number])
-            return result
-        if number not in self._activated:
-            self._activated[number] = self._plain[number].relu()
-        result = operation(self._activated[number])
-        return result
-
-
 class Cell(nn.Module):
     """One cell with F filters: its two inputs brought to shape, its blocks, its output.
 
-    Blocks that reach no output are not built. The output concatenates the states that the
-    genotype lists; an input among them is brought to the blocks' shape first.
+    What reaches no output is not built. The output concatenates the states that the genotype
+    lists, in its order.
     """
 
     def __init__(
@@ -99,59 +106,61 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         self.concat = cell.concat
-        self.current = nn.Sequential(nn.ReLU(), conv(current.channels, filters), norm(filters))
-        self.previous = _match(current, previous, filters)
-        projected = previous is not None
-        channels = [filters, filters if projected else current.channels]
-        channels += [filters] * len(cell.blocks)
+        live = cell.live_blocks()
+        read = set(cell.concat).union(s for b in live for s, _ in cell.blocks[b].sides)
+        self.current = pointwise(current.channels, filters, 1) if 0 in read else None
+        self.previous = _match_previous(current, previous, filters) if 1 in read else None
+        # the first cell's h_{i-1} is h_i as it comes, not projected
+        channels = filters, current.channels if previous is None else filters
         self.blocks = nn.ModuleDict(
             {
                 str(b + 2): Block(cell.blocks[b], channels, filters, reduction=reduction)
-                for b in cell.live_blocks()
+                for b in live
             }
         )
-        self.outputs = nn.ModuleDict(
-            {
-                str(state): _fit(channels[state], filters, reduction=reduction)
-                for state in cell.concat
-                if state < 2 and (reduction or channels[state] != filters)
-            }
+        self.outputs = nn.ModuleList(
+            _fit_input(channels[state], filters, reduction=reduction)
+            if state < 2
+            else nn.Identity()
+            for state in cell.concat
         )
         self.shape = Shape(len(cell.concat) * filters, current.halvings + reduction)
 
-    def forward(self, current: Tensor, previous: Tensor) -> Tensor:
-        """(N, C, H, W) and that of the cell before -> (N, len(concat) F, H or H/2, ...)."""
-        states = States(self.current(current), self.previous(previous))
+    def forward(self, current: State, previous: State) -> Tensor:
+        """h_i and h_{i-1} -> (N, len(concat) * F, H, W), H and W halved by a reduction cell."""
+        states = {0: _shaped(current, self.current), 1: _shaped(previous, self.previous)}
         for number, block in self.blocks.items():
-            states.add(int(number), block(states))
-        outputs = [
-            self.outputs[str(number)](states.plain(number))
-            if str(number) in self.outputs
-            else states.plain(number)
-            for number in self.concat
-        ]
-        return torch.cat(outputs, 1)
+            states[int(number)] = State(block(states))
+        outputs = zip(self.concat, self.outputs, strict=True)
+        return torch.cat([fit(states[number].plain) for number, fit in outputs], 1)
 
 
-def _match(current: Shape, previous: Shape | None, filters: int) -> nn.Module:
-    """Bring h_{i-1} to the size of h_i and F channels (slim: _reduce_prev_layer).
+def _shaped(state: State, operation: Operation | None) -> State:
+    """A cell's input through what brings it to shape, or as it is."""
+    return state if operation is None else State(state.through(operation))
 
-    The first cell has no h_{i-1}: it takes h_i in its place, as it is.
+
+def _match_previous(current: Shape, previous: Shape | None, filters: int) -> Operation | None:
+    """Bring h_{i-1} to the size of h_i and to F channels (slim: _reduce_prev_layer).
+
+    Nothing is to do for the first cell, which has no h_{i-1} and takes h_i in its place.
     """
     if previous is None:
-        return nn.Identity()
+        return None
     if previous.halvings != current.halvings:
-        return nn.Sequential(nn.ReLU(), FactorizedReduction(previous.channels, filters))
+        return Operation(FactorizedReduction(previous.channels, filters), reads_activated=True)
     if previous.channels != filters:
-        return nn.Sequential(nn.ReLU(), conv(previous.channels, filters), norm(filters))
-    return nn.Identity()
+        return pointwise(previous.channels, filters, 1)
+    return None
 
 
-def _fit(channels: int, filters: int, *, reduction: bool) -> nn.Module:
-    """Bring an unused input to the output's shape (slim: _combine_unused_states; no ReLU)."""
+def _fit_input(channels: int, filters: int, *, reduction: bool) -> nn.Module:
+    """Bring a cell's input to its output's shape (slim: _combine_unused_states; no ReLU)."""
     if reduction:
         return FactorizedReduction(channels, filters)
-    return nn.Sequential(conv(channels, filters), norm(filters))
+    if channels != filters:
+        return nn.Sequential(conv(channels, filters), norm(filters))
+    return nn.Identity()
 
 
 class CellNetwork(nn.Module):
@@ -172,7 +181,7 @@ class CellNetwork(nn.Module):
     ) -> None:
         super().__init__()
         stem = STEM_MULTIPLIER * num_filters
-        self.stem = nn.Sequential(conv(channels, stem, 3), norm(stem))
+        self.stem = nn.Sequential(conv(channels, stem, (3, 3)), norm(stem))
         self.cells = nn.ModuleList()
         current, previous = Shape(stem, 0), None
         for stage in range(3):
@@ -189,16 +198,19 @@ class CellNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, channels, H, W) -> logits (N, classes)."""
-        current = self.stem(x)
-        previous = current
+        current = previous = State(self.stem(x))
         for cell in self.cells:
-            current, previous = cell(current, previous), current
-        logits: Tensor = self.classifier(current.relu().mean((2, 3)))
+            current, previous = State(cell(current, previous)), current
+        logits: Tensor = self.classifier(current.activated.mean((2, 3)))
         return logits
 
 
 def _initialize(network: nn.Module) -> None:
-    """Convolutions as in slim: variance scaling by the fan out, a depthwise filter's own."""
+    """Draw convolutions from N(0, 2 / fan out), a depthwise filter's fan out being its own size.
+
+    slim (nasnet_cifar_arg_scope) cuts the normal off at two deviations, with the same variance,
+    and treats the classifier alike; ours keeps torch's default.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups

@@ -1,0 +1,227 @@
+"""The LSTM policy, and the numbers it is given."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.controllers.policy import LSTMPolicy
+from pipeline.controllers.uniforms import uniforms
+from pipeline.spaces import Decision, NASNetSpace, Turn
+
+SPACE = NASNetSpace(5)
+TINY = (
+    Turn((Decision("operation", 3),)),
+    Turn((Decision("operation", 3), Decision("skip", 2))),  # two decisions of one hidden state
+    Turn((Decision("skip", 2),)),
+)
+
+
+def make_policy(turns=SPACE.turns, units=100, layers=1, init=0.1, seed=0):
+    return LSTMPolicy(turns, units=units, layers=layers, init=init, seed=seed)
+
+
+def numbers(count, decisions, seed=0):
+    return torch.from_numpy(uniforms(seed, 0, "policy", range(count), decisions))
+
+
+def choices_of(turns):
+    return [decision.choices for turn in turns for decision in turn.decisions]
+
+
+def test_the_paper_s_policy_has_87935_parameters():
+    lstm = 4 * 100 * (100 + 100) + 2 * 4 * 100  # torch's two biases a gate
+    choices = (2 + 3 + 4 + 5 + 6) + 13 + 2  # of the seven kinds
+    heads_and_embeddings = choices * (100 + 1) + choices * 100
+    expected = lstm + heads_and_embeddings + 100  # the start vector
+    assert sum(p.numel() for p in make_policy().parameters()) == expected == 87_935
+
+
+def test_weights_are_drawn_between_minus_and_plus_init():
+    weights = torch.cat([p.detach().flatten() for p in make_policy(init=0.03).parameters()])
+    assert weights.dtype == torch.float64
+    assert weights.abs().max() <= 0.03
+    assert weights.abs().mean().item() == pytest.approx(0.015, rel=0.05)
+
+
+def test_another_seed_draws_other_weights():
+    first, again, other = make_policy(seed=1), make_policy(seed=1), make_policy(seed=2)
+    assert torch.equal(first.start_1H, again.start_1H)
+    assert not torch.equal(first.start_1H, other.start_1H)
+
+
+def test_a_kind_with_two_numbers_of_choices_is_refused():
+    with pytest.raises(ValueError, match="input: 2 and 3 choices"):
+        make_policy([Turn((Decision("input", 2),)), Turn((Decision("input", 3),))])
+
+
+@pytest.mark.parametrize("turns", [SPACE.turns, TINY], ids=["nasnet", "tiny"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_sampled_and_scored_log_probabilities_are_bit_equal(turns, layers):
+    policy = make_policy(turns, layers=layers)
+    sampled = policy.sample(numbers(20, len(choices_of(turns))))
+    with_gradients = policy.score(sampled.actions_NT)
+    with torch.no_grad():
+        without = policy.score(sampled.actions_NT)
+    assert with_gradients.log_probs_NT.requires_grad
+    assert not sampled.log_probs_NT.requires_grad
+    for scored in (with_gradients, without):
+        assert torch.equal(scored.log_probs_NT, sampled.log_probs_NT)
+        assert torch.equal(scored.entropy_NT, sampled.entropy_NT)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_all_zero_weights_are_the_uniform_policy(layers):
+    policy = make_policy(TINY, layers=layers)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.zero_()
+    rollout = policy.sample(numbers(6, 4))
+    log_choices = torch.tensor([math.log(n) for n in choices_of(TINY)], dtype=torch.float64)
+    torch.testing.assert_close(rollout.log_probs_NT, -log_choices.expand(6, 4))
+    torch.testing.assert_close(rollout.entropy_NT, log_choices.expand(6, 4))
+
+
+def test_entropy_is_of_the_distribution_not_of_the_chosen_action():
+    rollout = make_policy(TINY, init=0.3).sample(numbers(9, 4))
+    for t, log_p_NC in enumerate(rollout.log_p_T_NC):
+        whole_N = torch.distributions.Categorical(logits=log_p_NC).entropy()
+        torch.testing.assert_close(rollout.entropy_NT[:, t], whole_N)
+    first = rollout.entropy_NT[:, 0]  # nothing comes before it: alike, whatever was chosen
+    assert len(rollout.actions_NT[:, 0].unique()) > 1
+    torch.testing.assert_close(first, first[:1].expand(9))
+
+
+def test_log_probability_is_of_the_action_taken_not_of_the_likeliest():
+    policy = make_policy(TINY, init=0.3)
+    rollout = policy.sample(numbers(9, 4))
+    likeliest = torch.stack([log_p_NC.argmax(-1) for log_p_NC in rollout.log_p_T_NC], 1)
+    assert (likeliest != rollout.actions_NT).any()
+    for t, log_p_NC in enumerate(rollout.log_p_T_NC):
+        for n in range(9):
+            assert rollout.log_probs_NT[n, t] == log_p_NC[n, rollout.actions_NT[n, t]]
+
+
+def test_probabilities_of_all_architectures_sum_to_one():
+    every = torch.cartesian_prod(*(torch.arange(n) for n in choices_of(TINY)))
+    log_probs_NT = make_policy(TINY, init=2.0).score(every).log_probs_NT
+    assert log_probs_NT.sum(1).exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_samples_are_distributed_as_they_are_scored():
+    policy = make_policy(TINY, units=5, init=1.5)
+    count = 20_000
+    every = torch.cartesian_prod(*(torch.arange(n) for n in choices_of(TINY)))
+    expected = count * policy.score(every).log_probs_NT.sum(1).exp().detach()
+    sampled, frequencies = policy.sample(numbers(count, 4)).actions_NT.unique(
+        dim=0, return_counts=True
+    )
+    assert torch.equal(sampled, every)
+    # 35 degrees of freedom: the numbers are fixed, so this never flickers; 66.6 is 0.1 %
+    assert ((frequencies - expected) ** 2 / expected).sum() < 66.6
+
+
+def test_a_later_choice_depends_on_the_earlier_ones_and_not_the_other_way_round():
+    policy = make_policy(TINY, init=1.0)
+    first, second = policy.score(torch.tensor([[0, 1, 1, 0], [2, 1, 1, 0]])).log_p_T_NC[:2]
+    assert torch.equal(first[0], first[1])
+    assert not torch.allclose(second[0], second[1])
+
+
+def test_decisions_of_one_turn_are_read_from_one_hidden_state():
+    policy = make_policy(TINY, init=1.0)
+    skip_NC = policy.score(torch.tensor([[0, 0, 1, 0], [0, 2, 1, 0]])).log_p_T_NC[2]
+    assert torch.equal(skip_NC[0], skip_NC[1])
+
+
+@pytest.mark.parametrize("edge", [0.0, 1 - 2**-53], ids=["first", "last"])
+def test_the_edges_of_the_unit_interval_take_the_first_and_the_last_choice(edge):
+    policy = make_policy()
+    rollout = policy.sample(torch.full((3, 50), edge, dtype=torch.float64))
+    expected = torch.tensor([0 if edge == 0 else d.choices - 1 for d in SPACE.decisions])
+    assert torch.equal(rollout.actions_NT, expected.expand(3, 50))
+
+
+def test_a_choice_of_probability_zero_is_never_taken():
+    policy = make_policy(TINY)
+    with torch.no_grad():
+        policy.heads["operation"].bias[0] = -1000  # exp of it is 0
+    rollout = policy.sample(torch.zeros(1, 4, dtype=torch.float64))
+    assert rollout.actions_NT.tolist() == [[1, 1, 0, 0]]
+    assert rollout.log_probs_NT.isfinite().all()
+
+
+def test_a_proposal_practically_does_not_depend_on_its_neighbours():
+    policy = make_policy()
+    uniforms_NT = numbers(20, 50)
+    together = policy.sample(uniforms_NT)
+    for n in range(20):
+        alone = policy.sample(uniforms_NT[n : n + 1])
+        assert torch.equal(alone.actions_NT[0], together.actions_NT[n])
+        difference_T = alone.log_probs_NT[0] - together.log_probs_NT[n]
+        assert difference_T.abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gradients_agree_with_finite_differences(layers):
+    policy = make_policy(TINY, units=3, layers=layers, init=0.7)
+    actions_NT = policy.sample(numbers(4, 4)).actions_NT
+    weights = list(policy.parameters())
+
+    def objective(*_):
+        rollout = policy.score(actions_NT)
+        weight_NT = torch.linspace(0.5, 2, 16, dtype=torch.float64).reshape(4, 4)
+        return (weight_NT * rollout.log_probs_NT).sum() + (weight_NT * rollout.entropy_NT).sum()
+
+    assert torch.autograd.gradcheck(objective, weights, rtol=1e-5, atol=1e-8)
+
+
+def test_every_weight_is_learned():
+    policy = make_policy()
+    policy.score(policy.sample(numbers(20, 50)).actions_NT).log_probs_NT.sum().backward()
+    assert {name for name, p in policy.named_parameters() if not p.grad.any()} == set()
+
+
+def test_the_step_is_that_of_torch_s_own_lstm():
+    """One decision a turn, so it can be written with nn.LSTM and nn.functional alone."""
+    turns = tuple(Turn((Decision("operation", 3),)) for _ in range(4))
+    policy = make_policy(turns, units=5, layers=2, init=1.0)
+    lstm = torch.nn.LSTM(5, 5, num_layers=2, batch_first=True, dtype=torch.float64)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    lstm.load_state_dict(
+        {f"{n}_l{i}": getattr(cell, n) for i, cell in enumerate(policy.cells) for n in names}
+    )
+    actions_NT = policy.sample(numbers(6, 4)).actions_NT
+    start_N1H = policy.start_1H.expand(6, 1, 5)
+    inputs_NTH = torch.cat([start_N1H, policy.embeddings["operation"](actions_NT[:, :3])], 1)
+    log_p_NTC = policy.heads["operation"](lstm(inputs_NTH)[0]).log_softmax(-1)
+    expected_NT = log_p_NTC.gather(2, actions_NT[..., None])[..., 0]
+    torch.testing.assert_close(policy.score(actions_NT).log_probs_NT, expected_NT)
+
+
+def test_a_row_of_numbers_depends_on_its_proposal_alone():
+    rows = uniforms(7, 3, "policy", range(20), 50)
+    assert (uniforms(7, 3, "policy", [11], 50)[0] == rows[11]).all()
+    assert (uniforms(7, 3, "policy", [11], 20)[0] == rows[11, :20]).all()  # a prefix: same stream
+    assert rows.dtype == np.float64
+    assert rows.min() >= 0
+    assert rows.max() < 1
+
+
+@pytest.mark.parametrize("other", [(8, 3, "policy"), (7, 4, "policy"), (7, 3, "control")])
+def test_another_seed_version_or_arm_has_other_numbers(other):
+    assert not np.isin(
+        uniforms(7, 3, "policy", range(20), 50), uniforms(*other, range(20), 50)
+    ).any()
+
+
+def test_the_numbers_are_fixed_for_ever():
+    """They decide which children a seed means: on any platform and with any library."""
+    row = [0.909233099442868, 0.3259956432762866, 0.9573319145311278]
+    assert uniforms(0, 0, "policy", [0], 3).tolist() == [row]
+
+
+def test_the_numbers_are_evenly_spread():
+    counts = np.histogram(uniforms(0, 0, "policy", range(1000), 50), bins=20, range=(0, 1))[0]
+    assert ((counts - 2500) ** 2 / 2500).sum() < 43.8  # 19 degrees of freedom, 0.1 %
