@@ -116,8 +116,9 @@ def test_sighup_ends_the_display_and_not_the_search(make_home):
     run = home.start("run", "tiny.toml")
     wait_until(lambda: home.completed("tiny") >= 1)
     run.send_signal(signal.SIGHUP)
-    run.stdout.close()
-    assert run.wait(120) == 0
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0
+    assert "finished" not in output
     assert home.completed("tiny") == 12
 
 

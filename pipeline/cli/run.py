@@ -1,5 +1,6 @@
 """``nasnet run``, ``up``, ``down``: a search from start to end, and this machine's processes."""
 
+import os
 import signal
 import sys
 import time
@@ -28,7 +29,6 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.display_gone = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hang_up)
@@ -37,7 +37,7 @@ class Interruption:
         self.number = number
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
-        self.display_gone = True
+        _print_nowhere()
 
     @property
     def exit_code(self) -> int:
@@ -128,17 +128,24 @@ def _follow(
         view = watcher.look_again(view)
         took = time.monotonic() - started
         next_look = started + max(LOOK, 10 * took)  # a slow store is asked less often
-        if not interruption.display_gone:
-            _quietly(show.update, view)
+        _quietly(show.update, view)
     return view
 
 
 def _quietly(call: Any, *arguments: Any) -> None:
-    """Show something to a terminal that may be gone."""
+    """Show something to a terminal or a pipe that may be gone: the search goes on without."""
     try:
         call(*arguments)
-    except (OSError, ValueError):
-        return
+    except OSError:
+        _print_nowhere()
+
+
+def _print_nowhere() -> None:
+    """Whatever is printed from here on is lost, and no error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _say_how_to_go_on(name: str, as_json: bool, view: "View") -> None:
