@@ -243,10 +243,14 @@ class Child(Base):
         ),
         Index("ix_children_search_genotype", "search_id", "genotype_id"),
         Index("ix_children_search_state", "search_id", "state", "ended_at"),
-        # what an update learns next, oldest first
+        # what an update learns next, oldest first; the condition's columns stand in it, too,
+        # since SQLite takes the index with the most equalities and knows nothing of sizes
         Index(
             "ix_children_unlearned",
             "search_id",
+            "state",
+            "arm",
+            "learned_by",
             "ended_at",
             "id",
             **where("state = 'rewarded' AND learned_by IS NULL AND arm = 'policy'"),
@@ -299,7 +303,15 @@ class Run(Base):
 
     __tablename__ = "runs"
     __table_args__ = (
-        UniqueConstraint("search_id", "purpose", "version", "ordinal"),
+        Index(
+            "ix_runs_ordinal",
+            "search_id",
+            "purpose",
+            "version",
+            "ordinal",
+            unique=True,
+            **where("version IS NOT NULL"),
+        ),
         ForeignKeyConstraint(
             ["search_id", "version"], ["policy_versions.search_id", "policy_versions.version"]
         ),
@@ -316,7 +328,13 @@ class Run(Base):
             "id",
             **where("state = 'pending'"),
         ),
-        Index("ix_runs_unfinished", "search_id", **where(UNFINISHED.replace("runs.", ""))),
+        Index(
+            "ix_runs_unfinished",
+            "search_id",
+            "purpose",
+            "state",
+            **where(UNFINISHED.replace("runs.", "")),
+        ),
         Index("ix_runs_queued", "device", "devices", **where("state = 'queued'")),
         Index("ix_runs_running", "slot_id", **where("state = 'running'")),
         Index("ix_runs_genotype_id", "genotype_id"),

@@ -5,7 +5,7 @@ Everything due follows from the rows: no phase is stored, so nothing can disagre
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Integer, bindparam, func, literal_column, not_, select
+from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
 
 from db.clock import clock
 from db.models import (
@@ -130,8 +130,8 @@ _counts = select(
     .where(
         Run.search_id == _search_id,
         literal_column(UNFINISHED),
-        not_(is_state(Run.state, RunState.RUNNING)),
         is_state(Run.purpose, Purpose.SEARCH),
+        is_state(Run.state, RunState.PENDING, RunState.QUEUED),
     )
     .scalar_subquery()
     .label("unstarted"),

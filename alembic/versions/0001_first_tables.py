@@ -238,7 +238,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_children_unlearned",
-            ["search_id", "ended_at", "id"],
+            ["search_id", "state", "arm", "learned_by", "ended_at", "id"],
             unique=False,
             sqlite_where=sa.text("state = 'rewarded' AND learned_by IS NULL AND arm = 'policy'"),
             postgresql_where=sa.text(
@@ -360,16 +360,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint("child_id", name=op.f("uq_runs_child_id")),
         sa.UniqueConstraint("key", name=op.f("uq_runs_key")),
-        sa.UniqueConstraint(
-            "search_id",
-            "purpose",
-            "version",
-            "ordinal",
-            name=op.f("uq_runs_search_id_purpose_version_ordinal"),
-        ),
     )
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.create_index("ix_runs_genotype_id", ["genotype_id"], unique=False)
+        batch_op.create_index(
+            "ix_runs_ordinal",
+            ["search_id", "purpose", "version", "ordinal"],
+            unique=True,
+            sqlite_where=sa.text("version IS NOT NULL"),
+            postgresql_where=sa.text("version IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_runs_pending",
             ["device", "devices", "priority", "id"],
@@ -393,7 +393,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_runs_unfinished",
-            ["search_id"],
+            ["search_id", "purpose", "state"],
             unique=False,
             sqlite_where=sa.text("state IN ('pending', 'queued', 'running')"),
             postgresql_where=sa.text("state IN ('pending', 'queued', 'running')"),

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import pickle
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def write(url: str, state: dict[str, Any]) -> tuple[str, int]:
         else:  # an object appears whole or not at all
             with fsspec.open(url, "wb") as file:
                 file.write(data)
-    except Exception as error:
+    except Exception as error:  # each file system has errors of its own
         reason = error.strerror if isinstance(error, OSError) else None
         raise MachineError(f"{url}: cannot be written: {reason or error}") from error
     return hashlib.sha256(data).hexdigest(), data.nbytes
@@ -45,48 +46,87 @@ def write(url: str, state: dict[str, Any]) -> tuple[str, int]:
 
 def _write_locally(path: Path, data: memoryview) -> None:
     """Temporary name, fsync, rename, fsync of the folder: whole, or not there, after any crash."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    descriptor, temporary = _temporary_file(path)
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.rename(path)
+        os.rename(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _temporary_file(path: Path) -> tuple[int, str]:
+    """A new file beside ``path``, for its owner alone."""
     try:
-        os.fsync(folder)
+        _make_folder(path.parent)
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except FileNotFoundError:  # another process's `delete` found the folder empty in between
+        _make_folder(path.parent)
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, all for the owner alone, and lasting."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def read(url: str, sha256: str) -> dict[str, Any]:
     """Read a state whose file is the one that was written.
 
+    Nothing is unpickled before the sha256 is right, and then tensors and plain values only.
+
     Raises:
         CorruptCheckpointError: it is missing, or another.
+        MachineError: the store that should have it is away.
     """
-    try:
-        with fsspec.open(_local_path(url) if _is_local(url) else url, "rb") as file:
-            data = file.read()
-    except Exception as error:  # noqa: BLE001 - each file system has errors of its own
-        raise CorruptCheckpointError(f"{url}: {error}") from None
+    data = _read_bytes(url)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CorruptCheckpointError(f"{url}: not the file that was written")
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CorruptCheckpointError(f"{url}: {str(error).splitlines()[0]}") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CorruptCheckpointError(f"{url}: {reason}") from error
     if not isinstance(state, dict):
         raise CorruptCheckpointError(f"{url}: not a checkpoint")
     return state
 
 
+def _read_bytes(url: str) -> bytes:
+    try:
+        if _is_local(url):
+            return Path(_local_path(url)).read_bytes()
+        with fsspec.open(url, "rb") as file:
+            data: bytes = file.read()
+            return data
+    except Exception as error:
+        # a file of a local disk that cannot be read stays so; a store away comes back (law 8)
+        if isinstance(error, FileNotFoundError) or (_is_local(url) and isinstance(error, OSError)):
+            raise CorruptCheckpointError(f"{url}: {error}") from error
+        raise MachineError(f"{url}: cannot be read: {error}") from error
+
+
 def delete(url: str) -> None:
-    """Delete a file, and its folder if it was the last; one that is gone is fine."""
+    """Delete a file, and its folder if it was the last; one that is gone is fine.
+
+    So is one that cannot be deleted: a file left over harms nobody.
+    """
     if _is_local(url):
         path = Path(_local_path(url))
         with contextlib.suppress(OSError):

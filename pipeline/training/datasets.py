@@ -6,9 +6,12 @@ split; test images are never among them. Shapes: images (N, C, H, W) uint8, labe
 
 import contextlib
 import gzip
+import http.client
+import pickle
 import shutil
-import urllib.error
-from collections.abc import Callable
+import tarfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,24 +27,41 @@ from pipeline.training.dataset_names import DOWNLOADED, check_dataset
 from pipeline.training.own_images import Arrays
 
 # Where Debian's package dataset-fashion-mnist puts the four gzipped files.
-DEBIAN_FASHION_MNIST = Path("/usr/share/dataset-fashion-mnist")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 DIGITS_TEST = 250
-DIGITS_VALIDATION = 250
+# Images held out for the reward where the configuration does not say; of others a tenth.
+VALIDATION = {"digits": 250, "cifar10": 5000, "cifar100": 5000}
 # Of digits, which have no test set of their own: never to be changed, or old rewards would
 # come from images that new searches test on.
 DIGITS_SPLIT_SEED = 20170701
 
 
+# What reading or downloading may raise where files are missing, cut off or not what they say.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    EOFError,
+    MemoryError,  # a header that promises more than there is
+    AssertionError,
+    zlib.error,
+    tarfile.TarError,
+    pickle.UnpicklingError,
+    http.client.HTTPException,
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageData:
-    """A data set, split; ``mean`` and ``std`` are of the training images, per channel, in 0-1."""
+    """A data set, split: of each part the images (N, C, H, W) uint8 and labels (N,) int64."""
 
     train: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     classes: int
-    mean: tuple[float, ...]
+    mean: tuple[float, ...]  # of the training images, per channel; white is 1
     std: tuple[float, ...]
 
     @property
@@ -51,31 +71,47 @@ class ImageData:
         return channels, height, width
 
 
-def load_dataset(config: DataConfig, folder: Path) -> ImageData:
+def load_dataset(config: DataConfig, folder: Path, *, download: bool = False) -> ImageData:
     """Load and split a data set; ``folder`` is where downloaded ones lie.
 
     Raises:
-        UserError: an unknown name, images that cannot be used, a split that cannot be.
-        MachineError: the data set is not on this machine.
+        UserError: an unknown name, images that cannot be used, a split or download that cannot be.
+        MachineError: the data set has not been downloaded to this machine.
     """
+    check_dataset(config.dataset)
+    if download:
+        fetch_dataset(config.dataset, folder)
     arrays = _load_arrays(config.dataset, folder)
-    count = len(arrays.train_labels)
-    held_out = config.validation or _default_validation(config.dataset, count)
-    if held_out > count - 2:
-        raise UserError(f"validation = {held_out}: there are {count} training images in all")
-    order = torch.from_numpy(np.random.default_rng(config.split_seed).permutation(count))
+    classes = int(arrays.train_labels.max()) + 1
+    if arrays.test_labels.max() >= classes:
+        raise UserError(
+            f"dataset {config.dataset!r}: test images of class {arrays.test_labels.max()}, "
+            f"training images only of classes 0 to {classes - 1}"
+        )
     images, labels = _as_tensors(arrays.train_images, arrays.train_labels)
-    validation, train = order[:held_out].sort().values, order[held_out:].sort().values
+    validation, train = _split(config, len(labels))
     train_images = images[train]
     mean, std = _statistics(train_images)
     return ImageData(
         train=(train_images, labels[train]),
         validation=(images[validation], labels[validation]),
         test=_as_tensors(arrays.test_images, arrays.test_labels),
-        classes=int(arrays.train_labels.max()) + 1,
+        classes=classes,
         mean=mean,
         std=std,
     )
+
+
+def _split(config: DataConfig, count: int) -> tuple[Tensor, Tensor]:
+    """Which of so many images validate and which train; two at least, for batch norm."""
+    held_out = config.validation or VALIDATION.get(config.dataset, max(1, count // 10))
+    if held_out > count - 2:
+        raise UserError(
+            f"validation = {held_out}: {config.dataset} has {count} images "
+            "to train and validate with, and 2 at least are to train with"
+        )
+    order = torch.from_numpy(np.random.default_rng(config.split_seed).permutation(count))
+    return order[:held_out].sort().values, order[held_out:].sort().values
 
 
 def _as_tensors(images: own_images.Images, labels: own_images.Labels) -> tuple[Tensor, Tensor]:
@@ -97,20 +133,28 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean), tuple(std)
 
 
-def _default_validation(name: str, count: int) -> int:
-    if name == "digits":
-        return DIGITS_VALIDATION
-    return DOWNLOADED.get(name, max(1, count // 10))
-
-
 def _load_arrays(name: str, folder: Path) -> Arrays:
-    check_dataset(name)
     kind, _, path = name.partition(":")
     if kind == "npz":
-        return own_images.read_npz(Path(path).expanduser())
+        with _blaming_the_user(path):
+            return own_images.read_npz(Path(path).expanduser())
     if kind == "imagefolder":
-        return own_images.read_folder(Path(path).expanduser())
-    return _digits() if name == "digits" else _from_torchvision(name, folder, download=False)
+        with _blaming_the_user(path):
+            return own_images.read_folder(Path(path).expanduser())
+    return _digits() if name == "digits" else _from_torchvision(name, folder)
+
+
+@contextlib.contextmanager
+def _blaming_the_user(what: str) -> Iterator[None]:
+    """Turn whatever reading or downloading raises into one line."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise UserError(f"{what}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _digits() -> Arrays:
@@ -133,51 +177,62 @@ def fetch_dataset(name: str, folder: Path) -> None:
     """
     if name not in DOWNLOADED:
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.closing(locks.Waiting(folder / f".{name}.lock")):
-        try:
-            _from_torchvision(name, folder, download=False)
-            return
-        except MachineError:
-            pass
-        if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir():
-            _unpack_debian(folder / "FashionMNIST" / "raw")
-        try:
-            _from_torchvision(name, folder, download=True)
-        except (OSError, RuntimeError, urllib.error.URLError) as error:
-            raise UserError(
-                f"dataset {name}: cannot be downloaded to {folder}: {str(error).splitlines()[0]}"
-            ) from None
+    with _blaming_the_user(f"dataset {name} cannot be downloaded to {folder}"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.closing(locks.Waiting(folder / f".{name}.lock")):
+            try:
+                _from_torchvision(name, folder)
+            except MachineError:
+                _download(name, folder)
+
+
+def _download(name: str, folder: Path) -> None:
+    """Download beside, and move file by file what could be read.
+
+    torchvision would take half a file of an interrupted download for a whole one.
+    """
+    beside = folder / f".{name}.partial"
+    shutil.rmtree(beside, ignore_errors=True)
+    if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir():
+        _unpack_debian(beside / "FashionMNIST" / "raw")
+    _torchvision_parts(name, beside, download=True)
+    for file in sorted(beside.rglob("*")):
+        if file.is_file():
+            target = folder / file.relative_to(beside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    shutil.rmtree(beside)
 
 
 def _unpack_debian(raw: Path) -> None:
-    raw.mkdir(parents=True, exist_ok=True)
+    raw.mkdir(parents=True)
     for packed in sorted(DEBIAN_FASHION_MNIST.glob("*.gz")):
         with gzip.open(packed) as source, (raw / packed.stem).open("wb") as target:
             shutil.copyfileobj(source, target)
 
 
-def _from_torchvision(name: str, folder: Path, *, download: bool) -> Arrays:
+def _from_torchvision(name: str, folder: Path) -> Arrays:
+    try:
+        return _torchvision_parts(name, folder, download=False)
+    except UNREADABLE as error:
+        raise MachineError(
+            f"data set {name} is missing here: {folder}: {_one_line(error)}"
+        ) from error
+
+
+def _torchvision_parts(name: str, folder: Path, *, download: bool) -> Arrays:
     from torchvision import datasets
 
-    constructors: dict[str, Callable[..., object]] = {
-        "cifar10": datasets.CIFAR10,
-        "cifar100": datasets.CIFAR100,
-        "mnist": datasets.MNIST,
-        "fashion-mnist": datasets.FashionMNIST,
-    }
-    try:
-        if name == "svhn":
-            parts = [
-                datasets.SVHN(str(folder), split=s, download=download) for s in ("train", "test")
-            ]
-        else:
-            make = constructors[name]
-            parts = [make(str(folder), train=t, download=download) for t in (True, False)]
-    except RuntimeError as error:
-        if download:
-            raise
-        raise MachineError(f"data set {name} is missing in {folder}: {error}") from None
+    if name == "svhn":
+        parts = [datasets.SVHN(folder, split=s, download=download) for s in ("train", "test")]
+    else:
+        make = {
+            "cifar10": datasets.CIFAR10,
+            "cifar100": datasets.CIFAR100,
+            "mnist": datasets.MNIST,
+            "fashion-mnist": datasets.FashionMNIST,
+        }[name]
+        parts = [make(folder, train=train, download=download) for train in (True, False)]
     return Arrays(*_as_arrays(parts[0]), *_as_arrays(parts[1]))
 
 

@@ -40,7 +40,8 @@ def read_npz(path: Path) -> Arrays:
         UserError: naming the file and the array.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here, since np.load leaves a file open that it cannot read
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {}
             for key in ("x_train", "y_train", "x_test", "y_test"):
                 if key not in archive:

@@ -6,11 +6,12 @@ ends (law 9), on a device of the same kind with the same libraries and number of
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -26,28 +27,33 @@ from pipeline.training.datasets import ImageData
 EVALUATION_BATCH = 250
 # The loss is looked at after so many steps on CUDA, where looking waits for the device.
 CUDA_LOSS_CHECK = 50
+# How the libraries word an allocation that failed; cuDNN and cuBLAS name a status.
+OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What one epoch was like."""
+    """What one epoch was like; of all its steps, also those taken before an interruption."""
 
     epoch: int  # from 1
     loss: float  # mean over the epoch's images
-    train_accuracy: float  # while it trained, augmented
-    accuracy: float  # on the validation images, after it
+    train_accuracy: float  # 0 to 1, while it trained, augmented
+    accuracy: float  # 0 to 1, on the validation images, after it
     learning_rate: float  # of its last step
     seconds: float
+    images_trained: int
     images_scored: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
     """What a training that ended well gives."""
 
-    accuracies: list[float]  # on the validation images, an epoch each
+    accuracies: list[float]  # 0 to 1, on the validation images, an epoch each
     images_trained: int  # that the result stands on, whoever trained them
     images_scored: int
+    images_trained_here: int  # by this call alone, since it resumed
+    images_scored_here: int
 
 
 class Hooks(Protocol):
@@ -60,19 +66,22 @@ class Hooks(Protocol):
         """An epoch has ended."""
 
     def on_checkpoint(self, state: dict[str, Any], epoch: int, step: int) -> None:
-        """A state to go on from: so many epochs, and steps of the next one, are done."""
+        """A state to go on from: so many epochs, and steps of the next one, are done.
+
+        Its tensors are the training's own and change with the next step: write, do not keep.
+        """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Progress:
     """How far a training is."""
 
-    epoch: int = 0  # complete ones
-    step: int = 0  # complete ones of the next epoch
-    loss_sum: float = 0.0  # of the next epoch, over images
-    correct: int = 0
-    seconds: float = 0.0  # spent on the next epoch so far
-    accuracies: list[float] = field(default_factory=list)
+    epoch: int  # complete ones
+    step: int  # complete ones of the next epoch
+    loss_sum: float  # of the next epoch, over images
+    correct: int
+    seconds: float  # spent on the next epoch so far
+    accuracies: list[float]
 
 
 def train(
@@ -87,14 +96,19 @@ def train(
 ) -> TrainingResult:
     """Train a network from its initial weights, or from a checkpoint's.
 
-    Sets the process's number of torch threads: a different number would be another result.
+    The weights it comes with are the caller's to seed. Changes the process: its number of torch
+    threads (a different number would be another result), torch's global random state, and on
+    CUDA the choice of deterministic convolutions. Takes ``resume``'s tensors over.
 
     Raises:
         ChildError: the loss is not finite, or memory does not suffice.
-        CorruptCheckpointError: ``resume`` does not fit the network.
+        CorruptCheckpointError: ``resume`` does not fit; the network may hold parts of it.
         Whatever a hook raises; on LeaseReturnedError from ``on_step`` a checkpoint comes first.
     """
     torch.set_num_threads(config.threads)
+    if device.type == "cuda":  # else cuDNN picks by timing, and adds in any order
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
     with _out_of_memory_is_an_answer():
         return Training(network, data, config, seed, device, hooks).run(resume)
 
@@ -112,6 +126,8 @@ class Training:
         hooks: Hooks,
     ) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        # kept, since walking the modules of a small child costs a hundredth of its step
+        self.parameters = list(network.parameters())
         self.config = config
         self.seed = seed
         self.device = device
@@ -121,8 +137,13 @@ class Training:
         self.normalize = Normalize(data, device)
         self.optimizer = make_optimizer(network, config)
         self.steps = steps_per_epoch(len(self.labels), config.batch_size)
-        self.progress = Progress()
+        self.progress = Progress(
+            epoch=0, step=0, loss_sum=0.0, correct=0, seconds=0.0, accuracies=[]
+        )
+        self.images_trained = 0  # by this object
+        self.images_scored = 0
         self.saved_at = time.monotonic()
+        self._unread: list[tuple[int, int, Tensor, Tensor]] = []  # step, images, loss, correct
 
     def run(self, resume: dict[str, Any] | None) -> TrainingResult:
         """Train to the end."""
@@ -137,6 +158,8 @@ class Training:
             accuracies=progress.accuracies,
             images_trained=progress.epoch * self._images_per_epoch(),
             images_scored=progress.epoch * len(self.validation[1]),
+            images_trained_here=self.images_trained,
+            images_scored_here=self.images_scored,
         )
 
     def _images_per_epoch(self) -> int:
@@ -145,90 +168,79 @@ class Training:
     def _run_epoch(self) -> None:
         progress = self.progress
         started = time.monotonic() - progress.seconds
-        order = torch.randperm(len(self.labels), generator=self._generator(progress.epoch, -1))
-        order = order.to(self.device)
-        losses: list[Tensor] = []
-        corrects: list[Tensor] = []
+        order = torch.randperm(len(self.labels), generator=self._generator("order"))
+        batches = order.to(self.device).split(self.config.batch_size)
+        self.network.train()
         while progress.step < self.steps:
-            first = progress.step * self.config.batch_size
-            chosen = order[first : first + self.config.batch_size]
+            chosen = batches[progress.step]
             loss, correct = self._step(chosen)
-            losses.append(loss * len(chosen))
-            corrects.append(correct)
+            self._unread.append((progress.step + 1, len(chosen), loss, correct))
             progress.step += 1
-            if self._is_time_to_look():
-                self._collect(losses, corrects)
+            self.images_trained += len(chosen)
+            if self.device.type == "cpu" or progress.step % CUDA_LOSS_CHECK == 0:
+                self._read_losses()
             progress.seconds = time.monotonic() - started
-            self._tell_step(len(chosen), losses, corrects)
-        self._collect(losses, corrects)
+            self._tell_step(len(chosen))
+        self._read_losses()
         self._end_epoch(started)
-
-    def _tell_step(self, images: int, losses: list[Tensor], corrects: list[Tensor]) -> None:
-        """Let the hook speak; save before a run is given back, or when a checkpoint is due."""
-        try:
-            self.hooks.on_step(images)
-        except LeaseReturnedError:
-            self._collect(losses, corrects)
-            self._save()
-            raise
-        if self.progress.step < self.steps and self._checkpoint_is_due():
-            self._collect(losses, corrects)
-            self._save()
 
     def _step(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """One step on some images; returns its mean loss and how many were right."""
-        progress, config = self.progress, self.config
-        generator = self._generator(progress.epoch, progress.step)
-        torch.manual_seed(generator.initial_seed())  # of whatever is random in the network
-        images = augment(self.images[chosen], config, generator)
+        images = augment(self.images[chosen], self.config, self._generator("augment"))
         labels = self.labels[chosen]
+        self._seed_network()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with _autocast(self.device):
             logits = self.network(self.normalize(images))
             loss = cross_entropy(logits, labels)
         loss.backward()
-        if config.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), config.grad_clip)
+        if self.config.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip, foreach=True)
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
-    def _is_time_to_look(self) -> bool:
-        return self.device.type == "cpu" or self.progress.step % CUDA_LOSS_CHECK == 0
+    def _tell_step(self, images: int) -> None:
+        """Let the hook speak; save before a run is given back, or when a checkpoint is due."""
+        try:
+            self.hooks.on_step(images)
+        except LeaseReturnedError:
+            self._save()
+            raise
+        if self.progress.step < self.steps and self._checkpoint_is_due():
+            self._save()
 
-    def _collect(self, losses: list[Tensor], corrects: list[Tensor]) -> None:
+    def _read_losses(self) -> None:
         """Add up what the device has computed; stop at once where a loss is not finite.
 
         One by one, so that the sum does not depend on how often it is looked at.
         """
         progress = self.progress
-        for loss in torch.stack(losses).tolist() if losses else []:
-            if not math.isfinite(loss):
-                raise ChildError(
-                    Failure.DIVERGED,
-                    f"the loss is {loss} in epoch {progress.epoch + 1}, by step {progress.step}",
-                )
-            progress.loss_sum += loss
-        progress.correct += sum(torch.stack(corrects).tolist()) if corrects else 0
-        losses.clear()
-        corrects.clear()
+        for step, images, loss, correct in self._unread:
+            value = loss.item()
+            if not math.isfinite(value):
+                place = f"epoch {progress.epoch + 1}, step {step} of {self.steps}"
+                raise ChildError(Failure.DIVERGED, f"the loss is {value} in {place}")
+            progress.loss_sum += value * images
+            progress.correct += int(correct.item())
+        self._unread.clear()
 
     def _end_epoch(self, started: float) -> None:
         progress = self.progress
-        rate = self.learning_rate(progress.step - 1)
-        accuracy = evaluate(self.network, self.validation, self.normalize)
-        images = self._images_per_epoch()
+        images, scored = self._images_per_epoch(), len(self.validation[1])
+        accuracy = evaluate(self.network, *self.validation, self.normalize)
         result = EpochResult(
             epoch=progress.epoch + 1,
             loss=progress.loss_sum / images,
             train_accuracy=progress.correct / images,
             accuracy=accuracy,
-            learning_rate=rate,
+            learning_rate=self.learning_rate(progress.step - 1),
             seconds=time.monotonic() - started,
-            images_scored=len(self.validation[1]),
+            images_trained=images,
+            images_scored=scored,
         )
+        self.images_scored += scored
         progress.accuracies.append(accuracy)
         progress.epoch += 1
         progress.step, progress.loss_sum, progress.correct, progress.seconds = 0, 0.0, 0, 0.0
@@ -240,27 +252,41 @@ class Training:
         done = (self.progress.epoch * self.steps + step) / (self.config.epochs * self.steps)
         return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _generator(self, epoch: int, step: int) -> torch.Generator:
-        """The random numbers of a step (-1: the order of an epoch)."""
-        text = f"{self.seed}:{epoch}:{step}".encode()
-        number = int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
-        return torch.Generator().manual_seed(number)
+    def _number(self, purpose: str) -> int:
+        """A seed for one purpose in this step: equal ones would correlate dropout with crops."""
+        text = f"{purpose}:{self.seed}:{self.progress.epoch}:{self.progress.step}"
+        if purpose == "order":  # of the epoch, wherever in it a training goes on
+            text = f"{purpose}:{self.seed}:{self.progress.epoch}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self._number(purpose))
+
+    def _seed_network(self) -> None:
+        """Seed what is random in the network itself: dropout, drop-path.
+
+        Not by torch.manual_seed, which formats a stack trace for each device it may start later:
+        0.1 ms, and more the deeper the caller.
+        """
+        number = self._number("network")
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(number)
 
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self.saved_at >= self.config.checkpoint_seconds
 
     def _save(self) -> None:
-        progress = self.progress
-        self.hooks.on_checkpoint(self.state_dict(), progress.epoch, progress.step)
+        self._read_losses()  # a checkpoint of a diverged training helps nobody
+        self.hooks.on_checkpoint(self.state_dict(), self.progress.epoch, self.progress.step)
         self.saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, momentum and how far the training is; random numbers follow from that."""
-        progress = self.progress
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "progress": {name: getattr(progress, name) for name in Progress.__dataclass_fields__},
+            "progress": dataclasses.asdict(self.progress),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -272,11 +298,23 @@ class Training:
         try:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
-            for name in Progress.__dataclass_fields__:
-                setattr(self.progress, name, state["progress"][name])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise CorruptCheckpointError(f"does not fit: {str(error).splitlines()[0]}") from None
-        self.progress.accuracies = list(self.progress.accuracies)
+            self.progress = Progress(**state["progress"])
+            self._check_state()
+        except (AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise CorruptCheckpointError(f"does not fit: {reason}") from error
+
+    def _check_state(self) -> None:
+        """What neither torch nor a dataclass checks by itself."""
+        progress = self.progress
+        for parameter, state in self.optimizer.state.items():
+            momentum = state.get("momentum_buffer")
+            if momentum is not None and momentum.shape != parameter.shape:
+                raise ValueError("momentum of another shape than its weights")
+        if not (0 <= progress.epoch <= self.config.epochs and 0 <= progress.step <= self.steps):
+            raise ValueError(f"epoch {progress.epoch}, step {progress.step} is not of this run")
+        if len(progress.accuracies) != progress.epoch:
+            raise ValueError(f"{len(progress.accuracies)} accuracies, {progress.epoch} epochs")
 
 
 class Normalize:
@@ -296,7 +334,10 @@ class Normalize:
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.SGD:
-    """SGD with momentum; weight decay on convolutions and linear weights (slim: arg scopes)."""
+    """SGD with momentum; weight decay on convolution and linear weights (slim: arg scopes).
+
+    Batch norm's weights and all biases, the parameters of one dimension, do not decay.
+    """
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
     return torch.optim.SGD(
@@ -319,15 +360,17 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return steps + (rest > 1)
 
 
-def evaluate(network: nn.Module, part: tuple[Tensor, Tensor], normalize: Normalize) -> float:
-    """The share of images (on the network's device) whose label is found."""
+def evaluate(network: nn.Module, images: Tensor, labels: Tensor, normalize: Normalize) -> float:
+    """The share (0 to 1) of images whose label is found; leaves the network in eval mode.
+
+    All on one device: images (N, C, H, W) uint8, labels (N,) int64.
+    """
     network.eval()
-    images, labels = part
     correct = torch.zeros((), dtype=torch.int64, device=labels.device)
     with torch.inference_mode(), _autocast(labels.device):
-        for first in range(0, len(labels), EVALUATION_BATCH):
-            logits = network(normalize(images[first : first + EVALUATION_BATCH]))
-            correct += (logits.argmax(1) == labels[first : first + EVALUATION_BATCH]).sum()
+        batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
+        for some_images, some_labels in batches:
+            correct += (network(normalize(some_images)).argmax(1) == some_labels).sum()
     return correct.item() / len(labels)
 
 
@@ -345,14 +388,8 @@ def _out_of_memory_is_an_answer() -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ChildError(Failure.OOM, str(error) or "out of memory") from error
-    except RuntimeError as error:
-        if not _says_out_of_memory(str(error)):
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(phrase in str(error) for phrase in OUT_OF_MEMORY):
             raise
-        raise ChildError(Failure.OOM, str(error)) from error
-
-
-def _says_out_of_memory(text: str) -> bool:
-    phrases: Sequence[str] = ("can't allocate memory", "bad_alloc", "out of memory")
-    return any(phrase in text for phrase in phrases)
+        raise ChildError(Failure.OOM, str(error) or "out of memory") from error
