@@ -13,9 +13,10 @@ from db.models import Arm
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.config import SearchConfig, load_config
-from pipeline.controllers import Proposal, Proposed, load_controller, make_controller, save_state
+from pipeline.controllers import Proposal, Proposed, make_controller, save_state
 from pipeline.errors import NasnetError
 from pipeline.spaces import SearchSpace, make_space
+from tasks import policies
 from tasks.app import Task, app, ring, send_runs
 
 log = structlog.get_logger("tasks")
@@ -49,9 +50,10 @@ def _propose(search_id: int) -> bool:
     space = make_space(config.space)
     if newest is None:
         return _write_first_version(now, config, space)
-    controller = load_controller(config.controller, space, newest.state, seed=config.seed)
+    controller = policies.take(config, newest)
     proposed = _proposed(search_id) if controller.reads_proposed else []
     proposals = controller.sample(now.stored, now.children_due, proposed)
+    policies.keep(config, newest.sha256, controller)
     return _store(now, config, space, proposals)
 
 

@@ -12,9 +12,9 @@ from db import children, queries, searches, versions
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.config import load_config
-from pipeline.controllers import Diagnostics, Outcome, load_controller, save_state
+from pipeline.controllers import Diagnostics, Outcome, save_state
 from pipeline.errors import NasnetError
-from pipeline.spaces import make_space
+from tasks import policies
 from tasks.app import Task, app, ring
 
 log = structlog.get_logger("tasks")
@@ -42,11 +42,10 @@ def update(search_id: int) -> None:
 
 
 def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
-    controller = load_controller(
-        config.controller, make_space(config.space), newest.state, seed=config.seed
-    )
+    controller = policies.take(config, newest)
     diagnostics = controller.update([_outcome(row) for row in batch])
     state = save_state(controller)
+    sha256 = hashlib.sha256(state).hexdigest()
     try:
         with transaction() as connection:
             children.lock_search(connection, now.search_id)
@@ -56,12 +55,13 @@ def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
                 newest.version + 1,
                 consumed=[row.id for row in batch],
                 total_learned=newest.total_learned + len(batch),
-                sha256=hashlib.sha256(state).hexdigest(),
+                sha256=sha256,
                 state=state,
                 diagnostics=_columns(diagnostics, batch, newest.version),
             )
     except IntegrityError:  # another update was quicker; it consumed the same rewards
         return
+    policies.keep(config, sha256, controller)
     log.info(
         "policy updated", search=now.search_id, version=newest.version + 1, learned=len(batch)
     )

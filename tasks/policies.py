@@ -1,0 +1,36 @@
+"""Policies that this process has lately worked with: reading one anew costs more than sampling.
+
+A controller's state carries everything it depends on, so one that is kept and one that is read
+from its version's row are the same.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+from pipeline.config import SearchConfig
+from pipeline.controllers import Controller, load_controller
+from pipeline.spaces import make_space
+
+KEPT = 4  # some megabytes each
+
+_kept: OrderedDict[tuple[SearchConfig, str], Controller] = OrderedDict()
+
+
+def take(config: SearchConfig, version: Any) -> Controller:
+    """The controller of a version's row, for the caller alone: it may learn.
+
+    Raises:
+        PolicyStateError: the row's state is not there or cannot be read.
+    """
+    kept = _kept.pop((config, version.sha256), None)
+    if kept is not None:
+        return kept
+    space = make_space(config.space)
+    return load_controller(config.controller, space, version.state, seed=config.seed)
+
+
+def keep(config: SearchConfig, sha256: str, controller: Controller) -> None:
+    """Keep a controller that is, or is again, the version of that hash."""
+    _kept[config, sha256] = controller
+    while len(_kept) > KEPT:
+        _kept.popitem(last=False)

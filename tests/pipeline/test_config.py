@@ -1,0 +1,118 @@
+import pytest
+
+from pipeline.config import (
+    differences,
+    load_config,
+    make_config,
+    merge,
+    parse_assignments,
+    preset_names,
+    preset_text,
+)
+from pipeline.errors import UserError
+from pipeline.settings import check_broker_url, get_settings
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_valid_and_survives_its_own_storage(name):
+    import tomllib
+
+    config = make_config(tomllib.loads(preset_text(name)))
+    assert load_config(config.model_dump(mode="json")) == config
+
+
+def test_the_paper_s_search_has_the_paper_s_numbers():
+    import tomllib
+
+    config = make_config(tomllib.loads(preset_text("nasnet-cifar10")))
+    assert (config.controller.batch, config.controller.learning_rate) == (20, 3.5e-4)
+    assert (config.controller.entropy_weight, config.controller.baseline_decay) == (1e-5, 0.95)
+    assert (config.network.num_cells, config.training.epochs) == (2, 20)
+    assert (config.validation, config.budget.children) == (5000, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("training.epochs=x", "training.epochs"),
+        ("training.epochs=1.5", "training.epochs"),
+        ("training.learning_rate=nan", "training.learning_rate"),
+        ("controller.speed=1", "controller.speed: there is no such key"),
+        ("speed=1", "speed: there is no such key"),
+        ("network.num_filters=3", "network.num_filters"),
+        ("controller.name=q", "controller"),
+        ("reward=3", "reward"),
+        ("space.blocks=99", "space.blocks"),
+        ("budget.children=0", "budget.children"),
+    ],
+)
+def test_a_bad_key_or_value_is_named_in_one_line(assignment, said):
+    with pytest.raises(UserError) as error:
+        make_config(parse_assignments([assignment]))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("assignments", [["a"], ["=1"], ["a=1", "a.b=2"], ["a.b=1", "a=2"]])
+def test_assignments_that_make_no_sense_are_refused(assignments):
+    with pytest.raises(UserError, match="--set"):
+        parse_assignments(assignments)
+
+
+def test_assignments_are_toml_or_else_plain_text():
+    tables = parse_assignments(["a.b=1", "a.c=npz:/x", "d=true", "e=[1]", "f="])
+    assert tables == {"a": {"b": 1, "c": "npz:/x"}, "d": True, "e": [1], "f": ""}
+
+
+def test_only_what_was_written_is_compared():
+    stored = make_config({"seed": 3}).model_dump(mode="json")
+    assert differences({"seed": 3, "budget": {"children": 7}}, stored) == [
+        ("budget.children", 20_000, 7)
+    ]
+
+
+def test_tables_are_merged_key_by_key():
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}}) == {
+        "a": {"b": 9, "c": 2},
+        "d": 3,
+    }
+
+
+def test_a_search_of_a_newer_format_is_refused():
+    with pytest.raises(UserError, match="upgrade the package"):
+        load_config({"format": 99})
+
+
+@pytest.mark.parametrize(
+    "url", ["rediss://h:1/0", "rediss://h:1/0?ssl_cert_reqs=none", "amqp://h", "h:6379"]
+)
+def test_brokers_that_are_unsafe_or_unknown_are_refused(url):
+    with pytest.raises(UserError, match="NASNET_BROKER_URL"):
+        check_broker_url(url)
+
+
+def test_tls_with_certificate_checks_is_accepted():
+    check_broker_url("rediss://h:1/0?ssl_cert_reqs=required&ssl_ca_certs=/ca.pem")
+
+
+def settings(monkeypatch, **variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(f"NASNET_{name}", value)
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def test_memory_is_read_with_its_unit(home, monkeypatch):
+    assert settings(monkeypatch, MEMORY="1.5G").memory == 3 * 2**29
+
+
+@pytest.mark.parametrize(("name", "value"), [("LEASE", "1"), ("LEASE", "x"), ("MEMORY", "1K")])
+def test_a_bad_setting_names_its_variable(home, monkeypatch, name, value):
+    with pytest.raises(UserError, match=f"NASNET_{name}"):
+        settings(monkeypatch, **{name: value})
+
+
+def test_postgresql_is_spoken_by_psycopg_3(home, monkeypatch):
+    for scheme in ("postgres", "postgresql"):
+        found = settings(monkeypatch, DATABASE_URL=f"{scheme}://u@h/d")
+        assert found.database == "postgresql+psycopg://u@h/d"

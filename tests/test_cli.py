@@ -1,0 +1,138 @@
+"""The command line as its users meet it: most of what they can do wrong, and the lists."""
+
+import json
+
+import pytest
+
+from tests.processes import Home
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "nothing"], "no preset 'nothing'; there are: digits"),
+        (["run", "missing.toml"], "missing.toml: cannot be read"),
+        (["run", "bad.toml"], "bad.toml: not TOML"),
+        (["run", "digits", "--set", "training.epochs=many"], "training.epochs"),
+        (["run", "digits", "--set", "colour=red"], "colour: there is no such key"),
+        (["run", "digits", "--name", "a:b"], "--name"),
+        (
+            ["run", "digits", "--set", "dataset=imagefolder:/nowhere"],
+            "there is no folder /nowhere",
+        ),
+        (["run", "digits", "--set", "dataset=birds"], "dataset 'birds' is unknown"),
+        (["search", "show", "x"], "no store in"),
+        (["genotype", "show", "abc"], "no genotype 'abc'"),
+        (["genotype", "show", "home.json"], "home.json"),
+        (["worker", "start", "cuda-9"], "no slot 'cuda-9'"),
+        (["preset", "show", "x"], "no preset 'x'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(home, arguments, said):
+    (home.folder / "bad.toml").write_text("a = = 1")
+    (home.folder / "home.json").write_text("{}")
+    done = home.nasnet(*arguments, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--set", "colour=red"], ["--set", "dataset=imagefolder:/nowhere"]]
+)
+def test_bad_input_creates_no_search(home, arguments):
+    home.nasnet("run", "digits", *arguments, check=False)
+    done = home.nasnet("search", "list", "--json", check=False)
+    assert done.returncode == 2 or json.loads(done.stdout) == []
+
+
+def test_a_database_that_does_not_answer_is_one_line(tmp_path):
+    home = Home(tmp_path / "home", database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    done = home.nasnet("run", "digits", check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("nasnet: the database:")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_database_is_one_line(home):
+    (home.folder / "nasnet.db").write_bytes(
+        b"not a database, but long enough to be looked at" * 99
+    )
+    done = home.nasnet("search", "list", check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_tls_without_certificate_checks_is_refused(tmp_path):
+    home = Home(tmp_path / "home", broker_url="rediss://h:1/0")
+    done = home.nasnet("run", "digits", check=False)
+    assert (done.returncode, "ssl_cert_reqs=required" in done.stderr) == (2, True)
+
+
+def test_a_key_that_differs_from_the_stored_search_is_refused(home):
+    home.nasnet("search", "create", "digits")
+    done = home.nasnet("run", "digits", "--set", "seed=5", check=False)
+    assert done.returncode == 2
+    assert "has seed = 0, not 5" in done.stderr
+
+
+def test_a_search_is_created_listed_shown_extended_and_stopped(home):
+    home.nasnet("search", "create", "digits", "--name", "a", "--set", "budget.children=5")
+    [row] = home.json("search", "list")
+    assert (row["name"], row["state"], row["budget"]) == ("a", "running", 5)
+    assert home.nasnet("search", "create", "digits", "--name", "a", check=False).returncode == 2
+    home.nasnet("search", "extend", "a", "--children", "9")
+    assert home.json("search", "show", "a")["config"]["budget"]["children"] == 9
+    home.nasnet("search", "pause", "a")
+    assert home.json("search", "show", "a")["reason"] == "paused by hand"
+    home.nasnet("search", "resume", "a")
+    home.nasnet("search", "stop", "a")
+    assert home.json("search", "show", "a")["state"] == "stopping"
+    assert home.json("genotype", "list", "--search", "a") == []
+    assert home.json("db", "check")["problems"] == []
+
+
+def test_a_published_genotype_is_shown_without_a_store(home):
+    shown = home.json("genotype", "show", "nasnet-a")
+    assert shown["genotype"]["normal"]["concat"] == [1, 2, 3, 4, 5, 6]
+    assert not (home.folder / "nasnet.db").exists()
+
+
+def test_an_older_schema_is_not_started_on(home):
+    import sqlite3
+
+    home.nasnet("db", "upgrade")
+    with sqlite3.connect(home.folder / "nasnet.db") as connection:
+        connection.execute("DELETE FROM nasnet_schema")
+    connection.close()
+    for command in (["run", "digits"], ["worker", "start", "control"], ["search", "list"]):
+        done = home.nasnet(*command, check=False)
+        assert done.returncode == 2
+        assert "nasnet db upgrade" in done.stderr
+
+
+def test_a_newer_schema_is_worked_on(home):
+    import sqlite3
+
+    home.nasnet("db", "upgrade")
+    with sqlite3.connect(home.folder / "nasnet.db") as connection:
+        connection.execute("UPDATE nasnet_schema SET version_num = 'later'")
+    connection.close()
+    assert home.json("search", "list") == []
+
+
+def test_help_loads_neither_torch_nor_the_database(home):
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from pipeline.cli import app; "
+        "print([m for m in ('torch', 'sqlalchemy', 'celery') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from pipeline.cli import app
+from tasks.app import Task
+from tasks.app import app as celery_app
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+
+
+def commands(group, path=("nasnet",)):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = list(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_every_command_is_in_readme_and_has_help(path, command):
+    assert command.help
+    parts = path[1:]
+    assert any(
+        all(word in line for word in parts) for line in README.splitlines() if "`nasnet" in line
+    )
+
+
+def test_every_task_is_registered_by_its_name():
+    import tasks.reconcile
+    import tasks.sample
+    import tasks.train
+    import tasks.update  # noqa: F401
+
+    registered = {name for name in celery_app.tasks if name.startswith("tasks.")}
+    assert registered == {task.value for task in Task}
