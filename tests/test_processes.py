@@ -80,9 +80,9 @@ def test_processes_that_nobody_adopts_leave_and_take_the_broker_with_them(make_h
     run = home.start("run", "tiny.toml")
     wait_until(lambda: all(home.pid(n) for n in ("cpu-0", "cpu-1", "control", "reconcile")))
     wait_until(lambda: any(row["run"] for row in home.json("worker", "list")))
-    home.nasnet("search", "pause", "tiny")
-    run.kill()
+    run.kill()  # before the pause: a supervisor that sees it ends everything itself
     run.wait()
+    home.nasnet("search", "pause", "tiny")
     names = ("cpu-0", "cpu-1", "control", "reconcile", "broker")
     wait_until(lambda: not any(home.pid(n) for n in names), what="all to leave")
 
