@@ -1,0 +1,188 @@
+"""One run on a slot: how each way of ending is written down."""
+
+import pytest
+from sqlalchemy import select, update
+
+from db import checkpoints, queue, searches, slots
+from db.clock import clock
+from db.models import Artifact, Attempt, Epoch, Outcome, Run, RunState, Slot, Tick
+from db.session import transaction
+from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError
+from pipeline.settings import get_settings
+from tasks import reconcile, sample, train
+from tests.factories import make_search
+
+TINY = {
+    "space": {"blocks": 1},
+    "controller": {"name": "random", "batch": 2},
+    "network": {"num_cells": 1, "num_filters": 2},
+    "training": {"epochs": 2, "batch_size": 650, "device": "cpu", "checkpoint_seconds": 0.0},
+    "budget": {"children": 2},
+}
+
+
+def rows(statement):
+    with transaction(read_only=True) as connection:
+        return connection.execute(statement).all()
+
+
+@pytest.fixture
+def queued(worker, post):
+    """A search whose first child is queued; returns its run."""
+    search_id = make_search(**TINY)
+    sample.sample(search_id)
+    post.sent.clear()
+    [run] = rows(select(Run).where(Run.state == RunState.QUEUED))
+    return run.id
+
+
+def state(run_id):
+    return rows(select(Run).where(Run.id == run_id))[0]
+
+
+def test_a_run_given_back_goes_on_from_its_checkpoint(queued, worker, monkeypatch):
+    steps = []
+    step = train.Hold.step
+
+    def stop_at_the_second(hold):
+        steps.append(hold.attempt)
+        if len(steps) == 2:
+            raise LeaseReturnedError("the worker was told to stop")
+        step(hold)
+
+    monkeypatch.setattr(train.Hold, "step", stop_at_the_second)
+    train.train(queued)
+    assert (state(queued).state, state(queued).tries) == (RunState.PENDING, 0)
+    with transaction() as connection:
+        newest = checkpoints.of_run(connection, queued)[0]
+        connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
+    assert (newest.epoch, newest.step) == (0, 2)
+    train.train(queued)
+    assert state(queued).state is RunState.DONE
+    assert [a.outcome for a in rows(select(Attempt).where(Attempt.run_id == queued))] == [
+        Outcome.RETURNED,
+        Outcome.DONE,
+    ]
+    first, second = rows(select(Attempt).where(Attempt.run_id == queued).order_by(Attempt.number))
+    assert first.images_trained + second.images_trained == 2 * 1297
+    assert len(rows(select(Epoch).where(Epoch.run_id == queued))) == 2
+
+
+def test_a_corrupt_checkpoint_is_passed_over_for_the_older_one(queued, monkeypatch, home):
+    ends = iter([1, 2, 3])
+
+    class StoppedError(BaseException):
+        pass
+
+    step = train.Hold.step
+
+    def stop_at_the_third(hold):
+        if next(ends) == 3:
+            raise StoppedError
+        step(hold)
+
+    monkeypatch.setattr(train.Hold, "step", stop_at_the_third)
+    with pytest.raises(StoppedError):
+        train.train(queued)
+    monkeypatch.setattr(train.Hold, "step", step)
+    with transaction() as connection:
+        found = checkpoints.of_run(connection, queued)
+        connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
+    assert len(found) == 2
+    with open(found[0].uri, "wb") as file:
+        file.write(b"damaged")
+    train.train(queued)
+    assert state(queued).state is RunState.DONE
+
+
+def test_only_the_last_two_checkpoints_are_kept(queued):
+    train.train(queued)
+    kept = rows(select(Artifact).where(Artifact.run_id == queued, Artifact.uri.is_not(None)))
+    assert len(kept) <= checkpoints.KEEP
+    assert len(rows(select(Artifact).where(Artifact.run_id == queued))) == 3
+
+
+def test_a_fault_of_the_machine_is_no_child_s_and_rests_the_slot(queued, worker, monkeypatch):
+    def full(*_):
+        raise MachineError("/artifacts: cannot be written: No space left on device")
+
+    rested = []
+    monkeypatch.setattr(train, "perform", full)
+    monkeypatch.setattr(worker.__class__, "rest", lambda _s, reason, _check: rested.append(reason))
+    train.train(queued)
+    assert (state(queued).state, state(queued).tries) == (RunState.PENDING, 0)
+    assert rested == ["/artifacts: cannot be written: No space left on device"]
+    assert rows(select(Run).where(Run.state == RunState.QUEUED)) == []
+
+
+def test_a_slot_rests_until_its_check_passes(worker, monkeypatch):
+    monkeypatch.setattr(worker, "lease", 0.01)
+    answers = iter(["still full", None])
+    seen = []
+
+    def check():
+        seen.append(rows(select(Slot.state, Slot.reason).where(Slot.id == worker.id))[0])
+        return next(answers)
+
+    worker.rest("disk full", check)
+    assert [(str(s.state), s.reason) for s in seen] == [
+        ("refusing", "disk full"),
+        ("refusing", "still full"),
+    ]
+    assert str(rows(select(Slot.state).where(Slot.id == worker.id))[0].state) == "up"
+
+
+def test_a_slot_whose_children_fail_at_once_has_to_prove_itself(queued, worker, post, monkeypatch):
+    def broken(*_):
+        raise ChildError(Failure.DATA, "unreadable")
+
+    rested = []
+    monkeypatch.setattr(train, "perform", broken)
+    monkeypatch.setattr(train, "probe_slot", lambda _config: "a known child fails, too")
+    monkeypatch.setattr(worker.__class__, "rest", lambda _s, reason, _check: rested.append(reason))
+    for _ in range(train.EARLY_FAILURES):
+        worker.early_failures += 1
+    worker.early_failures = train.EARLY_FAILURES - 1
+    train.train(queued)
+    assert rested == ["a known child fails, too"]
+    assert worker.early_failures == 0
+
+
+def test_the_probe_takes_one_step_of_a_known_child(queued):
+    config = train.RunConfig.model_validate(state(queued).config)
+    assert train.probe_slot(config) is None
+
+
+def test_a_run_of_a_paused_search_is_not_queued_by_a_finish(queued, worker):
+    with transaction() as connection:
+        search_id = connection.scalar(select(Run.search_id).where(Run.id == queued))
+        connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
+    train.train(queued)
+    with transaction() as connection:
+        searches.pause(connection, search_id, "by hand")
+        assert queue.queue_for_idle(connection) == []
+
+
+def test_reconcile_frees_nothing_right_after_the_machine_slept(queued, worker, post):
+    """Every lease looks ended then: the workers are to speak first."""
+    with transaction() as connection:
+        connection.execute(
+            update(Run)
+            .where(Run.id == queued)
+            .values(state="running", slot_id=worker.id, attempt=1, lease_until=clock(-1))
+        )
+        connection.execute(update(Tick).values(ticked_at=clock(-2 * get_settings().lease)))
+    assert reconcile.take_turn("me")
+    assert state(queued).state is RunState.RUNNING
+    with transaction() as connection:
+        connection.execute(update(Tick).values(grace_until=clock(-1)))
+    assert reconcile.take_turn("me")
+    assert state(queued).state is not RunState.RUNNING
+
+
+def test_two_reconcilers_take_turns(worker):
+    with transaction() as connection:
+        assert slots.take_turn(connection, reconcile.TURN, "a", 15) is not None
+    with transaction() as connection:
+        assert slots.take_turn(connection, reconcile.TURN, "b", 15) is None
+        assert slots.take_turn(connection, reconcile.TURN, "a", 15) is not None
