@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+COUNTS = {"parameters", "macs"}  # columns of large numbers, shown with commas
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -35,9 +37,13 @@ def print_rows(
         table.add_column(column.replace("_", " "), justify="right" if number else "left")
     for row in rows:
         # Text: a name or an error message is never read as markup
-        table.add_row(*(Text(shown(row.get(column))) for column in columns))
+        table.add_row(*(Text(_cell(column, row.get(column))) for column in columns))
     console = Console()
     console.print(table if rows else Text("none"))
+
+
+def _cell(column: str, value: Any) -> str:
+    return f"{value:,}" if column in COUNTS and value is not None else shown(value)
 
 
 def shown(value: Any) -> str:
@@ -48,8 +54,6 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    if isinstance(value, int) and abs(value) >= 10_000:
-        return f"{value:,}"
     if isinstance(value, dt.datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return str(value)

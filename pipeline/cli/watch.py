@@ -151,14 +151,15 @@ class LiveShow:
 
     def _draw(self, view: View) -> Any:
         from rich.console import Group
+        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
         now = view.progress
         bar = ProgressBar(total=now.budget, completed=min(now.completed, now.budget), width=50)
-        return Group(
-            Text.assemble((self._name, "bold"), f"  {now.state}"), bar, *self._lines(view)
-        )
+        head = Text.assemble((self._name, "bold"), f"  {now.state}")
+        # the bar alone ends no line
+        return Group(head, Padding(bar, 0), *(Text(line) for line in self._lines(view)))
 
     def _lines(self, view: View) -> list[str]:
         now, counts = view.progress, view.counts
