@@ -3,11 +3,11 @@
 import uuid
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, insert, literal_column, null, select, update
+from sqlalchemy import Connection, Integer, bindparam, insert, null, select, update
 
 from db import queue
 from db.clock import clock
-from db.models import UNFINISHED, Arm, Child, ChildState, PolicyVersion, Run, Search, SearchState
+from db.models import Arm, Child, ChildState, PolicyVersion, Search, SearchState
 from pipeline.errors import UserError
 
 # A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
@@ -154,11 +154,3 @@ def active(connection: Connection) -> list[int]:
     """Searches that are sampled and learned from."""
     states = [state for state in SearchState if state.is_active]
     return list(connection.scalars(select(Search.id).where(Search.state.in_(states))))
-
-
-def unfinished_runs(connection: Connection, search_id: int) -> int:
-    """How many runs of a search have not ended."""
-    rows = connection.execute(
-        select(Run.id).where(Run.search_id == search_id, literal_column(UNFINISHED))
-    )
-    return len(rows.all())

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select, update
 
-from db import checkpoints, queue, searches, slots
+from db import checkpoints, searches, slots
 from db.clock import clock
 from db.models import Artifact, Attempt, Epoch, Outcome, Run, RunState, Slot, Tick
 from db.session import transaction
@@ -140,8 +140,6 @@ def test_a_slot_whose_children_fail_at_once_has_to_prove_itself(queued, worker, 
     monkeypatch.setattr(train, "perform", broken)
     monkeypatch.setattr(train, "probe_slot", lambda _config: "a known child fails, too")
     monkeypatch.setattr(worker.__class__, "rest", lambda _s, reason, _check: rested.append(reason))
-    for _ in range(train.EARLY_FAILURES):
-        worker.early_failures += 1
     worker.early_failures = train.EARLY_FAILURES - 1
     train.train(queued)
     assert rested == ["a known child fails, too"]
@@ -153,14 +151,21 @@ def test_the_probe_takes_one_step_of_a_known_child(queued):
     assert train.probe_slot(config) is None
 
 
-def test_a_run_of_a_paused_search_is_not_queued_by_a_finish(queued, worker):
-    with transaction() as connection:
-        search_id = connection.scalar(select(Run.search_id).where(Run.id == queued))
-        connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
+def test_a_finish_queues_nothing_of_a_search_that_was_paused_meanwhile(
+    queued, worker, monkeypatch
+):
+    perform = train.perform
+
+    def paused_meanwhile(*arguments):
+        with transaction() as connection:
+            search_id = connection.scalar(select(Run.search_id).where(Run.id == queued))
+            searches.pause(connection, search_id, "by hand")
+        return perform(*arguments)
+
+    monkeypatch.setattr(train, "perform", paused_meanwhile)
     train.train(queued)
-    with transaction() as connection:
-        searches.pause(connection, search_id, "by hand")
-        assert queue.queue_for_idle(connection) == []
+    assert state(queued).state is RunState.DONE
+    assert rows(select(Run).where(Run.state == RunState.QUEUED)) == []
 
 
 def test_reconcile_frees_nothing_right_after_the_machine_slept(queued, worker, post):
