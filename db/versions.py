@@ -17,11 +17,14 @@ _newest = (
         PolicyVersion.version,
         PolicyVersion.total_learned,
         PolicyVersion.sha256,
-        PolicyVersion.state,
     )
     .where(PolicyVersion.search_id == bindparam("search_id"))
     .order_by(PolicyVersion.version.desc())
     .limit(1)
+)
+_state = select(PolicyVersion.state).where(
+    PolicyVersion.search_id == bindparam("search_id"),
+    PolicyVersion.version == bindparam("version"),
 )
 _append = insert(PolicyVersion).values(
     created_at=clock(),
@@ -62,8 +65,13 @@ _let_go = (
 
 
 def newest(connection: Connection, search_id: int) -> Any:
-    """(version, total_learned, sha256, state) of the newest version, or None."""
+    """(version, total_learned, sha256) of the newest version, or None."""
     return connection.execute(_newest, {"search_id": search_id}).one_or_none()
+
+
+def state(connection: Connection, search_id: int, version: int) -> bytes | None:
+    """A version's whole controller, as it was saved; None where it has been let go."""
+    return connection.execute(_state, {"search_id": search_id, "version": version}).scalar_one()
 
 
 def append(

@@ -6,6 +6,7 @@ Redis is a doorbell: a message carries one integer, goes out after the commit th
 
 import enum
 import functools
+import time
 from typing import Any
 
 import celery.signals
@@ -107,12 +108,32 @@ def send_runs(runs: list[tuple[int, str, int]]) -> None:
         send(Task.TRAIN, run_id, train_queue(device, devices))
 
 
-def ring(search_id: int) -> Progress | None:
-    """Ask, in a transaction of its own (law 5), what is due for a search, and ring for it."""
+# What this process last rang for, of each search, and when.
+_rung: dict[int, tuple[tuple[Task, int | None, int], float]] = {}
+SAME_RING = 1.0  # seconds
+
+
+def ring(search_id: int, *, again: bool = True) -> Progress | None:
+    """Ask, in a transaction of its own (law 5), what is due for a search, and ring for it.
+
+    While a controller learns, every child that ends finds the same due: where not ``again``, what
+    this process rang for a moment ago is not rung for a second time. Reconcile makes that safe.
+    """
     with transaction(read_only=True) as connection:
         now = progress(connection, search_id)
-    if now is not None and (now.update_is_due or now.is_over):
-        send(Task.UPDATE, search_id)
-    elif now is not None and now.sample_is_due:
-        send(Task.SAMPLE, search_id)
+    if now is None or (task := _due(now)) is None:
+        return now
+    reason, at = (task, now.version, now.stored), time.monotonic()
+    before, when = _rung.get(search_id, (None, 0.0))
+    if again or reason != before or at - when > SAME_RING:
+        send(task, search_id)
+        _rung[search_id] = reason, at
     return now
+
+
+def _due(now: Progress) -> Task | None:
+    if now.sample_is_due:
+        return Task.SAMPLE
+    if now.update_is_due or now.is_over:
+        return Task.UPDATE
+    return None

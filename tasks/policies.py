@@ -7,6 +7,8 @@ from its version's row are the same.
 from collections import OrderedDict
 from typing import Any
 
+from db import versions
+from db.session import transaction
 from pipeline.config import SearchConfig
 from pipeline.controllers import Controller, load_controller
 from pipeline.spaces import make_space
@@ -16,7 +18,7 @@ KEPT = 4  # some megabytes each
 _kept: OrderedDict[tuple[SearchConfig, str], Controller] = OrderedDict()
 
 
-def take(config: SearchConfig, version: Any) -> Controller:
+def take(config: SearchConfig, search_id: int, version: Any) -> Controller:
     """The controller of a version's row, for the caller alone: it may learn.
 
     Raises:
@@ -25,8 +27,10 @@ def take(config: SearchConfig, version: Any) -> Controller:
     kept = _kept.pop((config, version.sha256), None)
     if kept is not None:
         return kept
+    with transaction(read_only=True) as connection:
+        state = versions.state(connection, search_id, version.version)
     space = make_space(config.space)
-    return load_controller(config.controller, space, version.state, seed=config.seed)
+    return load_controller(config.controller, space, state, seed=config.seed)
 
 
 def keep(config: SearchConfig, sha256: str, controller: Controller) -> None:

@@ -50,7 +50,7 @@ def _propose(search_id: int) -> bool:
     space = make_space(config.space)
     if newest is None:
         return _write_first_version(now, config, space)
-    controller = policies.take(config, newest)
+    controller = policies.take(config, search_id, newest)
     proposed = _proposed(search_id) if controller.reads_proposed else []
     proposals = controller.sample(now.stored, now.children_due, proposed)
     policies.keep(config, newest.sha256, controller)

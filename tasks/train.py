@@ -131,7 +131,7 @@ def _write(slot: Slot, claim: leases.Claim, end: End) -> None:
         return
     send_runs([(run_id, *kind) for run_id in queued])
     if claim.search_id is not None:
-        ring(claim.search_id)
+        ring(claim.search_id, again=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,19 +30,20 @@ def update(search_id: int) -> None:
         search = searches.by_id(connection, search_id)
         newest = versions.newest(connection, search_id)
         limit = None if now.synchronous else now.batch
-        batch = queries.unlearned(connection, search_id, limit) if now.update_is_due else []
-    if now.update_is_due:
-        try:
-            _learn(now, load_config(search.config), newest, batch)
-        except NasnetError as error:
-            with transaction() as connection:
-                searches.fail(connection, search_id, str(error))
-    _finish_if_over(search_id)
+        batch = queries.unlearned(connection, search_id, limit)
+    if now.is_over:
+        _finish(search_id)
+        return
+    try:
+        _learn(now, load_config(search.config), newest, batch)
+    except NasnetError as error:
+        with transaction() as connection:
+            searches.fail(connection, search_id, str(error))
     ring(search_id)
 
 
 def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
-    controller = policies.take(config, newest)
+    controller = policies.take(config, now.search_id, newest)
     diagnostics = controller.update([_outcome(row) for row in batch])
     state = save_state(controller)
     sha256 = hashlib.sha256(state).hexdigest()
@@ -85,7 +86,7 @@ def _columns(diagnostics: Diagnostics, batch: list[Any], version: int) -> dict[s
     return columns
 
 
-def _finish_if_over(search_id: int) -> None:
+def _finish(search_id: int) -> None:
     with transaction() as connection:
         children.lock_search(connection, search_id)
         now = progress(connection, search_id)

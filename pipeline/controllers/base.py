@@ -63,7 +63,8 @@ class Controller(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next ``sample`` and ``update`` depend on, the version included.
 
-        Only tensors, numbers, strings, lists and dicts: it must load with ``weights_only``.
+        Only tensors, numbers, strings, lists and dicts: it must load with ``weights_only``. As
+        torch's, it shares the tensors: later updates change it.
         """
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ class Rollout:
     actions_NT: Tensor
     log_probs_NT: Tensor  # of each action given those before it
     entropy_NT: Tensor  # of each decision's whole distribution, in nats
-    log_p_T_NC: list[Tensor]  # of every choice, one tensor a decision
+    log_p_T_NC: list[Tensor]  # of every choice, one tensor a decision, without gradients
 
 
 class LSTMPolicy(nn.Module):
@@ -41,6 +41,8 @@ class LSTMPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.turns = tuple(turns)
+        kinds = [decision.kind for turn in self.turns for decision in turn.decisions]
+        self._decisions = {kind: _positions(kinds, kind) for kind in dict.fromkeys(kinds)}
         choices = _choices_by_kind(self.turns)
         f64 = torch.float64
         # torch's modules draw their weights from the global generator; on "meta" there are none
@@ -75,29 +77,39 @@ class LSTMPolicy(nn.Module):
         inputs = self._input_gates()
         state = [self._zeros(count) for _ in self._cells]
         gates_NG = inputs["start"].expand(count, -1)
+        read_from: list[Tensor] = []
         actions: list[Tensor] = []
-        log_probs: list[Tensor] = []
-        entropies: list[Tensor] = []
-        distributions: list[Tensor] = []
         for turn in self.turns:
             h_NH, state = self._step(gates_NG, state)
             for decision in turn.decisions:
-                log_p_NC: Tensor = self._heads[decision.kind](h_NH).log_softmax(-1)
                 if uniforms_NT is not None:
+                    log_p_NC = self._heads[decision.kind](h_NH).log_softmax(-1)
                     action_N = _inverse_cdf(log_p_NC, uniforms_NT[:, len(actions)])
                 else:
                     assert actions_NT is not None
                     action_N = actions_NT[:, len(actions)]
+                read_from.append(h_NH)
                 actions.append(action_N)
-                log_probs.append(log_p_NC.gather(1, action_N[:, None])[:, 0])
-                entropies.append(-(log_p_NC.exp() * log_p_NC).sum(-1))
-                distributions.append(log_p_NC)
                 gates_NG = inputs[decision.kind].index_select(0, action_N)
+        return self._judge(torch.stack(read_from), torch.stack(actions, 1))
+
+    def _judge(self, read_from_TNH: Tensor, actions_NT: Tensor) -> Rollout:
+        """All decisions, those of a kind at once: a call costs more than the sums in it."""
+        log_probs: list[Tensor] = []
+        entropies: list[Tensor] = []
+        log_p_T_NC: dict[int, Tensor] = {}
+        for kind, positions in self._decisions.items():
+            log_p_TNC = self._heads[kind](read_from_TNH[positions]).log_softmax(-1)
+            chosen_TN1 = actions_NT.t()[positions][:, :, None]
+            log_probs.append(log_p_TNC.gather(2, chosen_TN1)[:, :, 0])
+            entropies.append(-(log_p_TNC.exp() * log_p_TNC).sum(-1))
+            log_p_T_NC |= zip(positions.tolist(), log_p_TNC.detach(), strict=True)
+        in_order = torch.cat(list(self._decisions.values())).argsort()
         return Rollout(
-            torch.stack(actions, 1),
-            torch.stack(log_probs, 1),
-            torch.stack(entropies, 1),
-            distributions,
+            actions_NT,
+            torch.cat(log_probs)[in_order].t(),
+            torch.cat(entropies)[in_order].t(),
+            [log_p_T_NC[position] for position in range(len(log_p_T_NC))],
         )
 
     def _input_gates(self) -> dict[str, Tensor]:
@@ -129,6 +141,10 @@ class LSTMPolicy(nn.Module):
             c_NH = f_NH.sigmoid() * c_NH + i_NH.sigmoid() * g_NH.tanh()
             after.append((o_NH.sigmoid() * c_NH.tanh(), c_NH))
         return after[-1][0], after
+
+
+def _positions(kinds: Sequence[str], kind: str) -> Tensor:
+    return torch.tensor([position for position, other in enumerate(kinds) if other == kind])
 
 
 def _choices_by_kind(turns: Sequence[Turn]) -> dict[str, int]:

@@ -115,18 +115,13 @@ class PPO:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, baseline and version; random numbers follow from the version.
-
-        A copy: later updates do not change it.
-        """
-        return copy.deepcopy(
-            {
-                "version": self.version,
-                "baseline": self.baseline,
-                "policy": self.policy.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            }
-        )
+        """Weights, optimiser, baseline and version; random numbers follow from the version."""
+        return {
+            "version": self.version,
+            "baseline": self.baseline,
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Become the controller that the state was taken from."""

@@ -26,16 +26,25 @@ def now(**changes):
     return Progress(**(base | changes))
 
 
-def test_rolling_samples_only_while_slots_would_wait():
+def test_rolling_samples_half_a_batch_ahead_or_a_child_for_each_slot():
     assert now().children_due == 10
     assert now(stored=3, open=3, unstarted=1).children_due == 7
-    assert now(stored=5, open=5, unstarted=2).children_due == 0
+    assert now(stored=7, open=7, unstarted=4).children_due == 3
+    assert now(stored=7, open=7, unstarted=5).children_due == 0
+    assert now(stored=20, open=20, unstarted=15, slots=16).children_due == 10
+    assert now(stored=20, open=20, unstarted=16, slots=16).children_due == 0
 
 
-def test_rolling_learns_from_a_full_batch_before_it_samples():
+def test_rolling_lets_no_slot_wait_while_it_learns():
     due = now(unlearned=10, stored=10)
     assert due.update_is_due
-    assert due.children_due == 0
+    assert due.children_due == 10
+    assert now(unlearned=10, stored=20, open=7, unstarted=5).children_due == 0
+
+
+def test_rolling_learns_before_it_samples_once_it_lags_a_batch_behind():
+    assert now(unlearned=19, stored=20).children_due == 10
+    assert now(unlearned=20, stored=20).children_due == 0
 
 
 def test_rolling_learns_the_rest_once_the_budget_is_met():

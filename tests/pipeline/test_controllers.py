@@ -164,14 +164,6 @@ def test_a_state_holds_nothing_that_weights_only_refuses(make):
     assert names <= plain | {"OrderedDict"}
 
 
-def test_a_state_dict_is_a_snapshot(make):
-    controller = make()
-    state = controller.state_dict()
-    before = snapshot(state)
-    controller.update(outcomes_of(controller.sample(0, 10, [])))
-    assert snapshot(state) == before
-
-
 def test_two_controllers_loaded_from_one_state_share_nothing(make):
     controller = make()
     controller.update(outcomes_of(controller.sample(0, 10, [])))

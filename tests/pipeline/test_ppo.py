@@ -103,7 +103,7 @@ def test_one_pass_is_one_adam_step_on_the_surrogate():
 
 def test_clip_is_honoured():
     def learned(clip):
-        ppo = make_ppo(clip=clip, learning_rate=0.01)
+        ppo = make_ppo(clip=clip, learning_rate=0.02)
         ppo.update(outcomes_of(ppo.sample(0, 10, [])))
         return weights_of(ppo)
 
