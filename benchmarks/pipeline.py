@@ -260,6 +260,19 @@ def fill(search_id: int, count: int) -> None:
             )  # fmt: skip
 
 
+def settle() -> None:
+    """What a store that grew by itself has had on the way: statistics, and its log folded in."""
+    from sqlalchemy import text
+
+    from db.session import get_engine
+
+    engine = get_engine()
+    postgresql = engine.dialect.name == "postgresql"
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in ("VACUUM ANALYZE", "CHECKPOINT") if postgresql else ("ANALYZE",):
+            connection.execute(text(statement))
+
+
 def measure_loop(database: str) -> dict[str, float]:
     """(a) with few and with many children stored, (a') with PPO."""
     results: dict[str, float] = {}
@@ -269,6 +282,7 @@ def measure_loop(database: str) -> dict[str, float]:
             wait_for(search_id, LOOP_CHILDREN // 2)
             results["random, 1,000 stored"] = rate(search_id, LOOP_CHILDREN)
         fill(search_id, STORED)
+        settle()
         with processes(WORKERS):
             wait_for(search_id, completed(search_id) + 200)
             results["random, 100,000 stored"] = rate(search_id, LOOP_CHILDREN)

@@ -94,7 +94,22 @@ _claim = (
         slot_id=bindparam("slot_id"),
         lease_until=clock(_SECONDS),
     )
-    .returning(Run.attempt, Run.purpose, Run.search_id, Run.child_id, Run.config, Run.seed)
+    .returning(
+        Run.attempt,
+        Run.purpose,
+        Run.search_id,
+        Run.child_id,
+        Run.config,
+        Run.seed,
+        select(Genotype.body)
+        .where(Genotype.id == Run.genotype_id)
+        .scalar_subquery()
+        .label("genotype"),
+        select(Search.config)
+        .where(Search.id == Run.search_id)
+        .scalar_subquery()
+        .label("search_config"),
+    )
 )
 _open_attempt = insert(Attempt).values(
     run_id=bindparam("run_id"),
@@ -103,13 +118,6 @@ _open_attempt = insert(Attempt).values(
     device=bindparam("device"),
     versions=bindparam("versions"),
     started_at=clock(),
-)
-_background = (
-    select(Genotype.body, Search.config)
-    .select_from(Run)
-    .join(Genotype, Run.genotype_id == Genotype.id, isouter=True)
-    .join(Search, Run.search_id == Search.id, isouter=True)
-    .where(Run.id == bindparam("run_id"))
 )
 
 
@@ -143,18 +151,7 @@ def claim(
             "versions": dict(versions),
         },
     )
-    genotype, search_config = connection.execute(_background, {"run_id": run_id}).one()
-    return Claim(
-        run_id=run_id,
-        attempt=row.attempt,
-        purpose=row.purpose,
-        search_id=row.search_id,
-        child_id=row.child_id,
-        genotype=genotype,
-        config=row.config,
-        search_config=search_config,
-        seed=row.seed,
-    )
+    return Claim(run_id=run_id, **row._asdict())
 
 
 # The fence: matches while this attempt holds the run.

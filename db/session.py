@@ -7,13 +7,20 @@ import contextlib
 import functools
 import sqlite3
 import threading
+import time
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.pool import QueuePool
 from tenacity import (
     Retrying,
@@ -31,6 +38,8 @@ from pipeline.settings import get_settings
 # database (sqlite.org/wal.html#walresetbug). Where only such a SQLite is to be had, nobody
 # checkpoints but reconcile: `checkpoint_wal`.
 SAFE_WAL = (3, 51, 3)
+# Seconds for which a connection that was just used is taken to stand.
+TRUSTED = 1.0
 
 
 def _sqlite_module() -> types.ModuleType:
@@ -66,7 +75,7 @@ def make_engine(url: str) -> Engine:
             return _make_sqlite(parsed, pool)
         if backend == "postgresql":
             arguments = {"connect_timeout": 10}
-            return create_engine(parsed, pool_pre_ping=True, connect_args=arguments, **pool)
+            return _ask_after_rest(create_engine(parsed, connect_args=arguments, **pool))
     except NoSuchModuleError:
         raise UserError(f"NASNET_DATABASE_URL: unknown driver {parsed.drivername}") from None
     except ImportError:
@@ -74,6 +83,26 @@ def make_engine(url: str) -> Engine:
             "PostgreSQL needs the extra `postgres`: pip install 'nasnet-pipeline[postgres]'"
         ) from None
     raise UserError(f"NASNET_DATABASE_URL: expected postgresql:// or sqlite://, got {backend}://")
+
+
+def _ask_after_rest(engine: Engine) -> Engine:
+    """Ask of a connection that has rested whether it still is one; anew costs a round trip."""
+
+    @event.listens_for(engine, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ask(connection: Any, record: Any, _proxy: Any) -> None:
+        used_at = record.info.get("used_at")
+        if used_at is None or time.monotonic() - used_at < TRUSTED:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            raise DisconnectionError from None  # the pool makes another, and asks again
+
+    return engine
 
 
 def _make_sqlite(url: Any, pool: dict[str, Any]) -> Engine:

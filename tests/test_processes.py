@@ -3,10 +3,18 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+from pathlib import Path
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
+from pipeline.machine.broker import server_binary
 from tests.processes import TINY, Home, wait_until
+
+PROCFILE = Path(__file__).parent.parent / "Procfile"
 
 pytestmark = pytest.mark.slow
 
@@ -169,3 +177,66 @@ def test_a_worker_started_by_hand_serves_and_gives_its_run_back_on_sigterm(make_
         os.kill(pid, 0)
     home.nasnet("down")
     assert up.wait(60) == 0
+
+
+# A step of it takes a second, and some hundred megabytes; one child is the whole search.
+LARGE = [
+    *("--set", "network.num_filters=256", "--set", "training.batch_size=1297"),
+    *("--set", "controller.batch=1", "--set", "budget.children=1"),
+]
+
+
+def test_a_child_that_takes_no_step_in_time_is_a_timeout_twice_and_then_an_answer(make_home):
+    home = make_home(devices="cpu")
+    run = home.start("run", "tiny.toml", *LARGE, "--set", "training.timeout=0.1")
+    assert run.wait(180) == 0
+    assert home.rows("SELECT reward, failure FROM children") == [(0.0, "timeout")]
+    assert home.rows("SELECT outcome FROM attempts") == [("timeout",), ("timeout",)]
+
+
+def test_a_child_that_wants_more_memory_than_its_slot_has_fails_alone(make_home):
+    home = make_home(devices="cpu", memory="768M")
+    run = home.start("run", "tiny.toml", *LARGE)
+    worker = wait_until(lambda: home.pid("cpu-0"))
+    wait_until(lambda: home.completed("tiny") == 1)
+    assert home.pid("cpu-0") in {worker, None}  # the process goes on, or has ended with the run
+    assert run.wait(60) == 0
+    assert home.rows("SELECT reward, failure FROM children") == [(0.0, "oom")]
+    assert home.rows("SELECT outcome FROM attempts") == [("oom",), ("oom",)]
+
+
+@pytest.fixture
+def tcp_broker(tmp_path):
+    """The URL of a Redis-compatible server that asks for a password."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"port": port, "bind": "127.0.0.1", "requirepass": "secret", "dir": tmp_path}
+    command = [server_binary(), *(f"--{name} {value}" for name, value in options.items())]
+    server = subprocess.Popen(" ".join(map(str, command)).split(), stdout=subprocess.DEVNULL)
+
+    def answers():
+        try:
+            return Redis(port=port, password="secret").ping()
+        except RedisError:
+            return False
+
+    wait_until(answers, what="the broker")
+    yield f"redis://:secret@127.0.0.1:{port}/0"
+    server.terminate()
+    server.wait()
+
+
+def test_processes_of_the_procfile_on_postgresql_and_a_broker_over_tcp_end_the_same(
+    make_home, postgres_url, tcp_broker, undisturbed
+):
+    home = make_home(database_url=postgres_url, broker_url=tcp_broker)
+    home.nasnet("db", "upgrade")
+    home.nasnet("search", "create", "tiny.toml")
+    lines = [line.split(": nasnet ") for line in PROCFILE.read_text("utf-8").splitlines()]
+    assert [name for name, _ in lines] == ["control", "reconcile", "train"]
+    for _, command in [*lines, lines[-1]]:  # two of `train`
+        home.start(*command.split())
+    home.nasnet("search", "watch", "tiny")
+    assert home.nasnet("search", "digest", "tiny").stdout == undisturbed
+    assert not (home.folder / "nasnet.db").exists()

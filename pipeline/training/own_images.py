@@ -50,7 +50,8 @@ def read_npz(path: Path) -> Arrays:
     except UserError:
         raise
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: cannot be read: {reason}") from None
     train = _checked_part(path, "train", arrays["x_train"], arrays["y_train"])
     test = _checked_part(path, "test", arrays["x_test"], arrays["y_test"])
     if train[0].shape[1:] != test[0].shape[1:]:
@@ -97,7 +98,9 @@ def _size(images: Images) -> str:
 
 
 def read_folder(path: Path) -> Arrays:
-    """Folders train/CLASS and test/CLASS (or val), or only CLASS: a tenth then is for testing.
+    """Folders train/CLASS and test/CLASS (or val); without a test part a tenth is for testing.
+
+    That is train/CLASS alone, or CLASS alone.
 
     Raises:
         UserError: naming the file.
@@ -112,6 +115,8 @@ def read_folder(path: Path) -> Arrays:
         train_part = _read_classes(train, classes, None)
         test_part = _read_classes(test, classes, train_part[0].shape[1:])
         return Arrays(*train_part, *test_part)
+    if train is not None and [entry for entry in path.iterdir() if entry.is_dir()] == [train]:
+        path = train  # and no class that is called so
     images, labels = _read_classes(path, _class_names(path), None)
     order = np.random.default_rng(FOLDER_SPLIT_SEED).permutation(len(labels))
     held_out = max(1, len(labels) // 10)

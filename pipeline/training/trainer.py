@@ -23,8 +23,8 @@ from pipeline.errors import ChildError, Failure, LeaseReturnedError
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.datasets import ImageData
+from pipeline.training.evaluation import Normalize, autocast, evaluate
 
-EVALUATION_BATCH = 250
 # The loss is looked at after so many steps on CUDA, where looking waits for the device.
 CUDA_LOSS_CHECK = 50
 # How the libraries word an allocation that failed; cuDNN and cuBLAS name a status.
@@ -192,7 +192,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
-        with _autocast(self.device):
+        with autocast(self.device):
             logits = self.network(self.normalize(images))
             loss = cross_entropy(logits, labels)
         loss.backward()
@@ -317,22 +317,6 @@ class Training:
             raise ValueError(f"{len(progress.accuracies)} accuracies, {progress.epoch} epochs")
 
 
-class Normalize:
-    """Bytes to floats of mean 0 and deviation 1 per channel, channels last."""
-
-    def __init__(self, data: ImageData, device: torch.device) -> None:
-        shape = (1, len(data.mean), 1, 1)
-        scale = [1 / (255 * std) for std in data.std]
-        shift = [-mean / std for mean, std in zip(data.mean, data.std, strict=True)]
-        self.scale = torch.tensor(scale, device=device).view(shape)
-        self.shift = torch.tensor(shift, device=device).view(shape)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 -> float32."""
-        floats = torch.addcmul(self.shift, images.float(), self.scale)
-        return floats.contiguous(memory_format=torch.channels_last)
-
-
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.SGD:
     """SGD with momentum; weight decay on convolution and linear weights (slim: arg scopes).
 
@@ -358,25 +342,6 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     """
     steps, rest = divmod(images, batch_size)
     return steps + (rest > 1)
-
-
-def evaluate(network: nn.Module, images: Tensor, labels: Tensor, normalize: Normalize) -> float:
-    """The share (0 to 1) of images whose label is found; leaves the network in eval mode.
-
-    All on one device: images (N, C, H, W) uint8, labels (N,) int64.
-    """
-    network.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=labels.device)
-    with torch.inference_mode(), _autocast(labels.device):
-        batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
-        for some_images, some_labels in batches:
-            correct += (network(normalize(some_images)).argmax(1) == some_labels).sum()
-    return correct.item() / len(labels)
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on CUDA; on a CPU it is slower than float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 @contextlib.contextmanager

@@ -278,9 +278,10 @@ def test_imagefolder_takes_classes_from_folders_in_alphabetical_order(tmp_path):
         assert torch.equal(images[:, 0, 0, 0], 50 + 50 * labels.to(torch.uint8))
 
 
-def test_imagefolder_without_a_test_part_has_the_same_test_images_for_every_seed(tmp_path):
-    save_images(tmp_path / "images" / "cat", 25, value=100)
-    save_images(tmp_path / "images" / "ant", 25, value=50)
+@pytest.mark.parametrize("part", ["", "train"])
+def test_imagefolder_without_a_test_part_has_the_same_test_images_for_every_seed(tmp_path, part):
+    save_images(tmp_path / "images" / part / "cat", 25, value=100)
+    save_images(tmp_path / "images" / part / "ant", 25, value=50)
     one, other = (
         load(f"imagefolder:{tmp_path / 'images'}", tmp_path, split_seed=seed) for seed in (0, 1)
     )

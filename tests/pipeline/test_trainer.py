@@ -12,13 +12,8 @@ from pipeline.training import checkpoint
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.datasets import ImageData
-from pipeline.training.trainer import (
-    Normalize,
-    evaluate,
-    make_optimizer,
-    steps_per_epoch,
-    train,
-)
+from pipeline.training.evaluation import Normalize, evaluate
+from pipeline.training.trainer import make_optimizer, steps_per_epoch, train
 
 CPU = torch.device("cpu")
 IMAGES, BATCH, EPOCHS = 50, 16, 3  # 4 steps an epoch, the last of 2 images
