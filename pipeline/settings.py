@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UserError
 
+# Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
+LEAST_MEMORY = 3 * 2**29
 MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
@@ -25,7 +27,7 @@ class Settings(BaseSettings):
     artifacts: str | None = None  # fsspec URL; None: a folder in home
     data: Path | None = None  # downloaded data sets; None: a folder in home
     devices: str | None = None  # such as cpu*2 or cuda:0,cuda:1; None: all there is
-    memory: int | None = Field(None, ge=2**28)  # bytes a CPU slot may use
+    memory: int | None = Field(None, ge=LEAST_MEMORY)  # bytes a CPU slot may use
     lease: float = Field(90.0, ge=3, le=86_400)  # seconds a silent worker keeps its run
 
     @field_validator("home", "data")

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
+from pipeline.settings import LEAST_MEMORY
 
 if TYPE_CHECKING:
     import torch
-
-# A CPU slot is not opened for less: the interpreter with torch takes some 500 MB.
-LEAST_MEMORY = 3 * 2**29
 
 
 @dataclass(frozen=True, slots=True)

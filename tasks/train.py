@@ -26,6 +26,7 @@ from pipeline.networks import build_network, count_macs, count_parameters
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
 from pipeline.training.datasets import ImageData, load_dataset
+from pipeline.training.trainer import out_of_memory_is_an_answer
 from pipeline.training.trainer import train as train_network
 from tasks import devices
 from tasks.app import Task, app, ring, send_runs
@@ -150,9 +151,10 @@ def perform(claim: leases.Claim, config: RunConfig, route: Route) -> Trained:
     genotype = CellGenotype.from_data(claim.genotype)
     device = devices.torch_device(config.training.device or "cpu")
     for state in route.states():
-        network = _seeded_network(genotype, config.network, data, claim.seed)
-        parameters = count_parameters(network)
-        macs = count_macs(network, data.image_shape)
+        with out_of_memory_is_an_answer():
+            network = _seeded_network(genotype, config.network, data, claim.seed)
+            parameters = count_parameters(network)
+            macs = count_macs(network, data.image_shape)
         try:
             trained = train_network(
                 network,

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from db import schema
 from pipeline import locks, logs
 from pipeline.errors import UserError
-from pipeline.settings import Settings, get_settings
+from pipeline.settings import LEAST_MEMORY, Settings, get_settings
 from tasks import devices
 from tasks.app import CONTROL_QUEUE, app, connect, train_queue
 from tasks.devices import SlotSpec
@@ -80,7 +80,8 @@ def _limit_memory(settings: Settings, spec: SlotSpec, specs: dict[str, SlotSpec]
     """Bound a CPU slot, so that a greedy child is an `oom` of its own and not of the machine."""
     if spec.kind != "cpu":
         return
-    limit = settings.memory or devices.usable_memory() // max(1, len(specs))
+    share = devices.usable_memory() // max(1, len(specs))
+    limit = settings.memory or max(share, LEAST_MEMORY)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 

@@ -191,18 +191,18 @@ def test_a_child_that_takes_no_step_in_time_is_a_timeout_twice_and_then_an_answe
     run = home.start("run", "tiny.toml", *LARGE, "--set", "training.timeout=0.1")
     assert run.wait(180) == 0
     assert home.rows("SELECT reward, failure FROM children") == [(0.0, "timeout")]
-    assert home.rows("SELECT outcome FROM attempts") == [("timeout",), ("timeout",)]
+    assert home.rows("SELECT failure FROM attempts") == [("timeout",), ("timeout",)]
 
 
 def test_a_child_that_wants_more_memory_than_its_slot_has_fails_alone(make_home):
-    home = make_home(devices="cpu", memory="768M")
+    home = make_home(devices="cpu", memory="1536M")
     run = home.start("run", "tiny.toml", *LARGE)
     worker = wait_until(lambda: home.pid("cpu-0"))
     wait_until(lambda: home.completed("tiny") == 1)
     assert home.pid("cpu-0") in {worker, None}  # the process goes on, or has ended with the run
     assert run.wait(60) == 0
     assert home.rows("SELECT reward, failure FROM children") == [(0.0, "oom")]
-    assert home.rows("SELECT outcome FROM attempts") == [("oom",), ("oom",)]
+    assert home.rows("SELECT failure FROM attempts") == [("oom",), ("oom",)]
 
 
 @pytest.fixture

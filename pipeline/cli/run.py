@@ -121,6 +121,8 @@ def _follow(
     while view.progress.state.is_active and interruption.number is None:
         if supervisor.take_over():  # at once, or when the other supervisor has gone
             supervisor.tick()
+            for notice in supervisor.notices():
+                _quietly(show.say, notice)
         time.sleep(TICK)
         started = time.monotonic()
         if started < next_look:
@@ -223,6 +225,8 @@ def up() -> None:
     try:
         while interruption.number is None:
             supervisor.tick()
+            for notice in supervisor.notices():
+                _quietly(typer.echo, notice)
             time.sleep(TICK)
     finally:
         supervisor.stop()

@@ -125,6 +125,10 @@ class JsonShow:
             self._version = view.version.version
             print_json({"event": "version", **view.version._mapping})
 
+    def say(self, notice: str) -> None:
+        """Print what a user should know."""
+        print_json({"event": "notice", "text": notice})
+
     def close(self) -> None:
         """Nothing to put away."""
 
@@ -144,6 +148,10 @@ class LiveShow:
     def update(self, view: View) -> None:
         """Draw the view."""
         self._live.update(self._draw(view), refresh=True)
+
+    def say(self, notice: str) -> None:
+        """Print what a user should know, above the lines that renew themselves."""
+        self._live.console.print(notice, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last drawing on the screen."""

@@ -31,6 +31,7 @@ log = structlog.get_logger("pipeline")
 
 BACK_OFF = (0.5, 30.0)  # seconds between starts of a process that keeps ending, least and most
 SETTLED = 60.0  # a process that lived so long starts again at once
+EARLY_ENDS = 3  # so often in a row before that: somebody should look
 START_PATIENCE = 60.0  # until a process that was started holds its lock
 STOP_PATIENCE = 60.0  # for a step and a checkpoint, before SIGKILL
 HUNG_CHECK = 2.0  # seconds between looks at the heartbeats
@@ -47,6 +48,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = BACK_OFF[0]
+        self.early_ends = 0  # in a row
 
     @property
     def pid(self) -> int | None:
@@ -67,9 +69,11 @@ class Worker:
         lived = now - self._started
         if self._started and lived > SETTLED:
             self._pause = BACK_OFF[0]
+            self.early_ends = 0
         elif self._started and lived < self._pause:
             return
         if self._started:
+            self.early_ends += 1
             log.warning("a process ended; starting it again", process=self.name)
             self._pause = min(2 * self._pause, BACK_OFF[1])
         self._started = now
@@ -114,6 +118,7 @@ class Supervisor:
         self.broker = None if settings.broker_url else Broker(settings)
         self._lock: int | None = None
         self._looked = 0.0
+        self._noticed: set[str] = set()
 
     def take_over(self) -> bool:
         """Become the home's supervisor; False where there is one."""
@@ -141,6 +146,17 @@ class Supervisor:
         if time.monotonic() - self._looked > HUNG_CHECK:
             self._looked = time.monotonic()
             self._end_hung()
+
+    def notices(self) -> list[str]:
+        """What a user should know and has not been told: processes that do not stay alive."""
+        troubled = [w for w in self.workers if w.early_ends >= EARLY_ENDS]
+        new = [worker for worker in troubled if worker.name not in self._noticed]
+        self._noticed = {worker.name for worker in troubled}
+        return [
+            f"{worker.name} ended {worker.early_ends} times soon after its start: "
+            f"see {worker.log_path}"
+            for worker in new
+        ]
 
     def _end_hung(self) -> None:
         """Kill processes that live and have been silent for two leases."""

@@ -109,7 +109,7 @@ def train(
     if device.type == "cuda":  # else cuDNN picks by timing, and adds in any order
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-    with _out_of_memory_is_an_answer():
+    with out_of_memory_is_an_answer():
         return Training(network, data, config, seed, device, hooks).run(resume)
 
 
@@ -345,7 +345,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 @contextlib.contextmanager
-def _out_of_memory_is_an_answer() -> Iterator[None]:
+def out_of_memory_is_an_answer() -> Iterator[None]:
     """Raise every way of running out of memory as the child's failure.
 
     Raises:

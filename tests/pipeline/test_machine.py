@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -8,6 +9,7 @@ from redis import Redis
 from pipeline import locks
 from pipeline.errors import UserError
 from pipeline.machine.broker import Broker
+from pipeline.machine.supervisor import Supervisor, Worker
 from pipeline.settings import MAX_SOCKET_PATH, get_settings
 
 
@@ -96,3 +98,21 @@ def test_a_lock_is_held_by_one_process_and_tells_which(home):
     assert locks.acquire(path, patience=0) is None
     os.close(held)
     assert locks.holder(path) is None
+
+
+def test_a_process_that_does_not_stay_alive_is_told_once(home, monkeypatch):
+    monkeypatch.setattr("pipeline.machine.supervisor.BACK_OFF", (0.01, 0.02))
+    supervisor = Supervisor(get_settings(), [])
+    supervisor.workers = [worker := Worker(get_settings(), "no-such-slot", {})]
+    supervisor.broker = None
+    told = []
+    deadline = time.monotonic() + 60
+    while not told and time.monotonic() < deadline:
+        worker.ensure()
+        told += supervisor.notices()
+    worker.kill()
+    wait_until(lambda: worker.pid is None)
+    (notice,) = told
+    assert notice.startswith("no-such-slot ended 3 times")
+    assert "no slot 'no-such-slot'" in Path(notice.rpartition(" ")[2]).read_text("utf-8")
+    assert supervisor.notices() == []
