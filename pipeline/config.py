@@ -77,6 +77,21 @@ class NetworkConfig(Config):
 
     num_cells: int = Field(2, ge=1, le=100)  # N, normal cells a stage; three stages
     num_filters: int = Field(32, ge=2, le=4096, multiple_of=2)  # F, of the first stage
+    # The rest as the authors' code has it (slim: nasnet.py, the *_config functions).
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F; of 32 channels for ImageNet
+    skip_reduction_input: bool = (
+        False  # h_{i-1} after a reduction is what came two cells before it
+    )
+    padding: Literal["symmetric", "same", "timm"] = "symmetric"  # see pipeline.networks.layers
+    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
+    norm_epsilon: Positive = 1e-5
+    dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
+    drop_path_keep: float = Field(1.0, gt=0, le=1)  # at the end of the training
+    drop_path_schedule: Literal["depth", "paper"] = (
+        "depth"  # the code's, less with depth; one for all
+    )
+    auxiliary: bool = False  # a second head, for training
 
 
 class TrainingConfig(Config):
@@ -88,6 +103,9 @@ class TrainingConfig(Config):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0, le=1)  # on convolution and linear weights
     grad_clip: Positive | None = 5.0  # global norm
+    auxiliary_weight: float = Field(
+        0.4, ge=0, le=10
+    )  # of the auxiliary head's loss, if there is one
     crop_padding: int = Field(4, ge=0, le=128)  # zero pixels added around before a random crop
     flip: bool = True  # horizontal, half of the time
     cutout: int = Field(0, ge=0, le=1024)  # side of the square that is blanked; 0: none
@@ -241,6 +259,18 @@ def _controller_named(tables: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(controller, dict) and "name" not in controller:
         return {**tables, "controller": {"name": "ppo", **controller}}
     return dict(tables)
+
+
+def changed(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConfig:
+    """A network's configuration with other values.
+
+    Raises:
+        UserError: naming the key, what it was given, and what it may be.
+    """
+    try:
+        return NetworkConfig.model_validate({**config.model_dump(), **values})
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from None
 
 
 def load_config(stored: Mapping[str, Any]) -> SearchConfig:

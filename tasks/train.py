@@ -183,7 +183,7 @@ def _seeded_network(
     genotype: CellGenotype, config: NetworkConfig, data: ImageData, seed: int
 ) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return build_network(genotype, config, channels=data.image_shape[0], classes=data.classes)
+    return build_network(genotype, config, image_shape=data.image_shape, classes=data.classes)
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from pipeline.cli import database, genotype, preset, run, search, worker
+from pipeline.cli import database, genotype, network, preset, run, search, worker
 from pipeline.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("up")(run.up)
 app.command("down")(run.down)
 app.add_typer(search.app, name="search")
 app.add_typer(genotype.app, name="genotype")
+app.command("network")(network.network)
 app.add_typer(worker.app, name="worker")
 app.add_typer(database.app, name="db")
 app.add_typer(preset.app, name="preset")

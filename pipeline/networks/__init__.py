@@ -7,30 +7,28 @@ from torch import nn
 
 from pipeline.config import NetworkConfig
 from pipeline.genotype import CellGenotype
-from pipeline.networks.cell import CellNetwork
+from pipeline.networks.network import CellNetwork, Heads
 
-__all__ = ["CellNetwork", "build_network", "count_macs", "count_parameters"]
+__all__ = ["CellNetwork", "Heads", "build_network", "count_macs", "count_parameters"]
 
 
 def build_network(
-    genotype: CellGenotype, config: NetworkConfig, *, channels: int, classes: int
+    genotype: CellGenotype,
+    config: NetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
 ) -> CellNetwork:
-    """A genotype's network for images of so many channels, its weights drawn at random.
+    """A genotype's network for images (channels, height, width), its weights drawn at random.
 
-    Any image size will do: what is halved is rounded up.
+    Only an auxiliary head depends on the images' size; what is halved is rounded up.
 
     Raises:
         InvalidGenotypeError: the genotype breaks a rule; names the block.
     """
     genotype.normal.validate("normal")
     genotype.reduction.validate("reduction")
-    return CellNetwork(
-        genotype,
-        num_cells=config.num_cells,
-        num_filters=config.num_filters,
-        channels=channels,
-        classes=classes,
-    )
+    return CellNetwork(genotype, config, image_shape=image_shape, classes=classes)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.config import TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
+from pipeline.networks import CellNetwork, Heads
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.datasets import ImageData
@@ -191,15 +192,24 @@ class Training:
         self._seed_network()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
+        done = self.share_done()
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device):
-            logits = self.network(self.normalize(images))
+            logits, auxiliary = self._heads(self.normalize(images), done)
             loss = cross_entropy(logits, labels)
+            if auxiliary is not None:
+                loss = loss + self.config.auxiliary_weight * cross_entropy(auxiliary, labels)
         loss.backward()
         if self.config.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip, foreach=True)
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _heads(self, images: Tensor, done: float) -> Heads:
+        """What the network says; ours also hears how far its training is."""
+        if isinstance(self.network, CellNetwork):
+            return self.network.heads(images, done)
+        return Heads(self.network(images), None)
 
     def _tell_step(self, images: int) -> None:
         """Let the hook speak; save before a run is given back, or when a checkpoint is due."""
@@ -248,9 +258,12 @@ class Training:
 
     def learning_rate(self, step: int | None = None) -> float:
         """A single cosine period to zero over all steps (arXiv:1707.07012, appendix A.3)."""
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * self.share_done(step)))
+
+    def share_done(self, step: int | None = None) -> float:
+        """The share (0 to 1) of all steps that come before a step of this epoch."""
         step = self.progress.step if step is None else step
-        done = (self.progress.epoch * self.steps + step) / (self.config.epochs * self.steps)
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return (self.progress.epoch * self.steps + step) / (self.config.epochs * self.steps)
 
     def _number(self, purpose: str) -> int:
         """A seed for one purpose in this step: equal ones would correlate dropout with crops."""

@@ -20,14 +20,17 @@ from pipeline.genotype import (
 )
 from pipeline.networks import build_network, count_macs, count_parameters
 from pipeline.networks import cell as built
-from pipeline.networks.operations import CONSTRUCTORS, FactorizedReduction
+from pipeline.networks.layers import FactorizedReduction, Layers
+from pipeline.networks.operations import CONSTRUCTORS
 from pipeline.spaces import NASNetSpace
+
+LAYERS = Layers()
 
 
 def make_network(genotype=NASNET_A, *, n=1, f=8, channels=1, classes=10, seed=0):
     torch.manual_seed(seed)
     config = NetworkConfig(num_cells=n, num_filters=f)
-    return build_network(genotype, config, channels=channels, classes=classes)
+    return build_network(genotype, config, image_shape=(channels, 8, 8), classes=classes)
 
 
 def images(*shape, seed=1):
@@ -135,41 +138,41 @@ def test_every_operation_of_the_space_can_be_built():
 @pytest.mark.parametrize("channels", [8, 12])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_gives_f_channels_and_the_size_over_its_stride(name, channels, stride, size):
-    operation = CONSTRUCTORS[name](channels, 8, stride).eval()
+    operation = CONSTRUCTORS[name](LAYERS, channels, 8, stride).eval()
     halved = tuple(-(-side // stride) for side in size)  # rounded up
     assert operation(images(2, channels, *size)).shape == (2, 8, *halved)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_begins_with_relu_unless_it_pools_or_passes_through(name):
-    operation = CONSTRUCTORS[name](8, 8, 1)
+    operation = CONSTRUCTORS[name](LAYERS, 8, 8, 1)
     assert operation.reads_activated == ("pool" not in name and name != "identity")
     assert operation.reads_activated == (count_parameters(operation) > 0)
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if "conv" in name])
 def test_a_batch_norm_follows_the_last_convolution_and_no_relu(name):
-    assert isinstance(CONSTRUCTORS[name](8, 8, 1)[-1], nn.BatchNorm2d)
+    assert isinstance(CONSTRUCTORS[name](LAYERS, 8, 8, 1)[-1], nn.BatchNorm2d)
 
 
 def test_an_identity_passes_its_state_on_only_where_the_shapes_are_equal():
     x = images(2, 8, 4, 4)
-    assert CONSTRUCTORS["identity"](8, 8, 1)(x) is x
+    assert CONSTRUCTORS["identity"](LAYERS, 8, 8, 1)(x) is x
     for channels, stride in ((8, 2), (12, 1)):
-        operation = CONSTRUCTORS["identity"](channels, 8, stride)
+        operation = CONSTRUCTORS["identity"](LAYERS, channels, 8, stride)
         assert operation.reads_activated
         assert count_parameters(operation) == channels * 8 + 2 * 8
 
 
 def test_an_average_leaves_the_padding_out():
-    operation = CONSTRUCTORS["avg_pool_3x3"](8, 8, 2)
+    operation = CONSTRUCTORS["avg_pool_3x3"](LAYERS, 8, 8, 2)
     assert torch.equal(operation(torch.ones(1, 8, 5, 5)), torch.ones(1, 8, 3, 3))
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if "pool" in name])
 def test_a_pooling_is_projected_only_where_the_channels_differ(name):
-    assert count_parameters(CONSTRUCTORS[name](8, 8, 2)) == 0
-    assert count_parameters(CONSTRUCTORS[name](12, 8, 2)) == 12 * 8 + 2 * 8
+    assert count_parameters(CONSTRUCTORS[name](LAYERS, 8, 8, 2)) == 0
+    assert count_parameters(CONSTRUCTORS[name](LAYERS, 12, 8, 2)) == 12 * 8 + 2 * 8
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_a_pooling_is_projected_only_where_the_channels_differ(name):
     ],
 )
 def test_convolutions_are_those_of_googles_code(name, parameters):
-    assert count_parameters(CONSTRUCTORS[name](12, 8, 2)) == parameters
+    assert count_parameters(CONSTRUCTORS[name](LAYERS, 12, 8, 2)) == parameters
 
 
 @pytest.mark.parametrize(
@@ -202,7 +205,7 @@ def test_convolutions_are_those_of_googles_code(name, parameters):
 )
 def test_a_result_depends_on_as_many_pixels_as_the_kernels_span(name, height, width):
     torch.manual_seed(0)
-    operation = CONSTRUCTORS[name](8, 8, 1).eval()
+    operation = CONSTRUCTORS[name](LAYERS, 8, 8, 1).eval()
     for module in operation.modules():  # so that no ReLU cuts a path off
         if isinstance(module, nn.Conv2d):
             nn.init.uniform_(module.weight, 0.1, 1.0)
@@ -216,25 +219,25 @@ def test_a_result_depends_on_as_many_pixels_as_the_kernels_span(name, height, wi
 def test_a_maximum_is_that_of_the_pixels_the_kernel_spans(side):
     x = images(1, 8, 9, 9)
     first, last = 4 - side // 2, 4 + side // 2 + 1
-    pooled = CONSTRUCTORS[f"max_pool_{side}x{side}"](8, 8, 1)(x)
+    pooled = CONSTRUCTORS[f"max_pool_{side}x{side}"](LAYERS, 8, 8, 1)(x)
     assert torch.equal(pooled[..., 4, 4], x[..., first:last, first:last].amax((2, 3)))
 
 
 def test_a_bottleneck_narrower_than_one_filter_is_left_out():
-    assert count_parameters(CONSTRUCTORS["conv_3x3"](6, 2, 1)) == 6 * 2 * 9 + 4
-    assert count_parameters(CONSTRUCTORS["conv_1x7_7x1"](6, 2, 2)) == (
+    assert count_parameters(CONSTRUCTORS["conv_3x3"](LAYERS, 6, 2, 1)) == 6 * 2 * 9 + 4
+    assert count_parameters(CONSTRUCTORS["conv_1x7_7x1"](LAYERS, 6, 2, 2)) == (
         (6 * 2 * 7 + 4) + (2 * 2 * 7 + 4)
     )
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 2), (1, 1)])
 def test_a_factorized_reduction_halves_any_size_rounding_up(size):
-    reduced = FactorizedReduction(12, 8).eval()(images(2, 12, *size))
+    reduced = FactorizedReduction(LAYERS, 12, 8).eval()(images(2, 12, *size))
     assert reduced.shape == (2, 8, *(-(-side // 2) for side in size))
 
 
 def test_a_factorized_reduction_reads_even_and_odd_pixels_in_one_half_of_the_filters_each():
-    reduction = FactorizedReduction(1, 2).eval()
+    reduction = FactorizedReduction(LAYERS, 1, 2).eval()
     for half in (reduction.even, reduction.odd):
         nn.init.ones_(half.weight)
     even, odd = reduction(torch.arange(9.0).view(1, 1, 3, 3))[0]
@@ -288,7 +291,7 @@ def test_every_choice_of_operation_changes_the_output(kind, side):
 def test_state_0_is_h_i_projected_and_state_1_is_h_i_1_as_it_is():
     genotype = Cell((Block(0, "identity", 1, "max_pool_3x3"),), (2,))
     shapes = built.Shape(24, halvings=1), built.Shape(8, halvings=1)
-    cell = built.Cell(genotype, *shapes, 8, reduction=False).eval()
+    cell = built.Cell(LAYERS, genotype, *shapes, 8, reduction=False).eval()
     current, previous = images(2, 24, 4, 4), images(2, 8, 4, 4, seed=2)
     projected = functional.conv2d(current.relu(), cell.current[0].weight) / (1 + 1e-5) ** 0.5
     expected = projected + functional.max_pool2d(previous, 3, 1, 1)
