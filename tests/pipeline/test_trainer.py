@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import TrainingConfig
+from pipeline.config import NetworkConfig, TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseLostError, LeaseReturnedError
+from pipeline.genotype import NASNET_A
+from pipeline.networks import build_network
 from pipeline.training import checkpoint
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
@@ -458,3 +460,48 @@ def test_augmentation_is_a_function_of_its_generator(data):
     changes = dict(crop_padding=2, flip=True, cutout=3)
     assert torch.equal(augmented(images, 1, **changes), augmented(images, 1, **changes))
     assert not torch.equal(augmented(images, 1, **changes), augmented(images, 2, **changes))
+
+
+# A cell network, which hears how far its training is.
+
+
+def make_cell_network(**changes):
+    torch.manual_seed(0)
+    config = NetworkConfig(num_cells=1, num_filters=2, **changes)
+    return build_network(NASNET_A, config, image_shape=(3, 8, 8), classes=4)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 6])
+def test_dropped_paths_come_back_bit_for_bit_after_a_resume(data, tmp_path, stop_after):
+    config = changed(epochs=2)
+    skeleton = {"drop_path_keep": 0.5, "dropout": 0.5, "auxiliary": True}
+    whole = make_cell_network(**skeleton)
+    expected = run(whole, data, config)
+    hooks = Recorder(tmp_path, stop_after=stop_after)
+    with pytest.raises(LeaseReturnedError):
+        run(make_cell_network(**skeleton), data, config, hooks=hooks)
+    resumed = make_cell_network(**skeleton)
+    assert run(resumed, data, config, resume=hooks.newest).accuracies == expected.accuracies
+    assert_same(dict(resumed.state_dict()), dict(whole.state_dict()))
+
+
+def test_paths_drop_as_the_training_goes_on(data, monkeypatch):
+    network = make_cell_network(drop_path_keep=0.5)
+    heard, heads = [], network.heads
+    monkeypatch.setattr(network, "heads", lambda x, done: heard.append(done) or heads(x, done))
+    run(network, data, changed(epochs=2))
+    assert heard == [step / 8 for step in range(8)]
+
+
+def test_the_auxiliary_loss_counts_with_its_weight(data):
+    def trained(weight):
+        network = make_cell_network(auxiliary=True)
+        before = network.auxiliary[-1].weight.clone()
+        run(network, data, changed(epochs=1, auxiliary_weight=weight, weight_decay=0.0))
+        return network, torch.equal(network.auxiliary[-1].weight, before)
+
+    without, untouched = trained(0.0)
+    assert untouched
+    with_it, untouched = trained(0.4)
+    assert not untouched
+    assert not torch.equal(with_it.stem[0].weight, without.stem[0].weight)
