@@ -34,6 +34,7 @@ def post(monkeypatch):
 
     post = Post()
     monkeypatch.setattr(app, "send_task", lambda name, args, queue: post.sent.append((name, args)))
+    monkeypatch.setattr("tasks.app._rung", {})  # of another test's search
     return post
 
 

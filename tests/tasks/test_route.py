@@ -10,8 +10,8 @@ from db.progress import progress
 from db.session import transaction
 from pipeline.errors import ChildError, Failure
 from tasks import reconcile, train
-from tasks.app import ring
-from tests.factories import make_search
+from tasks.app import Task, ring
+from tests.factories import make_search, make_version
 
 TINY = {
     "space": {"blocks": 1},
@@ -53,6 +53,18 @@ def test_a_search_runs_to_its_end_with_every_message_delivered_twice(worker, pos
     runs = rows(select(Run))
     assert all(run.attempt == 1 for run in runs)
     assert rows(select(func.count()).select_from(Epoch)) == [(len(runs),)]
+
+
+def test_what_is_due_is_rung_for_once_while_many_children_end(store, post):
+    search_id = make_search(**TINY)
+    for _ in range(3):
+        ring(search_id, again=False)
+    assert post.sent == [(Task.SAMPLE, (search_id,))]
+    ring(search_id)  # as reconcile does: the message may have been lost
+    assert len(post.sent) == 2
+    make_version(search_id)  # something else is due now
+    ring(search_id, again=False)
+    assert len(post.sent) == 3
 
 
 def test_the_same_search_twice_is_the_same(worker, post):
