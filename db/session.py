@@ -86,7 +86,7 @@ def make_engine(url: str) -> Engine:
 
 
 def _ask_after_rest(engine: Engine) -> Engine:
-    """Ask of a connection that has rested whether it still is one; anew costs a round trip."""
+    """Ask a connection that has rested whether it still stands; each time would be too often."""
 
     @event.listens_for(engine, "checkin")
     def _note(_connection: Any, record: Any) -> None:

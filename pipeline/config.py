@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UserError
 
@@ -92,6 +92,14 @@ class NetworkConfig(Config):
         "depth"  # the code's, less with depth; one for all
     )
     auxiliary: bool = False  # a second head, for training
+
+    @model_validator(mode="after")
+    def _stem_has_filters(self) -> Self:
+        if self.stem == "imagenet" and self.num_filters < 8:
+            raise ValueError(
+                "num_filters: 8 or more with stem = 'imagenet', which begins with F/4"
+            )
+        return self
 
 
 class TrainingConfig(Config):
@@ -308,4 +316,5 @@ def _first_problem(error: ValidationError) -> str:
         return f"{key}: there is no such key; `nasnet preset show digits` lists them"
     got = problem.get("input")
     shown = "" if isinstance(got, dict) else f" (got {got!r})"
-    return f"{key}: {problem['msg']}{shown}"
+    message = problem["msg"].removeprefix("Value error, ") + shown
+    return f"{key}: {message}" if key else message

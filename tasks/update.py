@@ -29,6 +29,8 @@ def update(search_id: int) -> None:
             return
         search = searches.by_id(connection, search_id)
         newest = versions.newest(connection, search_id)
+        if newest.version != now.version:
+            return  # another update came between, and rings for what is due by now
         limit = None if now.synchronous else now.batch
         batch = queries.unlearned(connection, search_id, limit)
     if now.is_over:

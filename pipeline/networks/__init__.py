@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.config import NetworkConfig
+from pipeline.errors import UserError
 from pipeline.genotype import CellGenotype
 from pipeline.networks.network import CellNetwork, Heads
 
@@ -25,7 +26,10 @@ def build_network(
 
     Raises:
         InvalidGenotypeError: the genotype breaks a rule; names the block.
+        UserError: the images are too small for the stem.
     """
+    if config.stem == "imagenet" and min(image_shape[1:]) < 3:
+        raise UserError(f"images of {image_shape[2]}x{image_shape[1]}: ImageNet's stem needs 3x3")
     genotype.normal.validate("normal")
     genotype.reduction.validate("reduction")
     return CellNetwork(genotype, config, image_shape=image_shape, classes=classes)

@@ -34,6 +34,7 @@ def describe(
     with torch.device("meta"):
         network = build_network(genotype, config, image_shape=image_shape, classes=classes)
         image = torch.zeros(1, *image_shape)
+    network.eval()
     auxiliary = 0 if network.auxiliary is None else count_parameters(network.auxiliary)
     return Description(
         parameters=count_parameters(network) - auxiliary,

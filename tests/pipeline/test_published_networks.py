@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import NetworkConfig
+from pipeline.config import NetworkConfig, changed
+from pipeline.errors import UserError
 from pipeline.genotype import NASNET_A
 from pipeline.networks import build_network, count_parameters
 from pipeline.networks.cell import State
@@ -11,7 +12,7 @@ from pipeline.networks.layers import Layers, SameAvgPool2d, SameMaxPool2d, pad_s
 from pipeline.networks.network import plan_cells
 from pipeline.networks.published import PUBLISHED_NETWORKS
 
-SMALL = NetworkConfig(num_cells=1, num_filters=4)
+SMALL = NetworkConfig(num_cells=1, num_filters=8)
 
 
 def described(name):
@@ -24,7 +25,7 @@ def described(name):
 
 def make_network(size=16, seed=0, **changes):
     torch.manual_seed(seed)
-    config = SMALL.model_copy(update=changes)
+    config = changed(SMALL, changes)
     return build_network(NASNET_A, config, image_shape=(3, size, size), classes=10)
 
 
@@ -92,7 +93,7 @@ def test_the_stem_cells_have_their_published_size(name, sizes):
 
 def test_a_cell_after_a_reduction_reads_past_it_and_where_asked_past_the_cell_before():
     def inputs(skip):
-        config = SMALL.model_copy(update={"num_cells": 3, "skip_reduction_input": skip})
+        config = changed(SMALL, {"num_cells": 3, "skip_reduction_input": skip})
         return [(place.current, place.previous) for place in plan_cells(NASNET_A, config)]
 
     # outputs: 0 stem, 1-3 cells, 4 reduction, 5 ...
@@ -114,9 +115,9 @@ def test_reading_past_a_reduction_changes_the_function_and_not_the_size():
 def test_features_are_the_last_map_of_every_stage(stem):
     network = make_network(64, num_cells=2, stem=stem).eval()
     shapes = [tuple(map_.shape[1:]) for map_ in network.features(images(1, 3, 64, 64))]
-    stages = [(24, 64, 64), (48, 32, 32), (96, 16, 16)]
+    stages = [(48, 64, 64), (96, 32, 32), (192, 16, 16)]
     if stem == "imagenet":
-        stages = [(8, 8, 8), (24, 8, 8), (48, 4, 4), (96, 2, 2)]
+        stages = [(16, 8, 8), (48, 8, 8), (96, 4, 4), (192, 2, 2)]
     assert shapes == stages
 
 
@@ -144,7 +145,7 @@ def test_a_dropped_path_is_whole_and_the_others_make_up_for_it():
     """Of a cell that is two poolings of ones, an image's map is 0, 1/keep or 2/keep all over."""
     block = make_network(num_cells=2).cells[1].blocks["5"]  # avg + avg, of h_{i-1}
     torch.manual_seed(0)
-    result = block({1: State(torch.ones(200, 4, 3, 3))}, 0.5)
+    result = block({1: State(torch.ones(200, 8, 3, 3))}, 0.5)
     values = result[:, 0, 0, 0]
     assert torch.equal(result, values[:, None, None, None].expand_as(result))
     assert set(values.tolist()) == {0.0, 2.0, 4.0}
@@ -237,3 +238,13 @@ def test_a_gradient_reaches_every_weight_of_every_skeleton(changes):
         loss = loss + auxiliary.square().mean()
     loss.backward()
     assert [n for n, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_a_stem_that_has_no_filters_or_no_image_is_refused():
+    with pytest.raises(UserError, match="num_filters: 8 or more with stem"):
+        changed(SMALL, {"stem": "imagenet", "num_filters": 6})
+    config = changed(SMALL, {"stem": "imagenet"})
+    with pytest.raises(UserError, match="images of 2x2: ImageNet's stem needs 3x3"):
+        build_network(NASNET_A, config, image_shape=(3, 2, 2), classes=10)
+    smallest = build_network(NASNET_A, config, image_shape=(3, 3, 3), classes=10).eval()
+    assert smallest(images(1, 3, 3, 3)).shape == (1, 10)
