@@ -80,17 +80,15 @@ class NetworkConfig(Config):
     # The rest as the authors' code has it (slim: nasnet.py, the *_config functions).
     stem: Literal["cifar", "imagenet"] = "cifar"
     stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F; of 32 channels for ImageNet
-    skip_reduction_input: bool = (
-        False  # h_{i-1} after a reduction is what came two cells before it
-    )
+    # whether h_{i-1} after a reduction is the output two cells before it, not that right before
+    skip_reduction_input: bool = False
     padding: Literal["symmetric", "same", "timm"] = "symmetric"  # see pipeline.networks.layers
     norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
     norm_epsilon: Positive = 1e-5
     dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
     drop_path_keep: float = Field(1.0, gt=0, le=1)  # at the end of the training
-    drop_path_schedule: Literal["depth", "paper"] = (
-        "depth"  # the code's, less with depth; one for all
-    )
+    # the code's, which keeps less with depth; or the paper's, one probability for all cells
+    drop_path_schedule: Literal["depth", "paper"] = "depth"
     auxiliary: bool = False  # a second head, for training
 
     @model_validator(mode="after")
@@ -111,9 +109,7 @@ class TrainingConfig(Config):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0, le=1)  # on convolution and linear weights
     grad_clip: Positive | None = 5.0  # global norm
-    auxiliary_weight: float = Field(
-        0.4, ge=0, le=10
-    )  # of the auxiliary head's loss, if there is one
+    auxiliary_weight: float = Field(0.4, ge=0, le=10)  # of an auxiliary head's loss
     crop_padding: int = Field(4, ge=0, le=128)  # zero pixels added around before a random crop
     flip: bool = True  # horizontal, half of the time
     cutout: int = Field(0, ge=0, le=1024)  # side of the square that is blanked; 0: none

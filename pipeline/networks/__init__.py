@@ -36,8 +36,12 @@ def build_network(
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Trainable parameters."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    """Trainable parameters; an auxiliary head's, which only trains, are not among them."""
+    return sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and not name.startswith("auxiliary.")
+    )
 
 
 def count_macs(network: nn.Module, image_shape: tuple[int, int, int]) -> int:

@@ -37,7 +37,7 @@ def describe(
     network.eval()
     auxiliary = 0 if network.auxiliary is None else count_parameters(network.auxiliary)
     return Description(
-        parameters=count_parameters(network) - auxiliary,
+        parameters=count_parameters(network),
         auxiliary_parameters=auxiliary,
         macs=count_macs(network, image_shape),
         endpoints=network.endpoints(image),
