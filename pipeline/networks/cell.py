@@ -5,7 +5,7 @@ research/slim/nets/nasnet/nasnet_utils.py (NasNetABaseCell), here "slim".
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,10 +29,11 @@ class Shape:
 
 
 class State:
-    """A hidden state, whose ReLU is computed once, for the first operation that wants it."""
+    """A hidden state. Its ReLU and its poolings are computed once, for whoever wants them first."""
 
     def __init__(self, plain: Tensor) -> None:
         self.plain = plain
+        self._shared: dict[str, Tensor] = {}
 
     @functools.cached_property
     def activated(self) -> Tensor:
@@ -41,8 +42,36 @@ class State:
 
     def through(self, operation: Operation) -> Tensor:
         """An operation's result on the state."""
+        name = operation.shared_as
+        if name is not None and name in self._shared:
+            return self._shared[name]
         result: Tensor = operation(self.activated if operation.reads_activated else self.plain)
+        if name is not None:
+            self._shared[name] = result
         return result
+
+
+class Output:
+    """What a cell or the stem hands on: hidden states, concatenated only where it must be."""
+
+    def __init__(self, states: Sequence[State]) -> None:
+        self.states = tuple(states)
+
+    @functools.cached_property
+    def state(self) -> State:
+        """The concatenation, (N, all channels, H, W), as one hidden state."""
+        if len(self.states) == 1:
+            return self.states[0]
+        return State(torch.cat([state.plain for state in self.states], 1))
+
+    @property
+    def activated(self) -> list[Tensor]:
+        """The parts after ReLU; all readers share them."""
+        return [state.activated for state in self.states]
+
+    def through(self, operation: Operation) -> State:
+        """The output brought to another shape, by what begins with ReLU and a 1x1 convolution."""
+        return State(operation(self.activated))
 
 
 class Block(nn.Module):
@@ -118,9 +147,11 @@ class Cell(nn.Module):
         super().__init__()
         self.concat = cell.concat
         live = cell.live_blocks()
-        read = set(cell.concat).union(s for b in live for s, _ in cell.blocks[b].sides)
-        self.current = pointwise(layers, current.channels, filters, 1) if 0 in read else None
-        self.previous = _match_previous(layers, current, previous, filters) if 1 in read else None
+        self.read = set(cell.concat).union(s for b in live for s, _ in cell.blocks[b].sides)
+        self.current = pointwise(layers, current.channels, filters, 1) if 0 in self.read else None
+        self.previous = (
+            _match_previous(layers, current, previous, filters) if 1 in self.read else None
+        )
         # the first cell's h_{i-1} is h_i as it comes, not projected
         channels = filters, current.channels if previous is None else filters
         self.blocks = nn.ModuleDict(
@@ -129,29 +160,36 @@ class Cell(nn.Module):
                 for b in live
             }
         )
-        self.outputs = nn.ModuleList(
-            _fit_input(layers, channels[state], filters, reduction=reduction)
-            if state < 2
-            else nn.Identity()
+        fitting = {
+            str(state): _fit_input(layers, channels[state], filters, reduction=reduction)
             for state in cell.concat
-        )
+            if state < 2
+        }
+        self.outputs = nn.ModuleDict({state: fit for state, fit in fitting.items() if fit})
         self.shape = Shape(len(cell.concat) * filters, current.halvings + reduction)
 
-    def forward(self, current: State, previous: State, keep: float = 1.0) -> Tensor:
-        """h_i and h_{i-1} -> (N, len(concat) * F, H, W), H and W halved by a reduction cell.
+    def forward(self, current: Output, previous: Output, keep: float = 1.0) -> Output:
+        """h_i and h_{i-1} -> len(concat) maps (N, F, H, W), halved by a reduction cell.
 
         ``keep`` is the probability that a path of an image is not dropped.
         """
-        states = {0: _shaped(current, self.current), 1: _shaped(previous, self.previous)}
+        states = self._inputs(current, previous)
         for number, block in self.blocks.items():
             states[int(number)] = State(block(states, keep))
-        outputs = zip(self.concat, self.outputs, strict=True)
-        return torch.cat([fit(states[number].plain) for number, fit in outputs], 1)
+        for number, fit in self.outputs.items():
+            states[int(number)] = State(fit(states[int(number)].plain))
+        return Output([states[number] for number in self.concat])
 
-
-def _shaped(state: State, operation: Operation | None) -> State:
-    """A cell's input through what brings it to shape, or as it is."""
-    return state if operation is None else State(state.through(operation))
+    def _inputs(self, current: Output, previous: Output) -> dict[int, State]:
+        """States 0 and 1, brought to shape; what nothing reads is not there."""
+        states = {}
+        if self.current is not None:
+            states[0] = current.through(self.current)
+        if self.previous is not None:
+            states[1] = previous.through(self.previous)
+        elif 1 in self.read:
+            states[1] = previous.state
+        return states
 
 
 def _match_previous(
@@ -171,10 +209,12 @@ def _match_previous(
     return None
 
 
-def _fit_input(layers: Layers, channels: int, filters: int, *, reduction: bool) -> nn.Module:
+def _fit_input(
+    layers: Layers, channels: int, filters: int, *, reduction: bool
+) -> nn.Module | None:
     """Bring a cell's input to its output's shape (slim: _combine_unused_states; no ReLU)."""
     if reduction:
         return FactorizedReduction(layers, channels, filters)
     if channels != filters:
         return nn.Sequential(layers.conv(channels, filters), layers.norm(filters))
-    return nn.Identity()
+    return None

@@ -9,12 +9,13 @@
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, max_pool2d, pad
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
 
 Padding = Literal["symmetric", "same", "timm"]
 
@@ -40,7 +41,8 @@ class Layers:
         """A convolution without bias; its output is the input's size over the stride."""
         around = dilation * (kernel[0] // 2), dilation * (kernel[1] // 2)
         plain = self.padding == "symmetric" or stride in {1, (1, 1)} or around == (0, 0)
-        return (nn.Conv2d if plain else SameConv2d)(
+        kind = PointwiseConv2d if kernel == (1, 1) else nn.Conv2d if plain else SameConv2d
+        return kind(
             channels,
             filters,
             kernel,
@@ -81,6 +83,24 @@ def pad_same(
         lacking = max((math.ceil(size / step) - 1) * step + reach - size, 0)
         sides += [lacking // 2, lacking - lacking // 2]
     return pad(x, sides, value=value)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution that also takes a concatenation in its parts, without making it.
+
+    It is the sum of 1x1 convolutions of the parts, the weight's columns split among them. A
+    concatenation costs more than its copy: the gradients it hands back are strided.
+    """
+
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        """(N, C, H, W), or parts whose channels add up to C -> (N, filters, ...)."""
+        if isinstance(x, Tensor):
+            return super().forward(x)
+        columns = self.weight.split([part.shape[1] for part in x], 1)
+        result = conv2d(x[0], columns[0], stride=self.stride)
+        for part, column in zip(x[1:], columns[1:], strict=True):
+            result = result.add_(conv2d(part, column, stride=self.stride))
+        return result
 
 
 class SameConv2d(nn.Conv2d):
@@ -136,9 +156,14 @@ class FactorizedReduction(nn.Module):
         self.odd = layers.conv(channels, filters // 2)
         self.norm = layers.norm(filters)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, filters, H/2, W/2)."""
-        shifted = pad(x, (0, 1, 0, 1))[:, :, 1::2, 1::2]
-        halves = self.even(x[:, :, ::2, ::2]), self.odd(shifted)
-        reduced: Tensor = self.norm(torch.cat(halves, 1))
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        """(N, C, H, W), or its parts -> (N, filters, H/2, W/2)."""
+        parts = [x] if isinstance(x, Tensor) else x
+        height, width = parts[0].shape[2:]
+        lacking = (0, width % 2, 0, height % 2)
+        even = [part[:, :, ::2, ::2] for part in parts]
+        odd = [part[:, :, 1::2, 1::2] for part in parts]
+        if any(lacking):
+            odd = [pad(part, lacking) for part in odd]
+        reduced: Tensor = self.norm(torch.cat((self.even(even), self.odd(odd)), 1))
         return reduced

@@ -8,12 +8,13 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.config import NetworkConfig
 from pipeline.genotype import Cell as CellGenes
 from pipeline.genotype import CellGenotype
-from pipeline.networks.cell import Cell, Shape, State
+from pipeline.networks.cell import Cell, Output, Shape, State
 from pipeline.networks.layers import Layers
 
 IMAGENET_STEM = 32  # channels of its convolution, before the multiplier
@@ -123,38 +124,39 @@ class CellNetwork(nn.Module):
         outputs = self._outputs(x, progress)
         auxiliary = None
         if self.auxiliary is not None:
-            auxiliary = self.auxiliary(outputs[self._auxiliary_reads].activated)
+            auxiliary = self.auxiliary(torch.cat(outputs[self._auxiliary_reads].activated, 1))
         return Heads(self._classify(outputs[-1]), auxiliary)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The last map of every stage, the largest first; ImageNet's stem cells are a stage."""
         outputs = self._outputs(x, 1.0)
         ends = [number + 1 for number, place in enumerate(self.plan) if place.ends_stage]
-        return [outputs[end].plain for end in ends]
+        return [outputs[end].state.plain for end in ends]
 
     def endpoints(self, x: Tensor) -> dict[str, tuple[int, ...]]:
         """Shapes of what the network makes of images, without the batch; named as in slim."""
         outputs = self._outputs(x, 1.0)
         stem = self.stem_cells
-        shapes = {"Stem": tuple(outputs[stem].plain.shape[1:])}
+        shapes = {"Stem": tuple(outputs[stem].state.plain.shape[1:])}
         counts = {"Cell": 0, "Reduction_Cell": 0}
         for place, output in zip(self.plan[stem:], outputs[stem + 1 :], strict=True):
             kind = "Reduction_Cell" if place.reduction else "Cell"
-            shapes[f"{kind}_{counts[kind]}"] = tuple(output.plain.shape[1:])
+            shapes[f"{kind}_{counts[kind]}"] = tuple(output.state.plain.shape[1:])
             counts[kind] += 1
         return {**shapes, "Logits": tuple(self._classify(outputs[-1]).shape[1:])}
 
-    def _outputs(self, x: Tensor, progress: float) -> list[State]:
+    def _outputs(self, x: Tensor, progress: float) -> list[Output]:
         """The stem's convolution and every cell."""
-        outputs = [State(self.stem(x))]
+        outputs = [Output([State(self.stem(x))])]
         for place, cell, final in zip(self.plan, self.cells, self.keep, strict=True):
             previous = place.current if place.previous is None else place.previous
             keep = 1 - progress * (1 - final) if self.training else 1.0
-            outputs.append(State(cell(outputs[place.current], outputs[previous], keep)))
+            outputs.append(cell(outputs[place.current], outputs[previous], keep))
         return outputs
 
-    def _classify(self, last: State) -> Tensor:
-        logits: Tensor = self.classifier(self.dropout(last.activated.mean((2, 3))))
+    def _classify(self, last: Output) -> Tensor:
+        means = torch.cat([part.mean((2, 3)) for part in last.activated], 1)
+        logits: Tensor = self.classifier(self.dropout(means))
         return logits
 
 

@@ -20,9 +20,13 @@ from pipeline.networks.layers import Layers
 class Operation(nn.Sequential):
     """Layers from one hidden state, plain or activated, to F channels."""
 
-    def __init__(self, *layers: nn.Module, reads_activated: bool) -> None:
+    def __init__(
+        self, *layers: nn.Module, reads_activated: bool, shared_as: str | None = None
+    ) -> None:
         super().__init__(*layers)
         self.reads_activated = reads_activated
+        # what has no weights gives every reader of a state the same: it is computed once
+        self.shared_as = shared_as
 
 
 # (how layers are made, channels in, filters F out, stride) -> operation
@@ -103,8 +107,10 @@ def pooling(pool: Callable[[Layers, int, int], nn.Module], side: int) -> Constru
 
     def build(layers: Layers, channels: int, filters: int, stride: int) -> Operation:
         modules = [pool(layers, side, stride)]
-        if channels != filters:
-            modules += [layers.conv(channels, filters), layers.norm(filters)]
+        if channels == filters:
+            name = f"{pool.__name__} {side} {stride}"
+            return Operation(*modules, reads_activated=False, shared_as=name)
+        modules += [layers.conv(channels, filters), layers.norm(filters)]
         return Operation(*modules, reads_activated=False)
 
     return build

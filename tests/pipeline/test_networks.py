@@ -20,7 +20,8 @@ from pipeline.genotype import (
 )
 from pipeline.networks import build_network, count_macs, count_parameters
 from pipeline.networks import cell as built
-from pipeline.networks.layers import FactorizedReduction, Layers
+from pipeline.networks import network as skeleton
+from pipeline.networks.layers import FactorizedReduction, Layers, PointwiseConv2d
 from pipeline.networks.operations import CONSTRUCTORS
 from pipeline.spaces import NASNetSpace
 
@@ -49,6 +50,16 @@ def genotype_of(*blocks, concat=None):
     if concat is not None:
         cell = dataclasses.replace(cell, concat=concat)
     return CellGenotype(cell, cell)
+
+
+def shape_of(output):
+    return tuple((output.state.plain if isinstance(output, built.Output) else output).shape)
+
+
+def through(cell, current, previous):
+    """A cell's output as one map, of inputs that are one map each."""
+    inputs = (built.Output([built.State(x)]) for x in (current, previous))
+    return cell(*inputs).state.plain
 
 
 def loss_of(network, x):
@@ -98,7 +109,7 @@ def test_end_points_of_nasnet_a_6_at_768_have_the_published_shapes():
     network = make_network(n=6, f=32, channels=3).eval()
     shapes = []
     for module in (network.stem, *network.cells):
-        module.register_forward_hook(lambda _m, _i, output: shapes.append(tuple(output.shape)))
+        module.register_forward_hook(lambda _m, _i, output: shapes.append(shape_of(output)))
     with torch.inference_mode():
         assert network(images(1, 3, 32, 32)).shape == (1, 10)
     assert shapes == [
@@ -295,7 +306,7 @@ def test_state_0_is_h_i_projected_and_state_1_is_h_i_1_as_it_is():
     current, previous = images(2, 24, 4, 4), images(2, 8, 4, 4, seed=2)
     projected = functional.conv2d(current.relu(), cell.current[0].weight) / (1 + 1e-5) ** 0.5
     expected = projected + functional.max_pool2d(previous, 3, 1, 1)
-    torch.testing.assert_close(cell(built.State(current), built.State(previous)), expected)
+    torch.testing.assert_close(through(cell, current, previous), expected)
 
 
 def test_h_i_1_is_activated_before_it_is_brought_to_shape():
@@ -308,7 +319,7 @@ def test_h_i_1_is_activated_before_it_is_brought_to_shape():
 
 def test_the_classifier_reads_the_mean_of_the_activated_last_cell():
     network, seen = make_network(), []
-    network.cells[-1].register_forward_hook(lambda _m, _i, output: seen.append(output))
+    network.cells[-1].register_forward_hook(lambda _m, _i, output: seen.append(output.state.plain))
     network.classifier.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
     network(images(2, 1, 8, 8))
     last, pooled = seen
@@ -325,7 +336,7 @@ def test_combining_by_concatenation_adds_a_1x1_convolution_a_block():
     assert [cell.shape for cell in concatenated.cells] == [cell.shape for cell in added.cells]
     loss_of(concatenated, images(4, 1, 8, 8)).backward()
     project = concatenated.cells[0].blocks["2"].project
-    assert [type(m) for m in project] == [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
+    assert [type(m) for m in project] == [nn.ReLU, PointwiseConv2d, nn.BatchNorm2d]
     assert all(p.grad.abs().sum() > 0 for p in project.parameters())
 
 
@@ -335,11 +346,11 @@ def test_an_unused_input_reaches_the_output():
     network = make_network(reads_current_only)
     first, reduction = network.cells[:2]
     # unprojected in the first cell (24 channels): 1x1; in a reduction cell: halved
-    assert [type(m) for m in first.outputs[0]] == [nn.Conv2d, nn.BatchNorm2d]
-    assert isinstance(reduction.outputs[0], FactorizedReduction)
+    assert [type(m) for m in first.outputs["1"]] == [PointwiseConv2d, nn.BatchNorm2d]
+    assert isinstance(reduction.outputs["1"], FactorizedReduction)
     loss_of(network, images(4, 1, 8, 8)).backward()
-    assert all(p.grad.abs().sum() > 0 for p in first.outputs[0][0].parameters())
-    assert all(p.grad.abs().sum() > 0 for p in reduction.outputs[0].odd.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in first.outputs["1"][0].parameters())
+    assert all(p.grad.abs().sum() > 0 for p in reduction.outputs["1"].odd.parameters())
 
 
 def test_the_output_has_the_listed_states_in_their_order():
@@ -348,9 +359,9 @@ def test_the_output_has_the_listed_states_in_their_order():
         make_network(genotype_of(block, concat=concat)).cells[0] for concat in ((2, 0), (0, 2))
     )
     swapped.load_state_dict(cell.state_dict())
-    stem = built.State(images(2, 24, 8, 8))
-    result, current = cell(stem, stem).chunk(2, 1)
-    torch.testing.assert_close(swapped(stem, stem), torch.cat([current, result], 1))
+    stem = images(2, 24, 8, 8)
+    result, current = through(cell, stem, stem).chunk(2, 1)
+    torch.testing.assert_close(through(swapped, stem, stem), torch.cat([current, result], 1))
 
 
 def test_only_operations_on_a_reduction_cells_inputs_have_a_stride():
@@ -388,6 +399,58 @@ def test_shared_relus_leave_the_state_as_it_is():
     network(images(2, 1, 8, 8))
     output, before = stem[0]
     assert torch.equal(output, before)
+
+
+class PlainState:
+    """A hidden state as the paper has it: each reader computes for itself."""
+
+    def __init__(self, plain):
+        self.plain = plain
+
+    def through(self, operation):
+        return operation(self.plain.relu() if operation.reads_activated else self.plain)
+
+
+class PlainOutput:
+    """A cell's output as the paper has it: one concatenated map."""
+
+    def __init__(self, states):
+        self.state = PlainState(torch.cat([state.plain for state in states], 1))
+
+    @property
+    def activated(self):
+        return [self.state.plain.relu()]
+
+    def through(self, operation):
+        return PlainState(operation(self.state.plain.relu()))
+
+
+@pytest.mark.parametrize(
+    "genotype",
+    [*PUBLISHED.values(), *(random_genotype(5, seed) for seed in range(6))],
+    ids=[*PUBLISHED, *map(str, range(6))],
+)
+def test_what_is_shared_and_not_concatenated_changes_no_output_and_no_gradient(
+    genotype, monkeypatch
+):
+    # in float64: batch norm over maps of a few pixels multiplies what float32 rounds
+    network = make_network(genotype, n=2, channels=3).double()
+    x = images(8, 3, 8, 8).double()
+
+    def outputs_and_gradients():
+        network.zero_grad()
+        logits = network(x)
+        functional.cross_entropy(logits, torch.arange(8)).backward()
+        return logits.detach(), [parameter.grad.clone() for parameter in network.parameters()]
+
+    logits, gradients = outputs_and_gradients()
+    for module in (built, skeleton):
+        monkeypatch.setattr(module, "State", PlainState)
+        monkeypatch.setattr(module, "Output", PlainOutput)
+    plain_logits, plain_gradients = outputs_and_gradients()
+    torch.testing.assert_close(logits, plain_logits, rtol=1e-6, atol=1e-9)
+    for gradient, plain in zip(gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(gradient, plain, rtol=1e-5, atol=1e-9)
 
 
 def test_equal_seeds_build_equal_networks():
