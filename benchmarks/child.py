@@ -153,7 +153,7 @@ def memory_part(threads: int) -> None:
 
 
 def print_peak(variant: str, threads: int) -> None:
-    """Kilobytes that this process grew to by training (Linux; getrusage would tell the parent's)."""
+    """Kilobytes that this process grew to by training (getrusage tells the parent's)."""
     torch.set_num_threads(threads)
     step = make_step(variant, BATCH[threads])
     for _ in range(3):

@@ -1,7 +1,8 @@
-"""Checkpoints as rows: the newest in the store is the one a run goes on from (law 9)."""
+"""Files of runs as rows: the newest checkpoint in the store is what a run goes on from (law 9)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Float, bindparam, insert, select, update
 
@@ -18,7 +19,7 @@ _add = (
         run_id=bindparam("run_id"),
         attempt=bindparam("attempt"),
         search_id=bindparam("search_id"),
-        kind=ArtifactKind.CHECKPOINT,
+        kind=bindparam("kind"),
         epoch=bindparam("epoch"),
         step=bindparam("step"),
         uri=bindparam("uri"),
@@ -70,11 +71,12 @@ def add(
     uri: str,
     sha256: str,
     size: int,
-    epoch: int,
-    step: int,
+    epoch: int | None = None,
+    step: int | None = None,
     lease: float,
+    kind: ArtifactKind = ArtifactKind.CHECKPOINT,
 ) -> None:
-    """Make a file that has been written whole the run's newest checkpoint.
+    """Make a file that has been written whole the run's newest of its kind.
 
     Raises:
         LeaseLostError: the run is somebody else's; the file then belongs to nobody.
@@ -89,6 +91,7 @@ def add(
             "run_id": run_id,
             "attempt": attempt,
             "search_id": row.search_id,
+            "kind": kind,
             "epoch": epoch,
             "step": step,
             "uri": uri,
@@ -96,6 +99,23 @@ def add(
             "bytes": size,
         },
     )
+
+
+_weights = (
+    select(Artifact.id, Artifact.uri, Artifact.sha256)
+    .where(
+        Artifact.run_id == bindparam("run_id"),
+        Artifact.kind == ArtifactKind.WEIGHTS,
+        Artifact.uri.is_not(None),
+    )
+    .order_by(Artifact.id.desc())
+    .limit(1)
+)
+
+
+def weights_of_run(connection: Connection, run_id: int) -> Any:
+    """(id, uri, sha256) of the weights a finished run kept, or None."""
+    return connection.execute(_weights, {"run_id": run_id}).one_or_none()
 
 
 _forget_files = update(Artifact).where(Artifact.id.in_(bindparam("ids", expanding=True)))

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from db.clock import clock
 from db.models import Epoch
 
-_COLUMNS = ("attempt", "loss", "train_accuracy", "accuracy", "learning_rate", "seconds")
+_COLUMNS = ("attempt", "loss", "train_accuracy", "accuracy", "learning_rate", "seconds", "waited")
 
 
 def _upsert(dialect_insert: Any) -> Any:

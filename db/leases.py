@@ -31,6 +31,7 @@ from sqlalchemy import (
 from db import children
 from db.clock import clock
 from db.models import (
+    Artifact,
     Attempt,
     Genotype,
     Outcome,
@@ -63,6 +64,8 @@ class Claim:
     config: dict[str, Any]
     search_config: dict[str, Any] | None
     seed: int
+    start_uri: str | None  # of the weights it starts from, if it starts from any
+    start_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ class Result:
     """What a run that ended well leaves in its row."""
 
     accuracy: float | None = None
+    test_accuracy: float | None = None  # None where the test images were not touched
     parameters: int | None = None
     macs: int | None = None
     images_trained: int | None = None  # that the result stands on
@@ -84,6 +88,7 @@ class Work:
     images_scored: int = 0
 
 
+_start = select(Artifact).where(Artifact.id == Run.start_artifact_id)
 _claim = (
     update(Run)
     .where(Run.id == bindparam("run_id"), is_state(Run.state, RunState.QUEUED))
@@ -109,6 +114,8 @@ _claim = (
         .where(Search.id == Run.search_id)
         .scalar_subquery()
         .label("search_config"),
+        _start.with_only_columns(Artifact.uri).scalar_subquery().label("start_uri"),
+        _start.with_only_columns(Artifact.sha256).scalar_subquery().label("start_sha256"),
     )
 )
 _open_attempt = insert(Attempt).values(
@@ -213,6 +220,7 @@ _end = (
         failure=bindparam("failure"),
         message=bindparam("message"),
         accuracy=bindparam("accuracy"),
+        test_accuracy=bindparam("test_accuracy"),
         parameters=bindparam("parameters"),
         macs=bindparam("macs"),
         images_trained=bindparam("images_trained"),

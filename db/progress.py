@@ -142,7 +142,7 @@ _counts = select(
     .select_from(Slot)
     .where(
         Slot.device == Search.config["training"]["device"].as_string(),
-        Slot.devices == 1,
+        Slot.devices == func.coalesce(Search.config["training"]["devices"].as_integer(), 1),
         is_state(Slot.state, SlotState.UP),
         Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
     )

@@ -4,11 +4,13 @@ import datetime as dt
 import hashlib
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, func, select
+from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 
 from db.clock import clock
 from db.models import (
+    IN_FULL,
+    UNFINISHED,
     Arm,
     Attempt,
     Child,
@@ -17,6 +19,7 @@ from db.models import (
     Genotype,
     Outcome,
     PolicyVersion,
+    Purpose,
     Run,
     RunState,
     Search,
@@ -125,7 +128,9 @@ def state_counts(connection: Connection, search_id: int) -> dict[str, int]:
     ).one()
     running = connection.scalar(
         select(func.count()).where(
-            Run.search_id == search_id, is_state(Run.state, RunState.RUNNING)
+            Run.search_id == search_id,
+            Run.purpose == Purpose.SEARCH,
+            is_state(Run.state, RunState.RUNNING),
         )
     )
     return {**children._mapping, "running": running or 0}
@@ -165,7 +170,11 @@ def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> l
     latest = (
         select(Attempt.started_at, Attempt.ended_at)
         .join(Run, Attempt.run_id == Run.id)
-        .where(Run.search_id == search_id, Attempt.outcome == Outcome.DONE)
+        .where(
+            Run.search_id == search_id,
+            Run.purpose == Purpose.SEARCH,
+            Attempt.outcome == Outcome.DONE,
+        )
         .order_by(Attempt.id.desc())
         .limit(count)
     )
@@ -197,10 +206,17 @@ def ended_children(connection: Connection, search_id: int, after: dt.datetime | 
     return list(connection.execute(statement))
 
 
-def best(connection: Connection, search_id: int, *, limit: int, offset: int = 0) -> list[Any]:
+def best(
+    connection: Connection,
+    search_id: int,
+    *,
+    limit: int,
+    offset: int = 0,
+    arm: Arm | None = None,
+) -> list[Any]:
     """The best genotypes of a search: each once, ties by the child found first.
 
-    Where a search has derived children, they are what is ranked.
+    Of one arm, or of all: then, where a search has derived children, they are what is ranked.
     """
     derived = connection.scalar(
         select(Child.id)
@@ -208,6 +224,8 @@ def best(connection: Connection, search_id: int, *, limit: int, offset: int = 0)
         .limit(1)
     )
     arms = [Arm.DERIVE] if derived is not None else [Arm.POLICY, Arm.CONTROL]
+    if arm is not None:
+        arms = [arm]
     top = (
         select(
             Child.genotype_id,
@@ -228,6 +246,7 @@ def best(connection: Connection, search_id: int, *, limit: int, offset: int = 0)
     )
     statement = (
         select(
+            Genotype.id.label("genotype_id"),
             Genotype.digest,
             top.c.reward,
             top.c.found,
@@ -318,8 +337,11 @@ def search_state(connection: Connection, search_id: int) -> Any:
 
 
 def active_threads(connection: Connection) -> int:
-    """The most threads a training of an active search uses; 1 where there is none."""
-    configs = connection.scalars(
+    """The most threads a training uses of an active search or in full; 1 where there is none."""
+    searches = connection.scalars(
         select(Search.config).where(Search.state.in_([s for s in SearchState if s.is_active]))
     )
-    return max((config["training"]["threads"] for config in configs), default=1)
+    runs = connection.scalars(
+        select(Run.config).where(literal_column(UNFINISHED), literal_column(IN_FULL))
+    )
+    return max((config["training"]["threads"] for config in (*searches, *runs)), default=1)

@@ -101,19 +101,33 @@ class NetworkConfig(Config):
 
 
 class TrainingConfig(Config):
-    """How a child is trained."""
+    """How a network is trained."""
 
     epochs: int = Field(20, ge=1, le=100_000)
-    batch_size: int = Field(64, ge=2, le=100_000)
-    learning_rate: Positive = 0.025  # cosine to zero over all epochs
+    batch_size: int = Field(64, ge=2, le=100_000)  # of all devices together
+    optimizer: Literal["sgd", "rmsprop"] = "sgd"  # rmsprop: TensorFlow's (extra `imagenet`)
+    learning_rate: Positive = 0.025
+    schedule: Literal["cosine", "exponential"] = "cosine"  # to zero over all epochs; by steps
+    decay_rate: float = Field(0.97, gt=0, le=1)  # of the exponential schedule ...
+    decay_epochs: Positive = 2.4  # ... a factor each so many epochs
     momentum: float = Field(0.9, ge=0, lt=1)
+    rmsprop_decay: float = Field(0.9, ge=0, lt=1)  # of the squared gradients' mean
+    rmsprop_epsilon: Positive = 1.0  # inside the root
     weight_decay: float = Field(5e-4, ge=0, le=1)  # on convolution and linear weights
     grad_clip: Positive | None = 5.0  # global norm
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    average_decay: float = Field(0.0, ge=0, lt=1)  # of the weights' moving average; 0: none
     auxiliary_weight: float = Field(0.4, ge=0, le=10)  # of an auxiliary head's loss
+    freeze: bool = False  # train the classifier alone
     crop_padding: int = Field(4, ge=0, le=128)  # zero pixels added around before a random crop
     flip: bool = True  # horizontal, half of the time
     cutout: int = Field(0, ge=0, le=1024)  # side of the square that is blanked; 0: none
+    # Of images brought to `image_size`: instead of crop_padding and cutout, a crop of a random
+    # share of the image, this much at least, and colours distorted or not.
+    crop_area: float = Field(0.08, gt=0, le=1)
+    distort_colors: bool = False
     device: Literal["cpu", "cuda"] | None = None  # None: what the creating machine has
+    devices: int = Field(1, ge=1, le=64)  # that train one network together
     threads: int = Field(1, ge=1, le=1024)  # of the CPU; part of the result's identity
     checkpoint_seconds: float = Field(30.0, ge=0)  # a checkpoint at the first epoch end after it
     timeout: Positive | None = None  # seconds without a step; None: max(600, 5 median epochs)
@@ -137,6 +151,30 @@ class DataConfig(Config):
     dataset: str = "digits"
     split_seed: int = Field(0, ge=0, lt=2**31)
     validation: int | None = Field(None, ge=1)  # images held out; None: the data set's own number
+    # An image folder's images are decoded while they are needed and brought to so many pixels a
+    # side; None: all are of one size and lie in memory.
+    image_size: int | None = Field(None, ge=4, le=4096)
+
+
+class RecipeConfig(Config):
+    """How a genotype is trained in full, on whatever data."""
+
+    preset: str | None = None  # the preset it was made from
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+class RetrainConfig(Config):
+    """Which genotypes a search trains in full when its budget is met."""
+
+    top: int = Field(ge=1, le=100_000)
+    seeds: int = Field(1, ge=1, le=1000)  # runs of each
+
+
+class ThenConfig(Config):
+    """What a search does by itself when its budget is met."""
+
+    retrain: RetrainConfig | None = None
 
 
 class SearchConfig(DataConfig):
@@ -153,6 +191,14 @@ class SearchConfig(DataConfig):
     training: TrainingConfig = TrainingConfig()
     budget: BudgetConfig = BudgetConfig()
     stop: StopConfig = StopConfig()
+    retrain: RecipeConfig | None = None  # for `nasnet retrain`, and for `then`
+    then: ThenConfig = ThenConfig()
+
+    @model_validator(mode="after")
+    def _then_has_a_recipe(self) -> Self:
+        if self.then.retrain is not None and self.retrain is None:
+            raise ValueError("then: a table retrain, with network and training, says how")
+        return self
 
     def run_config(self) -> "RunConfig":
         """What a training of one of the search's children depends on, beside its genotype."""
@@ -160,6 +206,7 @@ class SearchConfig(DataConfig):
             dataset=self.dataset,
             split_seed=self.split_seed,
             validation=self.validation,
+            image_size=self.image_size,
             network=self.network,
             training=self.training,
         )
@@ -168,12 +215,14 @@ class SearchConfig(DataConfig):
 class RunConfig(DataConfig):
     """The resolved configuration of one training; stored in the ``runs`` row."""
 
-    network: NetworkConfig
+    network: NetworkConfig | None  # None: a known network needs none
     training: TrainingConfig
 
 
-# Keys that may differ from a stored search's: they say how long, not what.
-CHANGEABLE = ("budget", "stop")
+# Keys that may differ from a stored search's: they say how long and what comes after, not what.
+CHANGEABLE = ("budget", "stop", "retrain", "then")
+# Presets that say how to train, not what to search.
+RECIPE_KEYS = {*DataConfig.model_fields, *RecipeConfig.model_fields}
 
 
 def preset_names() -> list[str]:
@@ -191,6 +240,20 @@ def preset_text(name: str) -> str:
     if name not in preset_names():
         raise UserError(f"no preset {name!r}; there are: {', '.join(preset_names())}")
     return resources.files("pipeline.presets").joinpath(f"{name}.toml").read_text("utf-8")
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """A preset's tables.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    return tomllib.loads(preset_text(name))
+
+
+def is_recipe(tables: Mapping[str, Any]) -> bool:
+    """Whether tables say how to train a network, and nothing of a search."""
+    return "training" in tables and not set(tables) - RECIPE_KEYS
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -252,9 +315,33 @@ def make_config(tables: Mapping[str, Any]) -> SearchConfig:
         UserError: naming the key, what it was given, and what it may be.
     """
     try:
-        return SearchConfig.model_validate(_controller_named(tables))
+        return SearchConfig.model_validate(_recipe_filled(_controller_named(tables)))
     except ValidationError as error:
         raise UserError(_first_problem(error)) from None
+
+
+def make_run_config(tables: Mapping[str, Any]) -> RunConfig:
+    """Check the configuration of one training and fill in its defaults.
+
+    Raises:
+        UserError: naming the key, what it was given, and what it may be.
+    """
+    try:
+        return RunConfig.model_validate(tables)
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from None
+
+
+def _recipe_filled(tables: dict[str, Any]) -> dict[str, Any]:
+    """Let a search's table ``retrain`` begin from a preset."""
+    recipe = tables.get("retrain")
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("preset"), str):
+        return tables
+    preset = read_preset(recipe["preset"])
+    if not is_recipe(preset):
+        raise UserError(f"retrain.preset: {recipe['preset']} is a search, not a recipe")
+    base: dict[str, Any] = {k: preset[k] for k in ("network", "training") if k in preset}
+    return {**tables, "retrain": merge(base, recipe)}
 
 
 def _controller_named(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,9 +392,13 @@ def differences(
     return found
 
 
+# Of which of several models a value is: no part of a key.
+UNION_TAGS = {"ppo", "random", "nasnet", "NetworkConfig"}
+
+
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"] if part not in {"ppo", "random", "nasnet"})
+    key = ".".join(str(part) for part in problem["loc"] if part not in UNION_TAGS)
     if problem["type"] == "extra_forbidden":
         return f"{key}: there is no such key; `nasnet preset show digits` lists them"
     got = problem.get("input")

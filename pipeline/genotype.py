@@ -7,12 +7,12 @@ previous cell, 1 is h_{i-1}, the output of the one before it, and block b makes 
 """
 
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.canonical_order import canonical_orders
 from pipeline.config import MAX_BLOCKS
 from pipeline.errors import InvalidGenotypeError
 
@@ -118,7 +118,7 @@ class Cell:
         output states are sorted.
         """
         live = self.live_blocks()
-        orders = _canonical_orders(self, live)
+        orders = canonical_orders(self, live)
         return min((self._renumbered(order) for order in orders), key=_cell_key)
 
     def live_blocks(self) -> tuple[int, ...]:
@@ -246,83 +246,50 @@ class CellGenotype:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class KnownNetwork:
+    """A network that torchvision has, by its name there: a baseline, not a member of a space."""
+
+    name: str
+
+    kind = "known"
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def canonical(self) -> "KnownNetwork":
+        """Itself: there is one encoding."""
+        return self
+
+    def to_json(self) -> str:
+        """Compact JSON with sorted keys."""
+        return json.dumps(self.to_data(), separators=(",", ":"), sort_keys=True)
+
+    def to_data(self) -> dict[str, Any]:
+        """A plain dict, as it goes into JSON."""
+        return {"kind": self.kind, "name": self.name}
+
+
+Genotype = CellGenotype | KnownNetwork
+
+
+def genotype_from_data(data: Any) -> Genotype:
+    """A stored genotype of any kind.
+
+    Raises:
+        InvalidGenotypeError: where the data is no genotype; names the block.
+    """
+    if isinstance(data, dict) and data.get("kind") == KnownNetwork.kind:
+        if set(data) != {"kind", "name"} or not isinstance(data["name"], str):
+            raise InvalidGenotypeError("a known network has the keys kind and name")
+        return KnownNetwork(data["name"])
+    return CellGenotype.from_data(data)
+
+
 def _cell_key(cell: Cell) -> tuple[Any, ...]:
     return tuple((b.sides, b.combine) for b in cell.blocks), cell.concat
-
-
-def _canonical_orders(cell: Cell, live: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Block orders to take the least of: one, unless blocks look alike from every side.
-
-    Colours are refined from what a block reads and what reads it until they stay; where two
-    blocks still share one, each in turn is told apart from the rest (individualisation).
-    """
-    depth: dict[int, int] = {}
-    for b in live:
-        depth[b] = 1 + max(depth.get(state - 2, 0) for state, _ in cell.blocks[b].sides)
-    start = {b: (depth[b], b + 2 in cell.concat, cell.blocks[b].combine) for b in live}
-    yield from _individualised(cell, live, _ranked(start))
-
-
-def _individualised(
-    cell: Cell, live: tuple[int, ...], colours: dict[int, int]
-) -> Iterator[tuple[int, ...]]:
-    colours = _refined(cell, live, colours)
-    order = sorted(live, key=lambda b: colours[b])
-    for _, group in itertools.groupby(order, key=lambda b: colours[b]):
-        twins = list(group)
-        if len(twins) > 1:
-            # blocks that read the same states and are read by the same may stand in any order
-            first = twins[:1] if _interchangeable(cell, twins) else twins
-            for chosen in first:
-                yield from _individualised(
-                    cell, live, _ranked({b: (colours[b], b != chosen) for b in live})
-                )
-            return
-    yield tuple(order)
-
-
-def _refined(cell: Cell, live: tuple[int, ...], colours: dict[int, int]) -> dict[int, int]:
-    while True:
-        signature = {
-            b: (
-                colours[b],
-                tuple(sorted((colours.get(s - 2, s - 2), op) for s, op in cell.blocks[b].sides)),
-                tuple(
-                    sorted(
-                        (colours[c], op)
-                        for c in live
-                        for s, op in cell.blocks[c].sides
-                        if s == b + 2
-                    )
-                ),
-            )
-            for b in live
-        }
-        refined = _ranked(signature)
-        if len(set(refined.values())) == len(set(colours.values())):
-            return refined
-        colours = refined
-
-
-def _ranked(signatures: dict[int, Any]) -> dict[int, int]:
-    rank = {signature: i for i, signature in enumerate(sorted(set(signatures.values())))}
-    return {b: rank[signature] for b, signature in signatures.items()}
-
-
-def _interchangeable(cell: Cell, twins: Sequence[int]) -> bool:
-    reads = {tuple(sorted(cell.blocks[b].sides)) for b in twins}
-    readers = {
-        tuple(
-            sorted(
-                (c, op)
-                for c, other in enumerate(cell.blocks)
-                for s, op in other.sides
-                if s == b + 2
-            )
-        )
-        for b in twins
-    }
-    return len(reads) == 1 and readers == {()}
 
 
 def _cell(concat: tuple[int, ...], *blocks: tuple[int, str, int, str]) -> Cell:
@@ -371,4 +338,44 @@ AMOEBANET_A = CellGenotype(
     ),
 )
 
-PUBLISHED = {"nasnet-a": NASNET_A, "amoebanet-a": AMOEBANET_A}
+# arXiv:1806.09055, from quark0/darts: cnn/genotypes.py, in our numbering. Its operations differ in
+# detail from ours: there a dilated convolution is depthwise, and a skip that halves is factorized.
+DARTS_V1 = CellGenotype(
+    normal=_cell(
+        (2, 3, 4, 5),
+        (0, "sep_conv_3x3", 1, "sep_conv_3x3"),
+        (1, "identity", 0, "sep_conv_3x3"),
+        (1, "identity", 0, "sep_conv_3x3"),
+        (1, "sep_conv_3x3", 2, "identity"),
+    ),
+    reduction=_cell(
+        (2, 3, 4, 5),
+        (1, "max_pool_3x3", 0, "max_pool_3x3"),
+        (2, "identity", 1, "max_pool_3x3"),
+        (1, "max_pool_3x3", 2, "identity"),
+        (2, "identity", 1, "avg_pool_3x3"),
+    ),
+)
+DARTS_V2 = CellGenotype(
+    normal=_cell(
+        (2, 3, 4, 5),
+        (1, "sep_conv_3x3", 0, "sep_conv_3x3"),
+        (1, "sep_conv_3x3", 0, "sep_conv_3x3"),
+        (0, "sep_conv_3x3", 1, "identity"),
+        (1, "identity", 2, "dil_conv_3x3"),
+    ),
+    reduction=_cell(
+        (2, 3, 4, 5),
+        (1, "max_pool_3x3", 0, "max_pool_3x3"),
+        (2, "identity", 0, "max_pool_3x3"),
+        (1, "max_pool_3x3", 2, "identity"),
+        (2, "identity", 0, "max_pool_3x3"),
+    ),
+)
+
+PUBLISHED = {
+    "nasnet-a": NASNET_A,
+    "amoebanet-a": AMOEBANET_A,
+    "darts-v1": DARTS_V1,
+    "darts-v2": DARTS_V2,
+}

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     data: Path | None = None  # downloaded data sets; None: a folder in home
     devices: str | None = None  # such as cpu*2 or cuda:0,cuda:1; None: all there is
     memory: int | None = Field(None, ge=LEAST_MEMORY)  # bytes a CPU slot may use
+    loaders: int = Field(2, ge=0, le=256)  # processes a slot that decode image files ahead
     lease: float = Field(90.0, ge=3, le=86_400)  # seconds a silent worker keeps its run
 
     @field_validator("home", "data")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from db import checkpoints, epochs, leases
+from db.models import ArtifactKind
 from db.session import is_away, transaction
 from pipeline.config import RewardConfig, load_config
 from pipeline.errors import Failure, LeaseLostError
@@ -39,6 +40,7 @@ class Route:
         self.images_trained = 0
         self.images_scored = 0
         self._unwritten: list[EpochResult] = []
+        self._weights: tuple[str, str, int] | None = None  # uri, sha256, bytes
 
     @property
     def rewards(self) -> RewardConfig:
@@ -55,6 +57,10 @@ class Route:
         """A step was taken, over so many images."""
         self.steps += 1
         self.images_trained += images
+        self.hold.step()
+
+    def on_scored(self) -> None:
+        """A batch was scored."""
         self.hold.step()
 
     def on_epoch(self, result: EpochResult) -> None:
@@ -86,13 +92,13 @@ class Route:
                 accuracy=result.accuracy,
                 learning_rate=result.learning_rate,
                 seconds=result.seconds,
+                waited=result.waited,
             )
 
     def on_checkpoint(self, state: dict[str, Any], epoch: int, step: int) -> None:
         """Write a state whole under a new name, then its row, then let older files go."""
         claim = self.claim
-        name = f"attempt-{claim.attempt}-epoch-{epoch}-step-{step}.pt"
-        uri = f"{get_settings().artifact_url}/{store_uid()}/run-{claim.run_id}/{name}"
+        uri = self._uri(f"epoch-{epoch}-step-{step}")
         sha256, size = checkpoint.write(uri, state)
         try:
             with transaction() as connection:
@@ -118,6 +124,30 @@ class Route:
         for forgotten in old:
             checkpoint.delete(forgotten.uri)
 
+    def _uri(self, what: str) -> str:
+        """The name of a file of this attempt, never used before."""
+        claim = self.claim
+        folder = f"{get_settings().artifact_url}/{store_uid()}/run-{claim.run_id}"
+        return f"{folder}/attempt-{claim.attempt}-{what}.pt"
+
+    def keep_weights(self, weights: dict[str, Any]) -> None:
+        """Write what was trained; its row comes with the run's end."""
+        uri = self._uri("weights")
+        self._weights = (uri, *checkpoint.write(uri, weights))
+
+    def start_weights(self) -> dict[str, Any] | None:
+        """The weights the run starts from, or None where it starts from none.
+
+        Raises:
+            CorruptCheckpointError: they cannot be read any more.
+        """
+        uri, sha256 = self.claim.start_uri, self.claim.start_sha256
+        if sha256 is None:
+            return None
+        if uri is None:
+            raise checkpoint.CorruptCheckpointError("the weights to start from were deleted")
+        return checkpoint.read(uri, sha256)
+
     def states(self) -> Iterator[dict[str, Any] | None]:
         """What to start from: the run's checkpoints that can be read, newest first, then None."""
         with transaction(read_only=True) as connection:
@@ -134,6 +164,18 @@ class Route:
         self._write_epochs(c)
         earned = None if self.claim.child_id is None else reward(accuracies, self.rewards)
         claim = self.claim
+        if self._weights is not None:
+            uri, sha256, size = self._weights
+            checkpoints.add(
+                c,
+                claim.run_id,
+                claim.attempt,
+                uri=uri,
+                sha256=sha256,
+                size=size,
+                lease=self.lease,
+                kind=ArtifactKind.WEIGHTS,
+            )
         leases.finish(c, claim.run_id, claim.attempt, result, self.work, reward=earned)
 
     def failed(self, failure: Failure, error: Exception) -> Callable[[Connection], object]:

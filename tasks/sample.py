@@ -142,4 +142,6 @@ def _new_child(proposal: Proposal, config: SearchConfig, space: SearchSpace) -> 
 def _template(config: SearchConfig) -> children.RunTemplate:
     device = config.training.device
     assert device is not None  # filled in when the search was created
-    return children.RunTemplate(config.run_config().model_dump(mode="json"), device)
+    return children.RunTemplate(
+        config.run_config().model_dump(mode="json"), device, config.training.devices
+    )

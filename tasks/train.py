@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 import torch
 from sqlalchemy import Connection
 
 from db import leases, queue
+from db.models import Purpose
 from db.session import retrying, transaction
 from pipeline.config import DataConfig, NetworkConfig, RunConfig
 from pipeline.errors import (
@@ -21,11 +22,14 @@ from pipeline.errors import (
     MachineError,
     UserError,
 )
-from pipeline.genotype import NASNET_A, CellGenotype
-from pipeline.networks import build_network, count_macs, count_parameters
+from pipeline.genotype import NASNET_A, Genotype, genotype_from_data
+from pipeline.networks import build, count_macs, count_parameters, load_body
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
 from pipeline.training.datasets import ImageData, load_dataset
+from pipeline.training.group import Group
+from pipeline.training.image_files import ImageFiles
+from pipeline.training.parallel import Job, together
 from pipeline.training.trainer import out_of_memory_is_an_answer
 from pipeline.training.trainer import train as train_network
 from tasks import devices
@@ -145,53 +149,77 @@ class Trained:
 
 def perform(claim: leases.Claim, config: RunConfig, route: Route) -> Trained:
     """Build the run's network and train it from its newest checkpoint that can be read."""
-    data = _load_data(config)
     if claim.genotype is None:
         raise MachineError(f"this release cannot do runs of purpose {claim.purpose}")
-    genotype = CellGenotype.from_data(claim.genotype)
-    device = devices.torch_device(config.training.device or "cpu")
+    settings = get_settings()
+    job = Job(claim.genotype, claim.config, claim.seed, settings.data_folder, settings.loaders)
     for state in route.states():
-        with out_of_memory_is_an_answer():
-            network = _seeded_network(genotype, config.network, data, claim.seed)
-            parameters = count_parameters(network)
-            macs = count_macs(network, data.image_shape)
         try:
-            trained = train_network(
-                network,
-                data,
-                config.training,
-                seed=claim.seed,
-                device=device,
-                resume=state,
-                hooks=route,
-            )
+            with together(job, config.training.devices) as group:
+                return _train_from(state, claim, config, route, group)
         except checkpoint.CorruptCheckpointError as error:
-            log.warning("checkpoint does not fit; the next older one is tried", error=str(error))
-            continue
-        result = leases.Result(
-            accuracy=trained.accuracies[-1],
-            parameters=parameters,
-            macs=macs,
-            images_trained=trained.images_trained,
-            images_scored=trained.images_scored,
-        )
-        return Trained(result, trained.accuracies)
+            if state is None:  # the weights to start from
+                raise ChildError(Failure.DATA, str(error)) from error
+            log.warning("checkpoint does not fit; an older one is tried", error=str(error))
     raise AssertionError("the last state is None, which always fits")
 
 
+def _train_from(
+    state: dict[str, Any] | None,
+    claim: leases.Claim,
+    config: RunConfig,
+    route: Route,
+    group: Group,
+) -> Trained:
+    assert claim.genotype is not None
+    data = _load_data(config)
+    with out_of_memory_is_an_answer():
+        network = _seeded_network(
+            genotype_from_data(claim.genotype), config.network, data, claim.seed
+        )
+        if state is None and (weights := route.start_weights()) is not None:
+            load_body(network, weights)
+        parameters = count_parameters(network)
+        macs = count_macs(network, data.image_shape)
+    in_full = claim.purpose is not Purpose.SEARCH
+    trained = train_network(
+        network,
+        data,
+        config.training,
+        seed=claim.seed,
+        device=devices.torch_device(config.training.device or "cpu"),
+        resume=state,
+        hooks=route,
+        test=in_full,
+        loaders=get_settings().loaders,
+        group=group,
+    )
+    if in_full:
+        route.keep_weights(trained.weights)
+    result = leases.Result(
+        accuracy=trained.accuracies[-1],
+        test_accuracy=trained.test_accuracy,
+        parameters=parameters,
+        macs=macs,
+        images_trained=trained.images_trained,
+        images_scored=trained.images_scored,
+    )
+    return Trained(result, trained.accuracies)
+
+
 def _seeded_network(
-    genotype: CellGenotype, config: NetworkConfig, data: ImageData, seed: int
+    genotype: Genotype, config: NetworkConfig | None, data: ImageData | ImageFiles, seed: int
 ) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return build_network(genotype, config, image_shape=data.image_shape, classes=data.classes)
+    return build(genotype, config, image_shape=data.image_shape, classes=data.classes)
 
 
 @functools.lru_cache(maxsize=2)
-def _cached_data(config: DataConfig) -> ImageData:
+def _cached_data(config: DataConfig) -> ImageData | ImageFiles:
     return load_dataset(config, get_settings().data_folder)
 
 
-def _load_data(config: RunConfig) -> ImageData:
+def _load_data(config: RunConfig) -> ImageData | ImageFiles:
     wanted = {name: getattr(config, name) for name in DataConfig.model_fields}
     try:
         return _cached_data(DataConfig(**wanted))
@@ -222,6 +250,8 @@ class _Probe:
     def on_step(self, images: int) -> NoReturn:
         raise _FirstStepTakenError
 
+    def on_scored(self) -> None: ...
+
     def on_epoch(self, result: object) -> None: ...
 
     def on_checkpoint(self, state: object, epoch: int, step: int) -> None: ...
@@ -234,9 +264,8 @@ def probe_slot(config: RunConfig) -> str | None:
         small = NetworkConfig(num_cells=1, num_filters=4)
         network = _seeded_network(NASNET_A, small, data, seed=0)
         device = devices.torch_device(config.training.device or "cpu")
-        train_network(
-            network, data, config.training, seed=0, device=device, resume=None, hooks=_Probe()
-        )
+        alone = config.training.model_copy(update={"devices": 1, "freeze": False})
+        train_network(network, data, alone, seed=0, device=device, resume=None, hooks=_Probe())
     except _FirstStepTakenError:
         return None
     except Exception as error:  # noqa: BLE001 - any error says that the fault is the slot's

@@ -1,5 +1,6 @@
 """Networks: a genotype built with torch, and what it costs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -7,10 +8,39 @@ from torch import nn
 
 from pipeline.config import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.genotype import CellGenotype
+from pipeline.genotype import CellGenotype, Genotype, KnownNetwork
+from pipeline.networks.known import build_known
 from pipeline.networks.network import CellNetwork, Heads
 
-__all__ = ["CellNetwork", "Heads", "build_network", "count_macs", "count_parameters"]
+__all__ = [
+    "CellNetwork",
+    "Heads",
+    "build",
+    "build_network",
+    "count_macs",
+    "count_parameters",
+    "head_names",
+    "load_body",
+]
+
+
+def build(
+    genotype: Genotype,
+    config: NetworkConfig | None,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> nn.Module:
+    """The network of any genotype for images (channels, height, width), weights at random.
+
+    Raises:
+        InvalidGenotypeError: the genotype breaks a rule, or is of no known network.
+        UserError: the images are too small for the stem.
+    """
+    if isinstance(genotype, KnownNetwork):
+        return build_known(genotype, image_shape=image_shape, classes=classes)
+    assert config is not None  # only a known network has no skeleton
+    return build_network(genotype, config, image_shape=image_shape, classes=classes)
 
 
 def build_network(
@@ -33,6 +63,36 @@ def build_network(
     genotype.normal.validate("normal")
     genotype.reduction.validate("reduction")
     return CellNetwork(genotype, config, image_shape=image_shape, classes=classes)
+
+
+def head_names(network: nn.Module) -> list[str]:
+    """The linear layers that say the classes: the last one, and an auxiliary head's."""
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    auxiliary = [name for name in linear if name.startswith("auxiliary.")]
+    main = [name for name in linear if name not in auxiliary]
+    return main[-1:] + auxiliary
+
+
+def load_body(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Take all weights but the heads', which keep what they were drawn with.
+
+    An auxiliary head that only one of the two networks has is left out, too.
+
+    Raises:
+        UserError: the weights are another network's.
+    """
+    own = network.state_dict()
+    heads = tuple(f"{name}." for name in head_names(network))
+    taken = {}
+    for key, tensor in own.items():
+        found = weights.get(key)
+        fits = found is not None and found.shape == tensor.shape
+        if key.startswith(heads) or (key.startswith("auxiliary.") and not fits):
+            continue
+        if found is None or not fits:
+            raise UserError(f"weights of another network: {key} is missing or of another shape")
+        taken[key] = found
+    network.load_state_dict({**own, **taken})
 
 
 def count_parameters(network: nn.Module) -> int:

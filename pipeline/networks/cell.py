@@ -29,7 +29,7 @@ class Shape:
 
 
 class State:
-    """A hidden state. Its ReLU and its poolings are computed once, for whoever wants them first."""
+    """A hidden state. Its ReLU and its poolings are computed once, whoever wants them first."""
 
     def __init__(self, plain: Tensor) -> None:
         self.plain = plain

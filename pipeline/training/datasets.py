@@ -24,6 +24,7 @@ from pipeline.config import DataConfig
 from pipeline.errors import MachineError, UserError
 from pipeline.training import own_images
 from pipeline.training.dataset_names import DOWNLOADED, check_dataset
+from pipeline.training.image_files import ImageFiles
 from pipeline.training.own_images import Arrays
 
 # Where Debian's package dataset-fashion-mnist puts the four gzipped files.
@@ -71,7 +72,9 @@ class ImageData:
         return channels, height, width
 
 
-def load_dataset(config: DataConfig, folder: Path, *, download: bool = False) -> ImageData:
+def load_dataset(
+    config: DataConfig, folder: Path, *, download: bool = False
+) -> ImageData | ImageFiles:
     """Load and split a data set; ``folder`` is where downloaded ones lie.
 
     Raises:
@@ -79,6 +82,8 @@ def load_dataset(config: DataConfig, folder: Path, *, download: bool = False) ->
         MachineError: the data set has not been downloaded to this machine.
     """
     check_dataset(config.dataset)
+    if config.image_size is not None:
+        return _list_files(config, config.image_size)
     if download:
         fetch_dataset(config.dataset, folder)
     arrays = _load_arrays(config.dataset, folder)
@@ -99,6 +104,23 @@ def load_dataset(config: DataConfig, folder: Path, *, download: bool = False) ->
         classes=classes,
         mean=mean,
         std=std,
+    )
+
+
+def _list_files(config: DataConfig, size: int) -> ImageFiles:
+    kind, _, path = config.dataset.partition(":")
+    if kind != "imagefolder":
+        raise UserError(f"image_size: {config.dataset} is no image folder, its size is its own")
+    with _blaming_the_user(path):
+        found = own_images.list_folder(Path(path).expanduser())
+    labels = torch.from_numpy(found.train_labels)
+    validation, train = _split(config, len(labels))
+    return ImageFiles(
+        train=([found.train[i] for i in train.tolist()], labels[train]),
+        validation=([found.train[i] for i in validation.tolist()], labels[validation]),
+        test=(found.test, torch.from_numpy(found.test_labels)),
+        classes=int(labels.max()) + 1,
+        size=size,
     )
 
 

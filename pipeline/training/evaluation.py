@@ -1,9 +1,12 @@
 """What a network says of images: normalised as it was trained, and counted."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor, nn
 
 from pipeline.training.datasets import ImageData
+from pipeline.training.image_files import ImageFiles
 
 EVALUATION_BATCH = 250
 
@@ -11,7 +14,7 @@ EVALUATION_BATCH = 250
 class Normalize:
     """Bytes to floats of mean 0 and deviation 1 per channel, channels last."""
 
-    def __init__(self, data: ImageData, device: torch.device) -> None:
+    def __init__(self, data: ImageData | ImageFiles, device: torch.device) -> None:
         shape = (1, len(data.mean), 1, 1)
         scale = [1 / (255 * std) for std in data.std]
         shift = [-mean / std for mean, std in zip(data.mean, data.std, strict=True)]
@@ -24,18 +27,26 @@ class Normalize:
         return floats.contiguous(memory_format=torch.channels_last)
 
 
-def evaluate(network: nn.Module, images: Tensor, labels: Tensor, normalize: Normalize) -> float:
+def evaluate(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    on_batch: Callable[[], None] = lambda: None,
+) -> float:
     """The share (0 to 1) of images whose label is found; leaves the network in eval mode.
 
-    All on one device: images (N, C, H, W) uint8, labels (N,) int64.
+    A batch is images (N, C, H, W), normalised, and labels (N,), on the device; ``on_batch`` is
+    called after each.
     """
     network.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=labels.device)
-    with torch.inference_mode(), autocast(labels.device):
-        batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
-        for some_images, some_labels in batches:
-            correct += (network(normalize(some_images)).argmax(1) == some_labels).sum()
-    return correct.item() / len(labels)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    count = 0
+    for images, labels in batches:
+        with torch.inference_mode(), autocast(device):
+            correct += (network(images).argmax(1) == labels).sum()
+        count += len(labels)
+        on_batch()
+    return correct.item() / count
 
 
 def autocast(device: torch.device) -> torch.autocast:

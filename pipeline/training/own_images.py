@@ -97,13 +97,23 @@ def _size(images: Images) -> str:
     return "x".join(map(str, images.shape[1:]))
 
 
-def read_folder(path: Path) -> Arrays:
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Image files and the labels of their folders, not split any further."""
+
+    train: list[Path]
+    train_labels: Labels
+    test: list[Path]
+    test_labels: Labels
+
+
+def list_folder(path: Path) -> Files:
     """Folders train/CLASS and test/CLASS (or val); without a test part a tenth is for testing.
 
     That is train/CLASS alone, or CLASS alone.
 
     Raises:
-        UserError: naming the file.
+        UserError: naming the folder.
     """
     train = next((path / name for name in TRAIN_NAMES if (path / name).is_dir()), None)
     test = next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
@@ -112,16 +122,28 @@ def read_folder(path: Path) -> Arrays:
         unknown = set(_class_names(test)) - set(classes)
         if unknown:
             raise UserError(f"{test}: class {sorted(unknown)[0]!r} is not among those of {train}")
-        train_part = _read_classes(train, classes, None)
-        test_part = _read_classes(test, classes, train_part[0].shape[1:])
-        return Arrays(*train_part, *test_part)
+        return Files(*_list_classes(train, classes), *_list_classes(test, classes))
     if train is not None and [entry for entry in path.iterdir() if entry.is_dir()] == [train]:
         path = train  # and no class that is called so
-    images, labels = _read_classes(path, _class_names(path), None)
+    files, labels = _list_classes(path, _class_names(path))
     order = np.random.default_rng(FOLDER_SPLIT_SEED).permutation(len(labels))
     held_out = max(1, len(labels) // 10)
     tested, trained = np.sort(order[:held_out]), np.sort(order[held_out:])
-    return Arrays(images[trained], labels[trained], images[tested], labels[tested])
+    return Files(
+        [files[i] for i in trained], labels[trained], [files[i] for i in tested], labels[tested]
+    )
+
+
+def read_folder(path: Path) -> Arrays:
+    """The images of a folder, all of one size, in memory.
+
+    Raises:
+        UserError: naming the file.
+    """
+    files = list_folder(path)
+    train = _read_images(files.train, None)
+    test = _read_images(files.test, train.shape[1:])
+    return Arrays(train, files.train_labels, test, files.test_labels)
 
 
 def _class_names(folder: Path) -> list[str]:
@@ -131,33 +153,51 @@ def _class_names(folder: Path) -> list[str]:
     return names
 
 
-def _read_classes(
-    folder: Path, classes: list[str], shape: tuple[int, ...] | None
-) -> tuple[Images, Labels]:
-    images: list[Images] = []
+def _list_classes(folder: Path, classes: list[str]) -> tuple[list[Path], Labels]:
+    files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
         for file in sorted((folder / name).rglob("*")) if (folder / name).is_dir() else []:
-            if file.suffix.lower() not in IMAGE_ENDINGS:
-                continue
-            image = _read_image(file)
-            shape = shape or image.shape
-            if image.shape != shape:
-                raise UserError(
-                    f"{file}: {image.shape[1]}x{image.shape[0]} pixels, others have "
-                    f"{shape[1]}x{shape[0]}: images must be of one size"
-                )
-            images.append(image)
-            labels.append(label)
+            if file.suffix.lower() in IMAGE_ENDINGS:
+                files.append(file)
+                labels.append(label)
     if len(labels) < 3:
         raise UserError(
             f"{folder}: {len(labels)} images found ({', '.join(sorted(IMAGE_ENDINGS))})"
         )
-    return np.stack(images), np.array(labels, dtype=np.int64)
+    return files, np.array(labels, dtype=np.int64)
 
 
-def _read_image(file: Path) -> Images:
-    """An image as (H, W, 3)."""
+def _read_images(files: list[Path], shape: tuple[int, ...] | None) -> Images:
+    images: list[Images] = []
+    for file in files:
+        image = read_image(file)
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise UserError(
+                f"{file}: {image.shape[1]}x{image.shape[0]} pixels, others have "
+                f"{shape[1]}x{shape[0]}: set image_size to bring all to one size"
+            )
+        images.append(image)
+    return np.stack(images)
+
+
+def image_side(path: Path) -> int:
+    """The shorter side, in pixels, of the first image of a folder.
+
+    Raises:
+        UserError: the folder has no images, or the first cannot be read.
+    """
+    height, width = read_image(list_folder(path).train[0]).shape[:2]
+    return int(min(height, width))
+
+
+def read_image(file: Path) -> Images:
+    """An image as (H, W, 3).
+
+    Raises:
+        UserError: naming the file.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -7,7 +7,6 @@ ends (law 9), on a device of the same kind with the same libraries and number of
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -20,11 +19,20 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.config import TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
-from pipeline.networks import CellNetwork, Heads
-from pipeline.training.augmentation import augment
+from pipeline.networks import CellNetwork, Heads, head_names
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.datasets import ImageData
-from pipeline.training.evaluation import Normalize, autocast, evaluate
+from pipeline.training.evaluation import autocast, evaluate
+from pipeline.training.feeding import Batch, Feed, make_feed, steps_per_epoch
+from pipeline.training.group import ALONE, Group
+from pipeline.training.image_files import ImageFiles
+from pipeline.training.optimization import (
+    freeze_body,
+    make_average,
+    make_optimizer,
+    make_schedule,
+)
+from pipeline.training.seeds import seed_for
 
 # The loss is looked at after so many steps on CUDA, where looking waits for the device.
 CUDA_LOSS_CHECK = 50
@@ -40,8 +48,9 @@ class EpochResult:
     loss: float  # mean over the epoch's images
     train_accuracy: float  # 0 to 1, while it trained, augmented
     accuracy: float  # 0 to 1, on the validation images, after it
-    learning_rate: float  # of its last step
+    learning_rate: float  # when it ended: of the step that follows
     seconds: float
+    waited: float  # seconds of them spent waiting for data
     images_trained: int
     images_scored: int
 
@@ -55,6 +64,9 @@ class TrainingResult:
     images_scored: int
     images_trained_here: int  # by this call alone, since it resumed
     images_scored_here: int
+    waited_here: float  # seconds this call spent waiting for data
+    weights: dict[str, Tensor]  # those that were scored: the moving average's, if there is one
+    test_accuracy: float | None  # 0 to 1; None where the test images were not to be touched
 
 
 class Hooks(Protocol):
@@ -62,6 +74,9 @@ class Hooks(Protocol):
 
     def on_step(self, images: int) -> None:
         """A step over so many images was taken."""
+
+    def on_scored(self) -> None:
+        """A batch was scored."""
 
     def on_epoch(self, result: EpochResult) -> None:
         """An epoch has ended."""
@@ -82,20 +97,29 @@ class Progress:
     loss_sum: float  # of the next epoch, over images
     correct: int
     seconds: float  # spent on the next epoch so far
+    waited: float  # of them for data
     accuracies: list[float]
 
 
 def train(
     network: nn.Module,
-    data: ImageData,
+    data: ImageData | ImageFiles,
     config: TrainingConfig,
     *,
     seed: int,
     device: torch.device,
     resume: dict[str, Any] | None,
     hooks: Hooks,
+    test: bool = False,
+    loaders: int = 0,
+    group: Group = ALONE,
 ) -> TrainingResult:
     """Train a network from its initial weights, or from a checkpoint's.
+
+    Args:
+        test: whether to look at the test images, once, at the end.
+        loaders: processes that decode image files ahead; changes no result.
+        group: the processes that train this network together.
 
     The weights it comes with are the caller's to seed. Changes the process: its number of torch
     threads (a different number would be another result), torch's global random state, and on
@@ -111,7 +135,15 @@ def train(
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     with out_of_memory_is_an_answer():
-        return Training(network, data, config, seed, device, hooks).run(resume)
+        feed = make_feed(
+            data,
+            config,
+            seed=seed,
+            device=device,
+            share=(group.rank, group.size),
+            loaders=loaders,
+        )
+        return Training(network, feed, config, seed, device, hooks, group).run(resume, test=test)
 
 
 class Training:
@@ -120,34 +152,46 @@ class Training:
     def __init__(
         self,
         network: nn.Module,
-        data: ImageData,
+        feed: Feed,
         config: TrainingConfig,
         seed: int,
         device: torch.device,
         hooks: Hooks,
+        group: Group,
     ) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        if config.freeze:
+            freeze_body(self.network)
         # kept, since walking the modules of a small child costs a hundredth of its step
-        self.parameters = list(network.parameters())
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.config = config
         self.seed = seed
         self.device = device
         self.hooks = hooks
-        self.images, self.labels = (part.to(device) for part in data.train)
-        self.validation = data.validation[0].to(device), data.validation[1].to(device)
-        self.normalize = Normalize(data, device)
+        self.group = group
+        self.feed = feed
         self.optimizer = make_optimizer(network, config)
-        self.steps = steps_per_epoch(len(self.labels), config.batch_size)
+        self.steps = steps_per_epoch(feed.images, config)
+        self.schedule = make_schedule(self.optimizer, config, self.steps)
+        self.average = make_average(self.network, config)
+        # what gives gradients: with several processes their mean
+        self.heads = group.wrap(_TrainingHeads(self.network), device)
         self.progress = Progress(
-            epoch=0, step=0, loss_sum=0.0, correct=0, seconds=0.0, accuracies=[]
+            epoch=0, step=0, loss_sum=0.0, correct=0, seconds=0.0, waited=0.0, accuracies=[]
         )
         self.images_trained = 0  # by this object
         self.images_scored = 0
         self.saved_at = time.monotonic()
         self._unread: list[tuple[int, int, Tensor, Tensor]] = []  # step, images, loss, correct
 
-    def run(self, resume: dict[str, Any] | None) -> TrainingResult:
-        """Train to the end."""
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is evaluated and kept."""
+        return self.network if self.average is None else self.average.module
+
+    def run(self, resume: dict[str, Any] | None, *, test: bool) -> TrainingResult:
+        """Train to the end; look at the test images then, if asked to."""
+        resume = self.group.share(resume)
         if resume is not None:
             self.load_state_dict(resume)
         progress = self.progress
@@ -158,68 +202,85 @@ class Training:
         return TrainingResult(
             accuracies=progress.accuracies,
             images_trained=progress.epoch * self._images_per_epoch(),
-            images_scored=progress.epoch * len(self.validation[1]),
+            images_scored=progress.epoch * self.feed.validation_images,
             images_trained_here=self.images_trained,
             images_scored_here=self.images_scored,
+            waited_here=self.feed.waited,
+            weights=self.scored.state_dict(),
+            test_accuracy=self._score(self.feed.test()) if test else None,
         )
 
     def _images_per_epoch(self) -> int:
-        return min(self.steps * self.config.batch_size, len(self.labels))
+        return min(self.steps * self.config.batch_size, self.feed.images)
 
     def _run_epoch(self) -> None:
         progress = self.progress
         started = time.monotonic() - progress.seconds
-        order = torch.randperm(len(self.labels), generator=self._generator("order"))
-        batches = order.to(self.device).split(self.config.batch_size)
-        self.network.train()
-        while progress.step < self.steps:
-            chosen = batches[progress.step]
-            loss, correct = self._step(chosen)
-            self._unread.append((progress.step + 1, len(chosen), loss, correct))
+        waited = progress.waited - self.feed.waited
+        self._begin_training()
+        for batch in self.feed.train(progress.epoch, progress.step):
+            loss, correct = self._step(batch)
+            images = min(self.config.batch_size, self.feed.images - self._images_before())
+            self._unread.append((progress.step + 1, images, loss, correct))
             progress.step += 1
-            self.images_trained += len(chosen)
+            self.images_trained += images
             if self.device.type == "cpu" or progress.step % CUDA_LOSS_CHECK == 0:
                 self._read_losses()
             progress.seconds = time.monotonic() - started
-            self._tell_step(len(chosen))
+            progress.waited = waited + self.feed.waited
+            self._tell_step(images)
         self._read_losses()
-        self._end_epoch(started)
+        self._end_epoch(started, waited)
 
-    def _step(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def _images_before(self) -> int:
+        return self.progress.step * self.config.batch_size
+
+    def _begin_training(self) -> None:
+        """What is frozen stays as in evaluation, its batch norms' statistics too."""
+        self.network.train(not self.config.freeze)
+        if self.config.freeze:
+            for name in head_names(self.network):
+                self.network.get_submodule(name).train()
+
+    def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One step on some images; returns its mean loss and how many were right."""
-        images = augment(self.images[chosen], self.config, self._generator("augment"))
-        labels = self.labels[chosen]
+        images, labels = batch
         self._seed_network()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
         done = self.share_done()
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device):
-            logits, auxiliary = self._heads(self.normalize(images), done)
-            loss = cross_entropy(logits, labels)
+            logits, auxiliary = self.heads(images, done)
+            loss = self._loss(logits, labels)
             if auxiliary is not None:
-                loss = loss + self.config.auxiliary_weight * cross_entropy(auxiliary, labels)
+                loss = loss + self.config.auxiliary_weight * self._loss(auxiliary, labels)
         loss.backward()
         if self.config.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip, foreach=True)
         self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        correct = (logits.detach().argmax(1) == labels).sum()
+        return self.group.mean(loss.detach()), self.group.total(correct)
 
-    def _heads(self, images: Tensor, done: float) -> Heads:
-        """What the network says; ours also hears how far its training is."""
-        if isinstance(self.network, CellNetwork):
-            return self.network.heads(images, done)
-        return Heads(self.network(images), None)
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
 
     def _tell_step(self, images: int) -> None:
-        """Let the hook speak; save before a run is given back, or when a checkpoint is due."""
-        try:
+        """Let the hook speak; save when a checkpoint is due."""
+        with self._saving_when_returned():
             self.hooks.on_step(images)
+        if self.progress.step < self.steps and self._checkpoint_is_due():
+            self._save()
+
+    @contextlib.contextmanager
+    def _saving_when_returned(self) -> Iterator[None]:
+        """Save before a run is given back."""
+        try:
+            yield
         except LeaseReturnedError:
             self._save()
             raise
-        if self.progress.step < self.steps and self._checkpoint_is_due():
-            self._save()
 
     def _read_losses(self) -> None:
         """Add up what the device has computed; stop at once where a loss is not finite.
@@ -236,44 +297,45 @@ class Training:
             progress.correct += int(correct.item())
         self._unread.clear()
 
-    def _end_epoch(self, started: float) -> None:
+    def _score(self, batches: Iterator[Batch]) -> float:
+        """The accuracy on some images, the first process's; the others take part in nothing."""
+        if self.group.rank:
+            return 0.0
+        with self._saving_when_returned():
+            return evaluate(self.scored, batches, self.device, self.hooks.on_scored)
+
+    def _end_epoch(self, started: float, waited: float) -> None:
         progress = self.progress
-        images, scored = self._images_per_epoch(), len(self.validation[1])
-        accuracy = evaluate(self.network, *self.validation, self.normalize)
+        images, scored = self._images_per_epoch(), self.feed.validation_images
+        accuracy = self._score(self.feed.validation(progress.epoch))
         result = EpochResult(
             epoch=progress.epoch + 1,
             loss=progress.loss_sum / images,
             train_accuracy=progress.correct / images,
             accuracy=accuracy,
-            learning_rate=self.learning_rate(progress.step - 1),
+            learning_rate=self.learning_rate,
             seconds=time.monotonic() - started,
+            waited=waited + self.feed.waited,
             images_trained=images,
             images_scored=scored,
         )
         self.images_scored += scored
         progress.accuracies.append(accuracy)
         progress.epoch += 1
-        progress.step, progress.loss_sum, progress.correct, progress.seconds = 0, 0.0, 0, 0.0
+        progress.step, progress.loss_sum, progress.correct = 0, 0.0, 0
+        progress.seconds, progress.waited = 0.0, 0.0
         self.hooks.on_epoch(result)
 
-    def learning_rate(self, step: int | None = None) -> float:
-        """A single cosine period to zero over all steps (arXiv:1707.07012, appendix A.3)."""
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * self.share_done(step)))
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
 
-    def share_done(self, step: int | None = None) -> float:
-        """The share (0 to 1) of all steps that come before a step of this epoch."""
-        step = self.progress.step if step is None else step
-        return (self.progress.epoch * self.steps + step) / (self.config.epochs * self.steps)
-
-    def _number(self, purpose: str) -> int:
-        """A seed for one purpose in this step: equal ones would correlate dropout with crops."""
-        text = f"{purpose}:{self.seed}:{self.progress.epoch}:{self.progress.step}"
-        if purpose == "order":  # of the epoch, wherever in it a training goes on
-            text = f"{purpose}:{self.seed}:{self.progress.epoch}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-
-    def _generator(self, purpose: str) -> torch.Generator:
-        return torch.Generator().manual_seed(self._number(purpose))
+    def share_done(self) -> float:
+        """The share (0 to 1) of all steps that come before the next."""
+        done = self.progress.epoch * self.steps + self.progress.step
+        return done / (self.config.epochs * self.steps)
 
     def _seed_network(self) -> None:
         """Seed what is random in the network itself: dropout, drop-path.
@@ -281,7 +343,8 @@ class Training:
         Not by torch.manual_seed, which formats a stack trace for each device it may start later:
         0.1 ms, and more the deeper the caller.
         """
-        number = self._number("network")
+        progress, rank = self.progress, self.group.rank
+        number = seed_for("network", self.seed, progress.epoch, progress.step, rank)
         torch.default_generator.manual_seed(number)
         if self.device.type == "cuda":
             torch.cuda.manual_seed_all(number)
@@ -299,6 +362,8 @@ class Training:
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "progress": dataclasses.asdict(self.progress),
         }
 
@@ -311,6 +376,9 @@ class Training:
         try:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             self.progress = Progress(**state["progress"])
             self._check_state()
         except (AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -330,31 +398,18 @@ class Training:
             raise ValueError(f"{len(progress.accuracies)} accuracies, {progress.epoch} epochs")
 
 
-def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.SGD:
-    """SGD with momentum; weight decay on convolution and linear weights (slim: arg scopes).
+class _TrainingHeads(nn.Module):
+    """A network's two heads as one module's forward, which is what is trained in parallel."""
 
-    Batch norm's weights and all biases, the parameters of one dimension, do not decay.
-    """
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    others = [p for p in network.parameters() if p.dim() <= 1]
-    return torch.optim.SGD(
-        [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        foreach=True,
-    )
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
 
-
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Steps of an epoch: the last, smaller batch counts, unless it is a single image.
-
-    Batch norm has no statistics of one image whose map is one pixel.
-    """
-    steps, rest = divmod(images, batch_size)
-    return steps + (rest > 1)
+    def forward(self, images: Tensor, done: float) -> Heads:
+        """What the network says; ours also hears how far its training is."""
+        if isinstance(self.network, CellNetwork):
+            return self.network.heads(images, done)
+        return Heads(self.network(images), None)
 
 
 @contextlib.contextmanager

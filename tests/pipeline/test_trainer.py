@@ -15,7 +15,9 @@ from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import Normalize, evaluate
-from pipeline.training.trainer import make_optimizer, steps_per_epoch, train
+from pipeline.training.feeding import steps_per_epoch
+from pipeline.training.optimization import make_optimizer
+from pipeline.training.trainer import train
 
 CPU = torch.device("cpu")
 IMAGES, BATCH, EPOCHS = 50, 16, 3  # 4 steps an epoch, the last of 2 images
@@ -77,6 +79,9 @@ class Recorder:
         if len(self.steps) == self.stop_after:
             raise self.error("stop")
 
+    def on_scored(self):
+        pass
+
     def on_epoch(self, result):
         self.epochs.append(result)
 
@@ -107,7 +112,7 @@ def assert_same(one, other):
         assert torch.equal(one, other)
     elif isinstance(one, dict):
         assert one.keys() == other.keys()
-        for key in one.keys() - {"seconds"}:
+        for key in one.keys() - {"seconds", "waited"}:
             assert_same(one[key], other[key])
     elif isinstance(one, list):
         assert len(one) == len(other)
@@ -235,10 +240,9 @@ def test_order_depends_on_the_seed_and_not_on_the_batch_size(numbered):
 
 
 def test_last_batch_is_kept_unless_it_is_a_single_image():
-    assert steps_per_epoch(48, 16) == 3
-    assert steps_per_epoch(49, 16) == 3
-    assert steps_per_epoch(50, 16) == 4
-    assert steps_per_epoch(2, 16) == 1
+    assert [steps_per_epoch(images, CONFIG) for images in (2, 48, 49, 50)] == [1, 3, 3, 4]
+    shared = changed(devices=2)
+    assert [steps_per_epoch(images, shared) for images in (48, 51, 52)] == [3, 3, 4]
     hooks = Recorder()
     result = run(make_network(), make_data(49), hooks=hooks)
     assert hooks.steps == [16] * 3 * EPOCHS
@@ -264,8 +268,8 @@ def test_network_learns(data):
 def test_learning_rate_falls_to_zero_along_a_cosine(data):
     hooks = Recorder()
     run(make_network(), data, hooks=hooks)
-    expected = [0.05 * (1 + math.cos(math.pi * step / 12)) for step in (3, 7, 11)]
-    assert [r.learning_rate for r in hooks.epochs] == pytest.approx(expected)
+    expected = [0.05 * (1 + math.cos(math.pi * step / 12)) for step in (4, 8, 12)]
+    assert [r.learning_rate for r in hooks.epochs] == pytest.approx(expected, abs=1e-9)
 
 
 def test_checkpoints_come_when_due_and_never_at_the_very_end(data):
@@ -406,7 +410,8 @@ def test_accuracy_is_a_share_of_all_images_whatever_the_batches():
     data = make_data(600)
     network, normalize = make_network(), Normalize(data, CPU)
     images, labels = data.train
-    accuracy = evaluate(network, images, labels, normalize)
+    batches = zip(normalize(images).split(250), labels.split(250), strict=True)
+    accuracy = evaluate(network, batches, CPU)
     with torch.no_grad():
         found = network.eval()(normalize(images)).argmax(1) == labels
     assert accuracy == found.float().mean().item() == pytest.approx(found.sum().item() / 600)

@@ -1,5 +1,7 @@
 """One run on a slot: how each way of ending is written down."""
 
+import itertools
+
 import pytest
 from sqlalchemy import select, update
 
@@ -69,19 +71,19 @@ def test_a_run_given_back_goes_on_from_its_checkpoint(queued, worker, monkeypatc
 
 
 def test_a_corrupt_checkpoint_is_passed_over_for_the_older_one(queued, monkeypatch, home):
-    ends = iter([1, 2, 3])
+    calls = itertools.count(1)  # a step, a step, the images scored, a step
 
     class StoppedError(BaseException):
         pass
 
     step = train.Hold.step
 
-    def stop_at_the_third(hold):
-        if next(ends) == 3:
+    def stop_at_the_third_step(hold):
+        if next(calls) == 4:
             raise StoppedError
         step(hold)
 
-    monkeypatch.setattr(train.Hold, "step", stop_at_the_third)
+    monkeypatch.setattr(train.Hold, "step", stop_at_the_third_step)
     with pytest.raises(StoppedError):
         train.train(queued)
     monkeypatch.setattr(train.Hold, "step", step)

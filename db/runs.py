@@ -1,0 +1,207 @@
+"""Runs that somebody asks for: retrain, transfer, baseline. Asking twice adds no row."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.clock import clock
+from db.models import (
+    IN_FULL,
+    UNFINISHED,
+    Epoch,
+    Genotype,
+    Purpose,
+    Run,
+    RunState,
+    Search,
+    Slot,
+    SlotState,
+    is_state,
+)
+from db.queue import LEASES_UNTIL_GONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A training in full, as it is asked for."""
+
+    purpose: Purpose
+    genotype_id: int
+    config: dict[str, Any]
+    seed: int
+    device: str
+    devices: int
+    key: str
+    search_id: int | None = None
+    start_artifact_id: int | None = None
+
+
+_values: dict[str, Any] = {name: bindparam(name) for name in Asked.__dataclass_fields__}
+_values |= dict(
+    state=RunState.PENDING,
+    state_since=clock(),
+    priority=0,
+    attempt=0,
+    tries=0,
+    created_at=clock(),
+)
+_adds = {
+    "sqlite": sqlite.insert(Run).values(**_values).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(Run).values(**_values).on_conflict_do_nothing(),
+}
+_reopen = (
+    update(Run)
+    .where(
+        Run.key == bindparam("of_key"),
+        is_state(Run.state, RunState.FAILED, RunState.CANCELLED),
+    )
+    .values(
+        state=RunState.PENDING,
+        state_since=clock(),
+        tries=0,
+        ended_at=None,
+        failure=None,
+        message=None,
+    )
+)
+_by_key = select(Run.id).where(Run.key == bindparam("of_key"))
+
+
+def ask(connection: Connection, asked: Asked) -> int:
+    """Add a run, or find the one asked for before; one that failed or was cancelled is opened.
+
+    Returns:
+        The run's id.
+    """
+    parameters = {name: getattr(asked, name) for name in Asked.__dataclass_fields__}
+    connection.execute(_adds[connection.dialect.name], parameters)
+    connection.execute(_reopen, {"of_key": asked.key})
+    return connection.execute(_by_key, {"of_key": asked.key}).scalar_one()
+
+
+def add_genotype(
+    connection: Connection,
+    *,
+    digest: str,
+    kind: str,
+    body: dict[str, Any],
+    ops_normal: int | None,
+    ops_reduction: int | None,
+) -> int:
+    """Add a genotype that nobody proposed, unless the store has it; returns its id."""
+    found = connection.scalar(select(Genotype.id).where(Genotype.digest == digest))
+    if found is not None:
+        return int(found)
+    return connection.execute(
+        insert(Genotype)
+        .values(
+            digest=digest,
+            kind=kind,
+            body=body,
+            ops_normal=ops_normal,
+            ops_reduction=ops_reduction,
+            created_at=clock(),
+        )
+        .returning(Genotype.id)
+    ).scalar_one()
+
+
+def _of_epochs(what: Any) -> Any:
+    """Something of a run's epochs, asked for that run alone."""
+    return select(what).where(Epoch.run_id == Run.id).correlate(Run).scalar_subquery()
+
+
+_views = (
+    select(
+        Run.id.label("run"),
+        Run.purpose,
+        Search.name.label("search"),
+        Genotype.digest,
+        Genotype.body,
+        Run.config,
+        Run.seed,
+        Run.state,
+        Run.attempt.label("attempts"),
+        _of_epochs(func.max(Epoch.epoch)).label("epochs"),
+        select(Epoch.accuracy)
+        .where(Epoch.run_id == Run.id)
+        .order_by(Epoch.epoch.desc())
+        .limit(1)
+        .correlate(Run)
+        .scalar_subquery()
+        .label("latest_accuracy"),
+        Run.accuracy,
+        Run.test_accuracy,
+        Run.parameters,
+        Run.macs,
+        _of_epochs(func.sum(Epoch.seconds)).label("seconds"),
+        _of_epochs(func.sum(Epoch.waited)).label("waited"),
+        Run.failure,
+        Run.message,
+    )
+    .select_from(Run)
+    .join(Genotype, Genotype.id == Run.genotype_id)
+    .join(Search, Search.id == Run.search_id, isouter=True)
+)
+
+
+def views(connection: Connection, run_ids: list[int]) -> list[Any]:
+    """How far some runs are, in their order."""
+    rows = connection.execute(_views.where(Run.id.in_(run_ids)).order_by(Run.id))
+    return list(rows)
+
+
+def leaderboard(connection: Connection, *, limit: int) -> list[Any]:
+    """Finished trainings in full, the best on its validation images first, per data set."""
+    statement = (
+        _views.where(literal_column(IN_FULL), is_state(Run.state, RunState.DONE))
+        .order_by(Run.config["dataset"].as_string(), Run.accuracy.desc().nulls_last(), Run.id)
+        .limit(limit)
+    )
+    return list(connection.execute(statement))
+
+
+def of_search(connection: Connection, search_id: int, purpose: Purpose) -> list[int]:
+    """A search's runs of a purpose that have not ended."""
+    return list(
+        connection.scalars(
+            select(Run.id)
+            .where(
+                Run.search_id == search_id,
+                Run.purpose == purpose,
+                literal_column(UNFINISHED),
+            )
+            .order_by(Run.id)
+        )
+    )
+
+
+def get(connection: Connection, run_id: int) -> Any:
+    """A run's row, or None."""
+    return connection.execute(select(Run).where(Run.id == run_id)).one_or_none()
+
+
+_waiting = (
+    select(Run.id, Run.device, Run.devices)
+    .where(
+        literal_column(UNFINISHED),
+        Run.search_id == bindparam("of_search"),
+        is_state(Run.state, RunState.PENDING, RunState.QUEUED),
+        ~select(Slot.id)
+        .where(
+            Slot.device == Run.device,
+            Slot.devices == Run.devices,
+            is_state(Slot.state, SlotState.UP, SlotState.REFUSING),
+            Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
+        )
+        .exists(),
+    )
+    .order_by(Run.id)
+)
+
+
+def nowhere_to_run(connection: Connection, search_id: int) -> list[Any]:
+    """(id, device, devices) of a search's runs that no slot there is can take."""
+    return list(connection.execute(_waiting, {"of_search": search_id}))

@@ -1,0 +1,214 @@
+"""Batches for a training, in an order that depends on its seed alone, and how long they took."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.config import TrainingConfig
+from pipeline.errors import ChildError, Failure
+from pipeline.training import image_files
+from pipeline.training.augmentation import augment
+from pipeline.training.datasets import ImageData
+from pipeline.training.evaluation import EVALUATION_BATCH, Normalize
+from pipeline.training.image_files import ImageFiles, Item, Unreadable
+from pipeline.training.seeds import generator_for, seed_for
+
+Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) normalised, channels last; labels (N,)
+
+
+class Feed(Protocol):
+    """Where a training's images come from. Passes must be asked for in the order of a training."""
+
+    images: int  # that train, in all shares together
+    validation_images: int
+    waited: float  # seconds spent waiting for data, so far
+
+    def train(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        """An epoch's batches, this process's share of each, from a step on."""
+
+    def validation(self, epoch: int) -> Iterator[Batch]:
+        """The validation images, after an epoch."""
+
+    def test(self) -> Iterator[Batch]:
+        """The test images, at the end."""
+
+
+def make_feed(
+    data: ImageData | ImageFiles,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    share: tuple[int, int] = (0, 1),
+    loaders: int = 0,
+) -> Feed:
+    """The feed of a data set; ``share`` is (rank, number of processes that share a batch)."""
+    if isinstance(data, ImageData):
+        return MemoryFeed(data, config, seed, device, share)
+    return FileFeed(data, config, seed, device, share, loaders)
+
+
+def steps_per_epoch(images: int, config: TrainingConfig) -> int:
+    """Steps of an epoch: the last, smaller batch counts, unless a device gets a single image.
+
+    Batch norm has no statistics of one image whose map is one pixel.
+    """
+    steps, rest = divmod(images, config.batch_size)
+    return steps + (rest // config.devices > 1)
+
+
+def batches_of_epoch(images: int, config: TrainingConfig, seed: int, epoch: int) -> list[Tensor]:
+    """The numbers of an epoch's images, a batch each."""
+    order = torch.randperm(images, generator=generator_for("order", seed, epoch))
+    return list(order.split(config.batch_size))[: steps_per_epoch(images, config)]
+
+
+class MemoryFeed:
+    """Images that lie on the device, augmented a batch at a time.
+
+    torchvision's transforms would treat all images of a batch alike.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        config: TrainingConfig,
+        seed: int,
+        device: torch.device,
+        share: tuple[int, int],
+    ) -> None:
+        self.config, self.seed, self.share = config, seed, share
+        self._train = _on(data.train, device)
+        self._validation = _on(data.validation, device)
+        self._test = data.test
+        self._device = device
+        self._normalize = Normalize(data, device)
+        self.images, self.validation_images = len(data.train[1]), len(data.validation[1])
+        self.waited = 0.0
+
+    def train(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        """See ``Feed``."""
+        batches = batches_of_epoch(self.images, self.config, self.seed, epoch)
+        for step, chosen in enumerate(batches[first_step:], first_step):
+            started = time.perf_counter()
+            batch = self._augmented(chosen.to(self._device), epoch, step)
+            self.waited += time.perf_counter() - started
+            yield batch
+
+    def _augmented(self, chosen: Tensor, epoch: int, step: int) -> Batch:
+        images, labels = self._train
+        generator = generator_for("augment", self.seed, epoch, step)
+        augmented = augment(images[chosen], self.config, generator)
+        rank, world = self.share
+        ours = labels[chosen].tensor_split(world)[rank]
+        return self._normalize(augmented.tensor_split(world)[rank]), ours
+
+    def validation(self, epoch: int) -> Iterator[Batch]:
+        """See ``Feed``."""
+        return self._plain(self._validation)
+
+    def test(self) -> Iterator[Batch]:
+        """See ``Feed``."""
+        return self._plain(_on(self._test, self._device))
+
+    def _plain(self, part: tuple[Tensor, Tensor]) -> Iterator[Batch]:
+        images, labels = (tensor.split(EVALUATION_BATCH) for tensor in part)
+        for some_images, some_labels in zip(images, labels, strict=True):
+            yield self._normalize(some_images), some_labels
+
+
+def _on(part: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    return part[0].to(device), part[1].to(device)
+
+
+class FileFeed:
+    """Images decoded by loader processes, one stream for the whole training.
+
+    The stream runs on from an epoch to its validation and to the next epoch, so that loaders are
+    never idle at a border. It begins where the training does.
+    """
+
+    def __init__(
+        self,
+        data: ImageFiles,
+        config: TrainingConfig,
+        seed: int,
+        device: torch.device,
+        share: tuple[int, int],
+        loaders: int,
+    ) -> None:
+        self.config, self.seed, self.share = config, seed, share
+        self._data, self._device, self._loaders = data, device, loaders
+        self._normalize = Normalize(data, device)
+        self.images, self.validation_images = len(data.train[1]), len(data.validation[1])
+        self.waited = 0.0
+        self._stream: Iterator[Tensor | Unreadable] | None = None
+        self._labels: Iterator[Tensor] = iter(())
+
+    def train(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        """See ``Feed``."""
+        if self._stream is None:
+            self._start(self._plan(epoch, first_step))
+        for _ in range(first_step, steps_per_epoch(self.images, self.config)):
+            yield self._next()
+
+    def validation(self, epoch: int) -> Iterator[Batch]:
+        """See ``Feed``."""
+        if self._stream is None:  # resumed between an epoch's last step and its end
+            self._start(self._plan(epoch, steps_per_epoch(self.images, self.config)))
+        for _ in _chunks(self._data.validation):
+            yield self._next()
+
+    def test(self) -> Iterator[Batch]:
+        """See ``Feed``."""
+        self._start(_chunks(self._data.test))
+        for _ in _chunks(self._data.test):
+            yield self._next()
+
+    def _plan(self, epoch: int, first_step: int) -> Iterator[list[Item]]:
+        for number in range(epoch, self.config.epochs):
+            yield from self._epoch(number, first_step if number == epoch else 0)
+            if self.share[0] == 0:  # the first of several processes evaluates
+                yield from _chunks(self._data.validation)
+
+    def _epoch(self, epoch: int, first_step: int) -> Iterator[list[Item]]:
+        paths, labels = self._data.train
+        rank, world = self.share
+        for chosen in batches_of_epoch(self.images, self.config, self.seed, epoch)[first_step:]:
+            yield [
+                Item(paths[i], int(labels[i]), seed_for("image", self.seed, epoch, i))
+                for i in chosen.tensor_split(world)[rank].tolist()
+            ]
+
+    def _start(self, plan: Iterator[list[Item]]) -> None:
+        for_images, for_labels = itertools.tee(plan)
+        self._labels = (torch.tensor([item.label for item in batch]) for batch in for_labels)
+        self._stream = image_files.load(
+            for_images, self._data.size, self.config, loaders=self._loaders
+        )
+
+    def _next(self) -> Batch:
+        assert self._stream is not None
+        started = time.perf_counter()
+        try:
+            images = next(self._stream)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ChildError(Failure.LOST, f"a loader process died: {error}") from error
+        self.waited += time.perf_counter() - started
+        if isinstance(images, Unreadable):
+            raise ChildError(Failure.DATA, images.reason)
+        labels = next(self._labels).to(self._device)
+        return self._normalize(images.to(self._device, non_blocking=True)), labels
+
+
+def _chunks(part: tuple[list[Path], Tensor]) -> Iterator[list[Item]]:
+    items = [Item(path, int(label)) for path, label in zip(*part, strict=True)]
+    for start in range(0, len(items), EVALUATION_BATCH):
+        yield items[start : start + EVALUATION_BATCH]

@@ -1,0 +1,117 @@
+"""Image files of any size, decoded while they are needed by torch's loader processes.
+
+What happens to an image is drawn from (run seed, epoch, image), so that neither a resume nor the
+number of loaders changes a result (law 9).
+"""
+
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from pipeline.config import TrainingConfig
+from pipeline.errors import UserError
+from pipeline.training import own_images
+
+EVALUATED_SHARE = 0.875  # of a resized image's side, in its middle (Inception's preprocessing)
+# Inception's colour distortion (slim: preprocessing/inception_preprocessing.py, distort_color).
+BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, 0.5, 0.5, 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFiles:
+    """A data set of files, split: of each part the paths and labels (N,) int64."""
+
+    train: tuple[list[Path], Tensor]
+    validation: tuple[list[Path], Tensor]
+    test: tuple[list[Path], Tensor]
+    classes: int
+    size: int  # pixels a side that images are brought to
+    # to [-1, 1], as for the published networks: counting all pixels of a million files takes hours
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return 3, self.size, self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image to load: where it is, and what to seed its augmentation with (None: none)."""
+
+    path: Path
+    label: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In place of a batch: why one of its images cannot be read."""
+
+    reason: str
+
+
+class _Images(Dataset[Tensor | Unreadable]):
+    """Items as their own indices: what is asked for says itself how it is to be loaded."""
+
+    def __init__(self, size: int, config: TrainingConfig) -> None:
+        self.training = _training_transform(size, config)
+        self.evaluation = v2.Compose(
+            [v2.Resize(round(size / EVALUATED_SHARE)), v2.CenterCrop(size)]
+        )
+
+    def __getitem__(self, item: Item) -> Tensor | Unreadable:
+        try:
+            array = own_images.read_image(item.path)
+        except UserError as error:
+            return Unreadable(str(error))
+        image = torch.from_numpy(array.copy()).permute(2, 0, 1)
+        if item.seed is None:
+            return self.evaluation(image)  # type: ignore[no-any-return]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(item.seed)
+            return self.training(image)  # type: ignore[no-any-return]
+
+
+def _training_transform(size: int, config: TrainingConfig) -> v2.Compose:
+    transforms: list[Any] = [v2.RandomResizedCrop(size, scale=(config.crop_area, 1.0))]
+    if config.flip:
+        transforms.append(v2.RandomHorizontalFlip())
+    if config.distort_colors:
+        transforms.append(v2.ColorJitter(BRIGHTNESS, CONTRAST, SATURATION, HUE))
+    return v2.Compose(transforms)
+
+
+def _stack(images: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
+    for image in images:
+        if isinstance(image, Unreadable):
+            return image
+    return torch.stack([image for image in images if isinstance(image, Tensor)])
+
+
+def load(
+    batches: Iterable[list[Item]], size: int, config: TrainingConfig, *, loaders: int
+) -> Iterator[Tensor | Unreadable]:
+    """Batches (N, 3, size, size) uint8 in their order, decoded ahead by so many processes."""
+    context = None
+    if loaders:
+        # not forked: this process has threads, a database connection and locks
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+    return iter(
+        DataLoader(
+            _Images(size, config),
+            batch_sampler=batches,
+            num_workers=loaders,
+            collate_fn=_stack,
+            multiprocessing_context=context,
+        )
+    )

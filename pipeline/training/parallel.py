@@ -1,0 +1,159 @@
+"""One network on several devices of a machine: a process each, DistributedDataParallel between.
+
+The process that calls is the first of them: it holds the lease, scores, and writes checkpoints.
+It starts the others, and none outlives it.
+"""
+
+import contextlib
+import datetime as dt
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from pipeline.config import RunConfig
+from pipeline.errors import ChildError, Failure
+from pipeline.genotype import genotype_from_data
+from pipeline.networks import build
+from pipeline.training.datasets import load_dataset
+from pipeline.training.group import ALONE, Group
+from pipeline.training.trainer import out_of_memory_is_an_answer, train
+
+# Others wait so long for the first while it scores; a process that dies is noticed at once.
+TIMEOUT = dt.timedelta(days=1)
+JOIN_PATIENCE = 10.0  # seconds for a process to say why it ends
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that another process needs to train its share."""
+
+    genotype: dict[str, Any]
+    config: dict[str, Any]  # of the run
+    seed: int
+    data_folder: Path
+    loaders: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """A process that was started, and where it says why it ended."""
+
+    rank: int
+    process: BaseProcess
+    words: Connection
+
+
+@contextlib.contextmanager
+def together(job: Job, size: int) -> Iterator[Group]:
+    """Start the other processes for as long as the block runs.
+
+    Raises:
+        ChildError: what ended another process: its own failure, or class lost where it was killed.
+    """
+    if size == 1:
+        yield ALONE
+        return
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="nasnet-") as folder:
+        others = []
+        try:
+            for rank in range(1, size):
+                words, theirs = context.Pipe(duplex=False)
+                arguments = (rank, size, f"{folder}/store", job, theirs)
+                process = context.Process(target=_be_another, args=arguments)
+                process.start()
+                theirs.close()
+                others.append(_Other(rank, process, words))
+            _join_group(0, size, f"{folder}/store", job.config)
+            yield Group(0, size)
+        except RuntimeError as error:  # the connection broke, or the fault is our own
+            raise _reason(others) or error from error
+        finally:
+            for other in others:
+                other.process.kill()
+                other.process.join()
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+
+
+def _join_group(rank: int, size: int, store: str, config: dict[str, Any]) -> None:
+    # all are on this machine, whatever its name resolves to
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if os.uname().sysname == "Darwin" else "lo")
+    backend = "nccl" if config["training"]["device"] == "cuda" else "gloo"
+    distributed.init_process_group(
+        backend, init_method=f"file://{store}", rank=rank, world_size=size, timeout=TIMEOUT
+    )
+
+
+def _reason(others: list[_Other]) -> ChildError | None:
+    """Why another process ended, if one did."""
+    for other in others:
+        other.process.join(JOIN_PATIENCE)
+        if other.words.poll():
+            with contextlib.suppress(EOFError):
+                failure, message = other.words.recv()
+                return ChildError(Failure(failure), f"process {other.rank}: {message}")
+    for other in others:
+        if other.process.exitcode is not None:
+            code = other.process.exitcode
+            return ChildError(Failure.LOST, f"process {other.rank} of the run died ({code})")
+    return None
+
+
+class _Silence:
+    """Hooks of a process that is not the first."""
+
+    def on_step(self, images: int) -> None: ...
+
+    def on_scored(self) -> None: ...
+
+    def on_epoch(self, result: object) -> None: ...
+
+    def on_checkpoint(self, state: object, epoch: int, step: int) -> None: ...
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _be_another(rank: int, size: int, store: str, job: Job, words: Connection) -> None:
+    """Train one share, and end with the first process."""
+    parent = multiprocessing.parent_process()
+    assert isinstance(parent, BaseProcess)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    config = RunConfig.model_validate(job.config)
+    try:
+        _join_group(rank, size, store, job.config)
+        data = load_dataset(config, job.data_folder)
+        device = torch.device(config.training.device or "cpu", rank)
+        with out_of_memory_is_an_answer():
+            network = build(
+                genotype_from_data(job.genotype),
+                config.network,
+                image_shape=data.image_shape,
+                classes=data.classes,
+            )
+        train(
+            network,
+            data,
+            config.training,
+            seed=job.seed,
+            device=torch.device("cpu") if device.type == "cpu" else device,
+            resume=None,
+            hooks=_Silence(),
+            loaders=job.loaders,
+            group=Group(rank, size),
+        )
+    except ChildError as error:
+        words.send((error.failure.value, str(error)))
