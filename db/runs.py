@@ -1,9 +1,20 @@
 """Runs that somebody asks for: retrain, transfer, baseline. Asking twice adds no row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    not_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.clock import clock
@@ -118,6 +129,7 @@ _views = (
         Run.id.label("run"),
         Run.purpose,
         Search.name.label("search"),
+        Search.state.label("search_state"),
         Genotype.digest,
         Genotype.body,
         Run.config,
@@ -147,7 +159,7 @@ _views = (
 )
 
 
-def views(connection: Connection, run_ids: list[int]) -> list[Any]:
+def views(connection: Connection, run_ids: Sequence[int]) -> list[Any]:
     """How far some runs are, in their order."""
     rows = connection.execute(_views.where(Run.id.in_(run_ids)).order_by(Run.id))
     return list(rows)
@@ -178,6 +190,13 @@ def of_search(connection: Connection, search_id: int, purpose: Purpose) -> list[
     )
 
 
+def digest_of(connection: Connection, genotype_id: int) -> str:
+    """The digest of a genotype that is in the store."""
+    return connection.execute(
+        select(Genotype.digest).where(Genotype.id == genotype_id)
+    ).scalar_one()
+
+
 def get(connection: Connection, run_id: int) -> Any:
     """A run's row, or None."""
     return connection.execute(select(Run).where(Run.id == run_id)).one_or_none()
@@ -187,21 +206,24 @@ _waiting = (
     select(Run.id, Run.device, Run.devices)
     .where(
         literal_column(UNFINISHED),
-        Run.search_id == bindparam("of_search"),
         is_state(Run.state, RunState.PENDING, RunState.QUEUED),
-        ~select(Slot.id)
-        .where(
-            Slot.device == Run.device,
-            Slot.devices == Run.devices,
-            is_state(Slot.state, SlotState.UP, SlotState.REFUSING),
-            Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
-        )
-        .exists(),
+        not_(
+            exists().where(
+                Slot.device == Run.device,
+                Slot.devices == Run.devices,
+                not_(is_state(Slot.state, SlotState.DOWN)),
+                Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
+            )
+        ),
     )
     .order_by(Run.id)
+    .limit(100)
 )
 
 
-def nowhere_to_run(connection: Connection, search_id: int) -> list[Any]:
-    """(id, device, devices) of a search's runs that no slot there is can take."""
-    return list(connection.execute(_waiting, {"of_search": search_id}))
+def without_slot(
+    connection: Connection, *, run_ids: Sequence[int] = (), search_id: int | None = None
+) -> list[Any]:
+    """(id, device, devices) of runs that wait and that no slot there is can take."""
+    which = Run.id.in_(run_ids) if search_id is None else Run.search_id == search_id
+    return list(connection.execute(_waiting.where(which)))

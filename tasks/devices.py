@@ -1,7 +1,8 @@
 """What a machine can train on: its slots, and all that is particular to CUDA.
 
 NASNET_DEVICES is a list such as ``cpu*2`` or ``cuda:0,cuda:1``; ``cuda:2+cuda:3`` is one slot of
-two devices. Nothing here imports torch unless a CUDA driver is there to be asked.
+two devices, ``cpu+cpu`` one of two processes. Nothing here imports torch unless a CUDA driver is
+there to be asked.
 """
 
 import os
@@ -34,7 +35,8 @@ class SlotSpec:
     @property
     def device_names(self) -> str:
         """As the store shows them."""
-        return "cpu" if self.kind == "cpu" else "+".join(f"cuda:{i}" for i in self.indices)
+        names = ("cpu" if self.kind == "cpu" else f"cuda:{i}" for i in self.indices)
+        return "+".join(names)
 
 
 def slot_specs(devices: str | None, threads: int = 1) -> list[SlotSpec]:
@@ -60,19 +62,25 @@ def _parse(devices: str) -> list[SlotSpec]:
     specs: list[SlotSpec] = []
     for item in devices.split(","):
         cpu = re.fullmatch(r"cpu(?:\*(\d{1,3}))?", item.strip())
+        together = re.fullmatch(r"cpu(?:\+cpu)+", item.strip())
         cuda = re.fullmatch(r"cuda:\d+(?:\+cuda:\d+)*", item.strip())
         if cpu:
-            first = sum(spec.kind == "cpu" for spec in specs)
+            first = sum(spec.devices for spec in specs if spec.kind == "cpu")
             specs += [
                 SlotSpec(f"cpu-{i}", "cpu", (i,))
                 for i in range(first, first + int(cpu.group(1) or 1))
             ]
+        elif together:
+            first = sum(spec.devices for spec in specs if spec.kind == "cpu")
+            numbers = tuple(range(first, first + item.count("cpu")))
+            specs.append(SlotSpec(f"cpu-{'+'.join(map(str, numbers))}", "cpu", numbers))
         elif cuda:
             indices = tuple(int(i) for i in re.findall(r"\d+", item))
             specs.append(SlotSpec(f"cuda-{'+'.join(map(str, indices))}", "cuda", indices))
         else:
             raise UserError(
-                f"NASNET_DEVICES: {item.strip()!r} is not like cpu, cpu*2, cuda:0 or cuda:2+cuda:3"
+                f"NASNET_DEVICES: {item.strip()!r} is not like cpu, cpu*2, cpu+cpu, "
+                "cuda:0 or cuda:2+cuda:3"
             )
     used = Counter(i for spec in specs if spec.kind == "cuda" for i in spec.indices)
     for index, times in used.items():

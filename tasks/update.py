@@ -14,7 +14,7 @@ from db.session import transaction
 from pipeline.config import load_config
 from pipeline.controllers import Diagnostics, Outcome, save_state
 from pipeline.errors import NasnetError
-from tasks import policies
+from tasks import policies, runs
 from tasks.app import Task, app, ring
 
 log = structlog.get_logger("tasks")
@@ -92,6 +92,11 @@ def _finish(search_id: int) -> None:
     with transaction() as connection:
         children.lock_search(connection, search_id)
         now = progress(connection, search_id)
-        if now is not None and now.is_over:
-            searches.finish(connection, search_id)
-            log.info("search finished", search=search_id, children=now.completed)
+        if now is None or not now.is_over:
+            return
+        searches.finish(connection, search_id)
+        if now.completed >= now.budget:
+            config = load_config(searches.by_id(connection, search_id).config)
+            runs.ask_then(connection, search_id, config)
+    log.info("search finished", search=search_id, children=now.completed)
+    runs.start()

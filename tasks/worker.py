@@ -80,7 +80,7 @@ def _limit_memory(settings: Settings, spec: SlotSpec, specs: dict[str, SlotSpec]
     """Bound a CPU slot, so that a greedy child is an `oom` of its own and not of the machine."""
     if spec.kind != "cpu":
         return
-    share = devices.usable_memory() // max(1, len(specs))
+    share = devices.usable_memory() // max(1, sum(spec.devices for spec in specs.values()))
     limit = settings.memory or max(share, LEAST_MEMORY)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 

@@ -15,7 +15,7 @@ def home(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "nothing"], "no preset 'nothing'; there are: digits"),
+        (["run", "nothing"], "no preset 'nothing'; there are: cifar10-final, digits"),
         (["run", "missing.toml"], "missing.toml: cannot be read"),
         (["run", "bad.toml"], "bad.toml: not TOML"),
         (["run", "digits", "--set", "training.epochs=many"], "training.epochs"),

@@ -7,7 +7,17 @@ import sys
 
 import typer
 
-from pipeline.cli import database, genotype, network, preset, run, search, worker
+from pipeline.cli import (
+    database,
+    genotype,
+    leaderboard,
+    network,
+    preset,
+    run,
+    search,
+    training,
+    worker,
+)
 from pipeline.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +31,10 @@ app.command("run")(run.run)
 app.command("up")(run.up)
 app.command("down")(run.down)
 app.add_typer(search.app, name="search")
+app.command("retrain")(training.retrain)
+app.command("transfer")(training.transfer)
+app.command("baseline")(training.baseline)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(genotype.app, name="genotype")
 app.command("network")(network.network)
 app.add_typer(worker.app, name="worker")

@@ -12,21 +12,30 @@ app = typer.Typer(help="The configurations that ship with the package.", no_args
 @app.command("list")
 def list_presets(as_json: JsonFlag = False) -> None:
     """List the presets."""
-    import tomllib
-
-    from pipeline.config import make_config, preset_names, preset_text
+    from pipeline.config import (
+        NetworkConfig,
+        is_recipe,
+        make_config,
+        make_run_config,
+        preset_names,
+        read_preset,
+    )
 
     rows = []
     for name in preset_names():
-        config = make_config(tomllib.loads(preset_text(name)))
+        tables = read_preset(name)
+        recipe = is_recipe(tables)
+        config = make_run_config(tables) if recipe else make_config(tables).run_config()
+        network = config.network or NetworkConfig()
         rows.append(
             {
                 "name": name,
-                "dataset": config.dataset,
-                "controller": config.controller.name,
-                "children": config.budget.children,
+                "kind": "recipe" if recipe else "search",
+                "dataset": tables.get("dataset"),
+                "controller": None if recipe else tables["controller"].get("name", "ppo"),
+                "children": None if recipe else tables["budget"]["children"],
                 "epochs": config.training.epochs,
-                "network": f"{config.network.num_cells} @ {config.network.num_filters}",
+                "network": f"{network.num_cells} @ {network.num_filters}",
             }
         )
     print_rows(rows, list(rows[0]), as_json=as_json)
@@ -37,13 +46,18 @@ def show(
     name: Annotated[str, typer.Argument(help="A preset's name.")], as_json: JsonFlag = False
 ) -> None:
     """Print a preset's file; with --json, all keys with their defaults filled in."""
-    import tomllib
-
     from pipeline.cli.output import print_json
-    from pipeline.config import make_config, preset_text
+    from pipeline.config import (
+        is_recipe,
+        make_config,
+        make_run_config,
+        preset_text,
+        read_preset,
+    )
 
-    text = preset_text(name)
+    tables = read_preset(name)
     if as_json:
-        print_json(make_config(tomllib.loads(text)).model_dump(mode="json"))
+        config = make_run_config(tables) if is_recipe(tables) else make_config(tables)
+        print_json(config.model_dump(mode="json"))
     else:
-        typer.echo(text, nl=False)
+        typer.echo(preset_text(name), nl=False)

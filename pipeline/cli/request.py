@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import config as configs
-from pipeline.config import CHANGEABLE, SearchConfig
+from pipeline.config import CHANGEABLE, DataConfig, SearchConfig
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
 
@@ -43,8 +43,6 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
     Raises:
         UserError: an unknown preset or key, a wrong type, a file that cannot be read.
     """
-    import tomllib
-
     own = configs.parse_assignments(assignments or [])
     path = Path(source)
     if source.endswith(".toml") or path.is_file():
@@ -56,7 +54,9 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
         preset, written, default_name = source, {**own, "preset": source}, source
     if preset is not None and not isinstance(preset, str):
         raise UserError(f"{source}: preset: expected a preset's name")
-    base = {} if preset is None else tomllib.loads(configs.preset_text(preset))
+    base = {} if preset is None else configs.read_preset(preset)
+    if configs.is_recipe(base):
+        raise UserError(f"preset {preset} says how to train, not what to search: `nasnet retrain`")
     tables = configs.merge(base, written)
     request = Request(_checked_name(name or default_name), written, tables)
     _ = request.config  # raises what is wrong with it
@@ -88,13 +88,15 @@ def open_search(request: Request, *, resume: bool) -> Opened:
             be used; the search is read only.
     """
     from db import searches
+    from db.models import SearchState
     from db.session import transaction
+    from tasks import runs
 
     with transaction(read_only=True) as connection:
         found = searches.find(connection, request.name)
     if found is None:
         config = _resolved(request.config)
-        _check_data(config)
+        check_data(config)
         with transaction() as connection:
             search_id = searches.create(connection, request.name, config.model_dump(mode="json"))
         return Opened(search_id, request.name, created=True)
@@ -102,6 +104,8 @@ def open_search(request: Request, *, resume: bool) -> Opened:
     with transaction() as connection:
         if changed is not None:
             searches.reconfigure(connection, found.id, changed)
+            if found.state is SearchState.FINISHED:
+                runs.ask_then(connection, found.id, configs.load_config(changed))
         if resume:
             _resume(connection, found, changed)
     return Opened(found.id, request.name, created=False, changed=_changes(found.config, changed))
@@ -159,8 +163,8 @@ def _resolved(config: SearchConfig) -> SearchConfig:
     )
 
 
-def _check_data(config: SearchConfig) -> None:
-    """Fetch the data set if it must be, and look at it: a search on bad images must not begin."""
+def check_data(config: DataConfig) -> None:
+    """Fetch the data set if it must be, and look at it: nothing on bad images must begin."""
     from pipeline.errors import MachineError
     from pipeline.training import dataset_names
 

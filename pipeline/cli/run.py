@@ -1,48 +1,18 @@
 """``nasnet run``, ``up``, ``down``: a search from start to end, and this machine's processes."""
 
-import os
-import signal
 import sys
 import time
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pipeline.cli.follow import EXIT_HALTED, TICK, Interruption, follow, make_supervisor, quietly
 from pipeline.cli.output import JsonFlag, print_json
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 
 if TYPE_CHECKING:
     from pipeline.cli.watch import View
     from pipeline.machine.supervisor import Supervisor
-
-EXIT_HALTED = 3  # the search was paused, stopped or failed
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
-
-TICK = 0.25  # seconds between looks at the processes
-LOOK = 1.0  # ... and at the search
-
-
-class Interruption:
-    """Hears the signals: Ctrl-C and SIGTERM stop softly, SIGHUP ends the display only."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._hang_up)
-
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
-        self.number = number
-
-    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
-        _print_nowhere()
-
-    @property
-    def exit_code(self) -> int:
-        """As shells have it."""
-        return EXIT_TERMINATED if self.number == signal.SIGTERM else EXIT_INTERRUPTED
 
 
 def run(
@@ -85,69 +55,44 @@ def _run_to_its_end(search_id: int, name: str, as_json: bool) -> int:
     from pipeline.cli.watch import JsonShow, LiveShow, Watcher
 
     interruption = Interruption()
+    supervisor = make_supervisor()
     watcher = Watcher(search_id, from_now=True)
-    show = JsonShow() if as_json else LiveShow(name)
-    supervisor = _supervisor()
     try:
-        view = _follow(supervisor, watcher, show, interruption)
+        view = follow(supervisor, watcher, JsonShow() if as_json else LiveShow(name), interruption)
+        ended = _follow_then(supervisor, search_id, view, as_json, interruption)
     finally:
-        _quietly(show.close)
         supervisor.stop()
     if interruption.number is not None and view.progress.state.is_active:
         _say_how_to_go_on(name, as_json, view)
         return interruption.exit_code
-    return _report(search_id, name, view, as_json)
+    code = _report(search_id, name, view, as_json)
+    if ended is None:
+        return code
+    if interruption.number is not None:
+        return interruption.exit_code
+    from pipeline.cli.runs_watch import report_runs
+
+    return code or report_runs(ended, as_json)
 
 
-def _supervisor() -> "Supervisor":
-    from db import queries
-    from db.session import transaction
-    from pipeline.machine.supervisor import Supervisor
-    from pipeline.settings import get_settings
-    from tasks.devices import slot_specs
+def _follow_then(
+    supervisor: "Supervisor",
+    search_id: int,
+    view: "View",
+    as_json: bool,
+    interruption: Interruption,
+) -> Any:
+    """Follow what a search does by itself after its end, if there is something to follow."""
+    from db.models import SearchState
+    from pipeline.cli.runs_watch import RunsWatcher, runs_show
+    from tasks import runs
 
-    settings = get_settings()
-    with transaction(read_only=True) as connection:
-        threads = queries.active_threads(connection)
-    return Supervisor(settings, slot_specs(settings.devices, threads))
-
-
-def _follow(
-    supervisor: "Supervisor", watcher: Any, show: Any, interruption: Interruption
-) -> "View":
-    """Keep the processes running, or leave that to whoever does, until the search rests."""
-    view: View = watcher.look()
-    next_look = 0.0
-    while view.progress.state.is_active and interruption.number is None:
-        if supervisor.take_over():  # at once, or when the other supervisor has gone
-            supervisor.tick()
-            for notice in supervisor.notices():
-                _quietly(show.say, notice)
-        time.sleep(TICK)
-        started = time.monotonic()
-        if started < next_look:
-            continue
-        view = watcher.look_again(view)
-        took = time.monotonic() - started
-        next_look = started + max(LOOK, 10 * took)  # a slow store is asked less often
-        _quietly(show.update, view)
-    return view
-
-
-def _quietly(call: Any, *arguments: Any) -> None:
-    """Show something to a terminal or a pipe that may be gone: the search goes on without."""
-    try:
-        call(*arguments)
-    except OSError:
-        _print_nowhere()
-
-
-def _print_nowhere() -> None:
-    """Whatever is printed from here on is lost, and no error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
+    if view.progress.state is not SearchState.FINISHED or interruption.number is not None:
+        return None
+    waiting = runs.unfinished(search_id)
+    if not waiting:
+        return None
+    return follow(supervisor, RunsWatcher(waiting), runs_show(as_json), interruption)
 
 
 def _say_how_to_go_on(name: str, as_json: bool, view: "View") -> None:
@@ -216,7 +161,7 @@ def up() -> None:
     settings = open_home()
     schema.prepare()
     interruption = Interruption()
-    supervisor = _supervisor()
+    supervisor = make_supervisor()
     if not supervisor.take_over():
         raise UserError(f"{settings.home}: its processes are kept running already")
     logs.configure(SUPERVISOR_LOCK)
@@ -226,7 +171,7 @@ def up() -> None:
         while interruption.number is None:
             supervisor.tick()
             for notice in supervisor.notices():
-                _quietly(typer.echo, notice)
+                quietly(typer.echo, notice)
             time.sleep(TICK)
     finally:
         supervisor.stop()

@@ -72,7 +72,7 @@ def list_searches(as_json: JsonFlag = False) -> None:
 @app.command()
 def show(name: NameArgument, as_json: JsonFlag = False) -> None:
     """Show a search: its state, counts, policy and whole configuration."""
-    from db import queries, searches
+    from db import queries, runs, searches
     from db.progress import progress
     from db.session import transaction
     from pipeline.cli.home import open_store
@@ -84,6 +84,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
         assert now is not None
         best, mean = queries.rewards(connection, search.id)
         version = queries.newest_version(connection, search.id)
+        lonely = runs.without_slot(connection, search_id=search.id)
         row = {
             "name": search.name,
             "uid": search.uid,
@@ -100,6 +101,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
             },
             "reward": {"best": best, "mean": mean},
             "policy": None if version is None else dict(version._mapping),
+            "no_slot_for": {str(run.id): f"{run.devices} x {run.device}" for run in lonely},
             "config": search.config,
         }
     if as_json:

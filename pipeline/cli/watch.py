@@ -34,6 +34,11 @@ class View:
     eta: tuple[float, float] | None  # seconds, and their spread
     ended: list[Any]  # children that ended since the last view
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing of the search is to be waited for."""
+        return not self.progress.state.is_active
+
 
 class Watcher:
     """Looks at a search again and again, and tells each end of a child once."""

@@ -110,7 +110,7 @@ class Supervisor:
         specs = list(specs)
         environment = {
             "NASNET_HOME": str(settings.home),
-            "NASNET_DEVICES": ",".join(_as_setting(spec) for spec in specs),
+            "NASNET_DEVICES": ",".join(spec.device_names for spec in specs),
             SUPERVISED: "1",
         }
         names = [CONTROL, RECONCILE, *(spec.name for spec in specs)]
@@ -188,10 +188,6 @@ class Supervisor:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def _as_setting(spec: SlotSpec) -> str:
-    return "cpu" if spec.kind == "cpu" else spec.device_names
 
 
 def supervisor_pid(settings: Settings) -> int | None:

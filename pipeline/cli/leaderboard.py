@@ -1,0 +1,43 @@
+"""``nasnet leaderboard``: networks trained in full, best first."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.output import JsonFlag, print_rows
+
+COLUMNS = [
+    "dataset",
+    "rank",
+    "run",
+    "purpose",
+    "network",
+    "search",
+    "parameters",
+    "macs",
+    "epochs",
+    "accuracy",
+    "test_accuracy",
+]
+
+
+def leaderboard(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000)] = 100,
+    as_json: JsonFlag = False,
+) -> None:
+    """List finished retrain, transfer and baseline runs, per data set, by validation accuracy.
+
+    The accuracy on the test images stands beside it and orders nothing.
+    """
+    from db import runs
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+    from pipeline.cli.runs_watch import run_row
+
+    open_store()
+    with transaction(read_only=True) as connection:
+        rows = [run_row(view) for view in runs.leaderboard(connection, limit=limit)]
+    ranks: dict[str, int] = {}
+    for row in rows:
+        ranks[row["dataset"]] = row["rank"] = ranks.get(row["dataset"], 0) + 1
+    print_rows(rows, COLUMNS, as_json=as_json)

@@ -1,0 +1,202 @@
+"""Watching trainings in full: what is polled from the store, and how it is shown."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from db import runs
+from db.models import RunState, SearchState
+from db.session import transaction
+from pipeline.cli.follow import EXIT_HALTED
+from pipeline.cli.output import duration, print_json, print_rows, shown
+from tasks.runs import view_name
+
+ENDED = {RunState.DONE, RunState.FAILED, RunState.CANCELLED}
+NO_SLOT_AFTER = 15.0  # seconds that slots have to start before their lack is told
+LINES = 20  # runs drawn at once
+EPOCH_KEYS = ("run", "network", "epochs", "of", "accuracy", "waiting_for_data")
+STATE_KEYS = ("run", "network", "state", "failure", "message")
+COLUMNS = [
+    "run",
+    "purpose",
+    "network",
+    "dataset",
+    "parameters",
+    "epochs",
+    "accuracy",
+    "test_accuracy",
+    "waiting_for_data",
+    "state",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsView:
+    """Trainings at one moment."""
+
+    rows: list[Any]
+    notices: list[str]
+
+    @property
+    def rests(self) -> bool:
+        """Whether all have ended, or cannot go on because their search is paused."""
+        return all(
+            row.state in ENDED
+            or (row.search_state is SearchState.PAUSED and row.state is not RunState.RUNNING)
+            for row in self.rows
+        )
+
+
+class RunsWatcher:
+    """Looks at some runs again and again."""
+
+    def __init__(self, run_ids: Sequence[int]) -> None:
+        self.run_ids = list(run_ids)
+        self._since = time.monotonic()
+        self._told: set[int] = set()
+
+    def look(self) -> RunsView:
+        """The runs as they are now."""
+        with transaction(read_only=True) as connection:
+            rows = runs.views(connection, self.run_ids)
+            lonely = runs.without_slot(connection, run_ids=self.run_ids)
+        notices = []
+        if time.monotonic() - self._since > NO_SLOT_AFTER:
+            notices = [no_slot(row) for row in lonely if row.id not in self._told]
+            self._told.update(row.id for row in lonely)
+        return RunsView(rows, notices)
+
+    def look_again(self, last: RunsView) -> RunsView:
+        """The runs as they are now; as they were while the database is away."""
+        try:
+            return self.look()
+        except DBAPIError:
+            return dataclasses.replace(last, notices=[])
+
+
+def no_slot(row: Any) -> str:
+    """That a run waits for a slot that is nowhere, and what would help."""
+    kind = "cpu" if row.device == "cpu" else "cuda:N"
+    wanted = "+".join([kind] * row.devices)
+    return f"run {row.id}: no slot has {row.devices} x {row.device}; NASNET_DEVICES={wanted}"
+
+
+def run_row(view: Any) -> dict[str, Any]:
+    """A training as it is printed."""
+    waiting = view.waited / view.seconds if view.seconds and view.waited is not None else None
+    return {
+        "run": view.run,
+        "purpose": str(view.purpose),
+        "network": view_name(view),
+        "search": view.search,
+        "dataset": view.config["dataset"],
+        "parameters": view.parameters,
+        "macs": view.macs,
+        "epochs": view.epochs,
+        "of": view.config["training"]["epochs"],
+        "accuracy": view.latest_accuracy if view.accuracy is None else view.accuracy,
+        "test_accuracy": view.test_accuracy,
+        "seconds": view.seconds,
+        "waiting_for_data": waiting,
+        "attempts": view.attempts,
+        "state": str(view.state),
+        "failure": None if view.failure is None else str(view.failure),
+        "message": view.message,
+        "digest": view.digest,
+    }
+
+
+def report_runs(view: RunsView, as_json: bool) -> int:
+    """Print how trainings ended; returns the exit code."""
+    rows = [run_row(row) for row in view.rows]
+    done = all(row["state"] == RunState.DONE for row in rows)
+    if as_json:
+        print_json({"event": "ended", "runs": rows})
+    else:
+        print_rows(rows, COLUMNS, as_json=False)
+        for row in rows:
+            if row["message"]:
+                typer.echo(f"run {row['run']}: {row['failure']}: {row['message']}")
+    return 0 if done else EXIT_HALTED
+
+
+def runs_show(as_json: bool) -> Any:
+    """The display for a terminal or a program."""
+    return RunsJson() if as_json else RunsLive()
+
+
+class RunsJson:
+    """One JSON line an epoch, and one a change of state."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[Any, Any]] = {}
+
+    def update(self, view: RunsView) -> None:
+        """Print what is new."""
+        for notice in view.notices:
+            self.say(notice)
+        for row in map(run_row, view.rows):
+            epochs, state = self._seen.get(row["run"], (None, None))
+            if row["epochs"] != epochs:
+                print_json({"event": "epoch", **{name: row[name] for name in EPOCH_KEYS}})
+            if row["state"] != state:
+                print_json({"event": "run", **{name: row[name] for name in STATE_KEYS}})
+            self._seen[row["run"]] = row["epochs"], row["state"]
+
+    def say(self, notice: str) -> None:
+        """Print what a user should know."""
+        print_json({"event": "notice", "text": notice})
+
+    def close(self) -> None:
+        """Nothing to put away."""
+
+
+class RunsLive:
+    """A line for each training, renewed in place."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(), auto_refresh=False)
+        self._live.start()
+
+    def update(self, view: RunsView) -> None:
+        """Draw the trainings."""
+        from rich.console import Group
+        from rich.text import Text
+
+        for notice in view.notices:
+            self.say(notice)
+        # what runs and what waits comes before what has ended
+        rows = sorted(view.rows, key=lambda row: row.state in ENDED)
+        lines = [Text(_line(run_row(row))) for row in rows[:LINES]]
+        if len(rows) > LINES:
+            lines.append(Text(f"... and {len(rows) - LINES} more"))
+        done = sum(row.state in ENDED for row in rows)
+        self._live.update(
+            Group(Text(f"{done} of {len(rows)} ended", "bold"), *lines), refresh=True
+        )
+
+    def say(self, notice: str) -> None:
+        """Print what a user should know, above the lines that renew themselves."""
+        self._live.console.print(notice, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the last drawing on the screen."""
+        self._live.stop()
+
+
+def _line(row: dict[str, Any]) -> str:
+    epochs = row["epochs"] or 0
+    line = f"run {row['run']:<5} {row['network']:<18} {row['state']:<9} "
+    line += f"epoch {epochs} of {row['of']}, accuracy {shown(row['accuracy'])}"
+    if row["seconds"] and row["state"] == RunState.RUNNING:
+        left = row["seconds"] / epochs * (row["of"] - epochs)
+        line += f", {duration(left)} left"
+    return line

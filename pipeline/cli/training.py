@@ -1,0 +1,371 @@
+"""``nasnet retrain``, ``transfer``, ``baseline``: trainings in full, as runs like any other."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline import config as configs
+from pipeline.cli.output import JsonFlag, print_json
+from pipeline.config import DataConfig, RunConfig
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from db.models import Purpose
+
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help="The recipe, such as cifar10-final.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One key, such as training.batch_size=32."),
+]
+CellsOption = Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")]
+FiltersOption = Annotated[int | None, typer.Option("--filters", help="F of the first stage.")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs")]
+LikeOption = Annotated[
+    str | None,
+    typer.Option("--like", metavar="SEARCH|RUN", help="Data, split and recipe are those of it."),
+]
+SeedsOption = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Runs of each.")]
+
+
+@dataclass(slots=True)
+class Recipe:
+    """A configuration on its way: tables that later ones are laid over."""
+
+    tables: dict[str, Any] = field(default_factory=dict)
+
+    def lay(self, tables: dict[str, Any]) -> None:
+        """Put tables over what is there."""
+        self.tables = configs.merge(self.tables, tables)
+
+    def lay_options(
+        self,
+        assignments: list[str] | None,
+        cells: int | None,
+        filters: int | None,
+        epochs: int | None,
+    ) -> None:
+        """Put what was written on the command line over what is there."""
+        network = {"num_cells": cells, "num_filters": filters}
+        options = {
+            "network": {key: value for key, value in network.items() if value is not None},
+            "training": {} if epochs is None else {"epochs": epochs},
+        }
+        self.lay({key: table for key, table in options.items() if table})
+        self.lay(configs.parse_assignments(assignments or []))
+
+    def made(self, *, needs_network: bool = True) -> RunConfig:
+        """The configuration, checked, with the device filled in.
+
+        Raises:
+            UserError: naming the key, what it was given, and what it may be.
+        """
+        if "training" not in self.tables:
+            raise UserError(
+                "no recipe: give --preset, such as cifar10-final, or --like SEARCH|RUN"
+            )
+        if self.tables.get("dataset") is None:
+            raise UserError("no data set: give --set dataset=NAME, or --like SEARCH|RUN")
+        tables = {key: value for key, value in self.tables.items() if key != "preset"}
+        tables["network"] = tables.get("network", {}) if needs_network else None
+        config = configs.make_run_config(tables)
+        if config.training.device is not None:
+            return config
+        from pipeline.settings import get_settings
+        from tasks.devices import slot_specs
+
+        kind = slot_specs(get_settings().devices)[0].kind
+        training = config.training.model_copy(update={"device": kind})
+        return config.model_copy(update={"training": training})
+
+
+def _preset_tables(name: str) -> dict[str, Any]:
+    """A preset as a recipe; of a search, its data and its table ``retrain``."""
+    tables = configs.read_preset(name)
+    if configs.is_recipe(tables):
+        return tables
+    return _search_tables(f"preset {name!r}", configs.make_config(tables))
+
+
+def _search_tables(what: str, search: configs.SearchConfig) -> dict[str, Any]:
+    if search.retrain is None:
+        raise UserError(f"{what} has no table retrain that says how: give --preset")
+    data = {name: getattr(search, name) for name in DataConfig.model_fields}
+    recipe = search.retrain.model_dump(mode="json")
+    recipe["training"]["device"] = recipe["training"]["device"] or search.training.device
+    return {**data, **recipe}
+
+
+def _like_tables(like: str) -> dict[str, Any]:
+    """The data and the recipe of a search, or of a run by its number."""
+    from db import runs, searches
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+
+    open_store()
+    with transaction(read_only=True) as connection:
+        if searches.find(connection, like) is None and like.isdigit():
+            run = runs.get(connection, int(like)) if int(like) < 2**31 else None
+            if run is None:
+                raise UserError(f"--like {like}: there is no search and no run of that name")
+            return {key: value for key, value in run.config.items() if value is not None}
+        config = configs.load_config(searches.get(connection, like).config)
+    return _search_tables(f"search {like!r}", config)
+
+
+def _only_recipe(tables: dict[str, Any]) -> dict[str, Any]:
+    return {key: tables[key] for key in ("network", "training", "image_size") if key in tables}
+
+
+def _data_of(search: configs.SearchConfig) -> dict[str, Any]:
+    return {name: getattr(search, name) for name in DataConfig.model_fields}
+
+
+def retrain(
+    search: Annotated[str, typer.Argument(help="The search's name.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="So many of its best genotypes.")] = 1,
+    arm: Annotated[
+        str | None, typer.Option("--arm", help="Of this arm only: policy, control or derive.")
+    ] = None,
+    preset: PresetOption = None,
+    assignments: SetOption = None,
+    cells: CellsOption = None,
+    filters: FiltersOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a search's best genotypes in full, and test each once.
+
+    The recipe is the search's table `retrain`, or a preset's; the data are the search's.
+    """
+    from db import searches
+    from db.models import Arm, SearchState
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+    from tasks import runs
+
+    if arm is not None and arm not in list(Arm):
+        raise UserError(f"--arm {arm}: expected policy, control or derive")
+    open_store()
+    with transaction(read_only=True) as connection:
+        found = searches.get(connection, search)
+    stored = configs.load_config(found.config)
+    if found.state is SearchState.PAUSED:
+        raise UserError(f"search {search!r} is paused: `nasnet search resume {search}` first")
+    recipe = Recipe()
+    if preset is None:
+        recipe.lay(_search_tables(f"search {search!r}", stored))
+    else:
+        recipe.lay(_only_recipe(_preset_tables(preset)))
+        recipe.lay({"training": {"device": stored.training.device}})
+    recipe.lay_options(assignments, cells, filters, epochs)
+    recipe.lay({key: value for key, value in _data_of(stored).items() if value is not None})
+    config = recipe.made()
+
+    def ask(connection: Any) -> list[int]:
+        asked = runs.ask_retrain(
+            connection,
+            found.id,
+            config,
+            top=top,
+            seeds=seeds,
+            arm=None if arm is None else Arm(arm),
+        )
+        if not asked:
+            raise UserError(f"search {search!r} has no genotype with a reward yet")
+        return asked
+
+    _train(config, ask, as_json)
+
+
+def transfer(
+    genotype: Annotated[
+        str, typer.Argument(metavar="GENOTYPE", help="nasnet-a, digits:1, a digest, a JSON file.")
+    ],
+    dataset: Annotated[str, typer.Option("--dataset", help="Such as imagefolder:PATH.")],
+    from_run: Annotated[
+        int | None, typer.Option("--from", metavar="RUN", help="Start from its weights.")
+    ] = None,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="With --from: train the new head alone.")
+    ] = False,
+    preset: PresetOption = None,
+    like: LikeOption = None,
+    assignments: SetOption = None,
+    cells: CellsOption = None,
+    filters: FiltersOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a genotype on other data, from scratch or from a run's weights with a new head.
+
+    The recipe is a preset's, or that of --like; for SEARCH:RANK that search's.
+    """
+    from db.models import Purpose
+    from pipeline.cli.genotype import resolve
+
+    chosen = resolve(genotype)
+    start = None if from_run is None else _start(from_run, chosen)
+    recipe = Recipe()
+    name, colon, _ = genotype.rpartition(":")
+    like = like or (name if colon and preset is None else None)
+    if preset is not None:
+        recipe.lay(_only_recipe(_preset_tables(preset)))
+    elif like is not None:
+        recipe.lay(_only_recipe(_like_tables(like)))
+    elif start is not None:
+        recipe.lay(_only_recipe(_like_tables(str(from_run))))
+    if start is not None:
+        recipe.lay({"network": start.network})
+    if freeze:
+        if start is None:
+            raise UserError("--freeze: there is nothing to freeze without --from RUN")
+        recipe.lay({"network": {"auxiliary": False}, "training": {"freeze": True}})
+    recipe.lay({"dataset": dataset})
+    recipe.lay_options(assignments, cells, filters, epochs)
+    if recipe.tables.get("image_size") is None and dataset.startswith("imagefolder:"):
+        recipe.lay({"image_size": _image_side(dataset)})
+    config = recipe.made()
+    start_id = None if start is None else start.artifact_id
+    _train(config, _asking(Purpose.TRANSFER, chosen, config, seeds, start_id), as_json)
+
+
+def baseline(
+    name: Annotated[
+        str,
+        typer.Argument(help="A network of torchvision, such as resnet18 or mobilenet_v3_small."),
+    ],
+    preset: PresetOption = None,
+    like: LikeOption = None,
+    assignments: SetOption = None,
+    cells: CellsOption = None,
+    filters: FiltersOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a known network under the same recipe as found ones, for the leaderboard."""
+    from db.models import Purpose
+    from pipeline.genotype import KnownNetwork
+    from pipeline.networks.known import known_names
+
+    if name not in known_names():
+        raise UserError(f"no network {name!r}; there are: {', '.join(known_names())}")
+    if cells is not None or filters is not None:
+        raise UserError(f"--cells, --filters: {name} has a size of its own")
+    recipe = Recipe()
+    if preset is not None:
+        recipe.lay(_preset_tables(preset))
+    elif like is not None:
+        recipe.lay(_like_tables(like))
+    recipe.lay_options(assignments, None, None, epochs)
+    recipe.tables.pop("network", None)
+    config = recipe.made(needs_network=False)
+    _train(config, _asking(Purpose.BASELINE, KnownNetwork(name), config, seeds), as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Weights to start from, and the skeleton they belong to."""
+
+    artifact_id: int
+    network: dict[str, Any]
+
+
+def _start(run_id: int, chosen: Any) -> _Start:
+    from db import checkpoints, runs
+    from db.session import transaction
+    from pipeline.cli.home import open_store
+
+    open_store()
+    with transaction(read_only=True) as connection:
+        run = runs.get(connection, run_id) if 0 < run_id < 2**31 else None
+        weights = None if run is None else checkpoints.weights_of_run(connection, run_id)
+        digest = "" if run is None else runs.digest_of(connection, run.genotype_id)
+    if run is None:
+        raise UserError(f"--from {run_id}: there is no such run")
+    if weights is None:
+        raise UserError(
+            f"--from {run_id}: a run of purpose {run.purpose} that is {run.state} has no weights; "
+            "finished retrain and transfer runs have"
+        )
+    if digest != chosen.digest:
+        raise UserError(f"--from {run_id}: it trained another genotype ({digest[:12]})")
+    return _Start(weights.id, run.config["network"] or {})
+
+
+def _image_side(dataset: str) -> int:
+    from pathlib import Path
+
+    from pipeline.training.dataset_names import check_dataset
+    from pipeline.training.own_images import image_side
+
+    check_dataset(dataset)
+    return image_side(Path(dataset.partition(":")[2]).expanduser())
+
+
+def _asking(
+    purpose: "Purpose", chosen: Any, config: RunConfig, seeds: int, start_id: int | None = None
+) -> Callable[[Any], list[int]]:
+    def ask(connection: Any) -> list[int]:
+        from tasks import runs
+
+        genotype_id = runs.add_genotype(connection, chosen)
+        return [
+            runs.ask(
+                connection,
+                purpose,
+                (genotype_id, chosen.digest),
+                config,
+                seed=seed,
+                start_artifact_id=start_id,
+            )
+            for seed in range(seeds)
+        ]
+
+    return ask
+
+
+def _train(config: RunConfig, ask: Callable[[Any], list[int]], as_json: bool) -> None:
+    """Write the rows, start what is needed, follow to the end; called again it goes on."""
+    from db import schema
+    from db.session import transaction
+    from pipeline import logs
+    from pipeline.cli.follow import Interruption, follow, make_supervisor
+    from pipeline.cli.home import open_home
+    from pipeline.cli.request import check_data
+    from pipeline.cli.runs_watch import RunsWatcher, report_runs, runs_show
+    from tasks import runs
+    from tasks.slot import SUPERVISOR_LOCK
+
+    settings = open_home()
+    schema.prepare()
+    logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
+    check_data(config)
+    with transaction() as connection:
+        run_ids = ask(connection)
+    as_json = as_json or not sys.stdout.isatty()
+    if as_json:
+        print_json({"event": "asked", "runs": run_ids, "home": str(settings.home)})
+    else:
+        typer.echo(f"home {settings.home}: runs {', '.join(map(str, run_ids))}")
+    interruption = Interruption()
+    supervisor = make_supervisor()
+    runs.start()
+    try:
+        view = follow(supervisor, RunsWatcher(run_ids), runs_show(as_json), interruption)
+    finally:
+        supervisor.stop()
+    if interruption.number is not None and not view.rests:
+        if as_json:
+            print_json({"event": "interrupted", "runs": run_ids})
+        else:
+            typer.echo("stopped; the same command goes on")
+        raise typer.Exit(interruption.exit_code)
+    raise typer.Exit(report_runs(view, as_json))
