@@ -7,12 +7,10 @@ import typer
 from pipeline.cli.output import JsonFlag, print_rows
 
 COLUMNS = [
-    "dataset",
     "rank",
     "run",
     "purpose",
     "network",
-    "search",
     "parameters",
     "macs",
     "epochs",
@@ -40,4 +38,8 @@ def leaderboard(
     ranks: dict[str, int] = {}
     for row in rows:
         ranks[row["dataset"]] = row["rank"] = ranks.get(row["dataset"], 0) + 1
-    print_rows(rows, COLUMNS, as_json=as_json)
+    if as_json or not rows:
+        print_rows(rows, COLUMNS, as_json=as_json)
+    for dataset in [] if as_json else ranks:
+        typer.echo(f"\n{dataset}")
+        print_rows([r for r in rows if r["dataset"] == dataset], COLUMNS, as_json=False)

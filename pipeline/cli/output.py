@@ -10,6 +10,8 @@ import typer
 
 COUNTS = {"parameters", "macs"}  # columns of large numbers, shown with commas
 
+WIDE = 250
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -38,7 +40,8 @@ def print_rows(
     for row in rows:
         # Text: a name or an error message is never read as markup
         table.add_row(*(Text(_cell(column, row.get(column))) for column in columns))
-    console = Console()
+    # a file or a pipe has no width to fold for
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(table if rows else Text("none"))
 
 

@@ -212,28 +212,36 @@ def transfer(
 
     chosen = resolve(genotype)
     start = None if from_run is None else _start(from_run, chosen)
-    recipe = Recipe()
     name, colon, _ = genotype.rpartition(":")
-    like = like or (name if colon and preset is None else None)
-    if preset is not None:
-        recipe.lay(_only_recipe(_preset_tables(preset)))
-    elif like is not None:
-        recipe.lay(_only_recipe(_like_tables(like)))
-    elif start is not None:
-        recipe.lay(_only_recipe(_like_tables(str(from_run))))
-    if start is not None:
-        recipe.lay({"network": start.network})
-    if freeze:
-        if start is None:
-            raise UserError("--freeze: there is nothing to freeze without --from RUN")
-        recipe.lay({"network": {"auxiliary": False}, "training": {"freeze": True}})
+    like = like or (name if colon else None) or (None if from_run is None else str(from_run))
+    recipe = _transfer_recipe(preset, like, start, freeze=freeze)
     recipe.lay({"dataset": dataset})
     recipe.lay_options(assignments, cells, filters, epochs)
     if recipe.tables.get("image_size") is None and dataset.startswith("imagefolder:"):
         recipe.lay({"image_size": _image_side(dataset)})
     config = recipe.made()
+    if start is not None:
+        _check_skeleton(config, start)
     start_id = None if start is None else start.artifact_id
     _train(config, _asking(Purpose.TRANSFER, chosen, config, seeds, start_id), as_json)
+
+
+def _transfer_recipe(
+    preset: str | None, like: str | None, start: "_Start | None", *, freeze: bool
+) -> Recipe:
+    """How to train, on data that are still to be named."""
+    recipe = Recipe()
+    if preset is not None:
+        recipe.lay(_only_recipe(_preset_tables(preset)))
+    elif like is not None:
+        recipe.lay(_only_recipe(_like_tables(like)))
+    if start is not None:
+        recipe.lay({"network": start.network})
+    if freeze and start is None:
+        raise UserError("--freeze: there is nothing to freeze without --from RUN")
+    if freeze:
+        recipe.lay({"network": {"auxiliary": False}, "training": {"freeze": True}})
+    return recipe
 
 
 def baseline(
@@ -298,6 +306,15 @@ def _start(run_id: int, chosen: Any) -> _Start:
     if digest != chosen.digest:
         raise UserError(f"--from {run_id}: it trained another genotype ({digest[:12]})")
     return _Start(weights.id, run.config["network"] or {})
+
+
+def _check_skeleton(config: RunConfig, start: _Start) -> None:
+    """The weights' network must be the one that is trained."""
+    assert config.network is not None
+    for key in ("num_cells", "num_filters", "stem", "stem_multiplier"):
+        wanted, had = getattr(config.network, key), start.network[key]
+        if wanted != had:
+            raise UserError(f"network.{key}: the weights of --from belong to {had}, not {wanted}")
 
 
 def _image_side(dataset: str) -> int:
