@@ -34,6 +34,9 @@ OPERATIONS = (
     "sep_conv_7x7",
 )
 COMBINES = ("add", "concat")
+# DARTS' names of operations that it calls otherwise, and its inputs that it counts otherwise.
+DARTS_NAMES = {"skip_connect": "identity", "conv_7x1_1x7": "conv_1x7_7x1"}
+_SWAPPED = {0: 1, 1: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,30 @@ class CellGenotype:
             "normal": self.normal.to_data(),
             "reduction": self.reduction.to_data(),
         }
+
+    @classmethod
+    def from_darts(cls, data: Any) -> "CellGenotype":
+        """Read DARTS' encoding (quark0/darts: cnn/genotypes.py): pairs of operation and input.
+
+        Its inputs 0 and 1 are the other way round: 0 is the cell two back.
+
+        Raises:
+            InvalidGenotypeError: where the data is no such genotype; names the block.
+        """
+        cells = []
+        for name, key in (("normal", "normal"), ("reduction", "reduce")):
+            pairs, concat = data.get(key), data.get(f"{key}_concat")
+            if not isinstance(pairs, list) or len(pairs) % 2 or not isinstance(concat, list):
+                raise InvalidGenotypeError(f"{name} cell: expected {key} and {key}_concat")
+            if not all(isinstance(p, list) and len(p) == 2 and type(p[1]) is int for p in pairs):
+                raise InvalidGenotypeError(f"{name} cell: expected pairs of operation and input")
+            sides = [(_SWAPPED.get(i, i), DARTS_NAMES.get(str(op), str(op))) for op, i in pairs]
+            blocks = [
+                [*left, *right, "add"] for left, right in zip(sides[::2], sides[1::2], strict=True)
+            ]
+            swapped = [_SWAPPED.get(s, s) if type(s) is int else s for s in concat]
+            cells.append(Cell.from_data({"blocks": blocks, "concat": swapped}, name))
+        return cls(*cells)
 
     @classmethod
     def from_data(cls, data: Any) -> "CellGenotype":

@@ -1,5 +1,6 @@
 """``nasnet genotype``: architectures, by name, digest, file or rank."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,11 +8,19 @@ import typer
 from pipeline.cli.output import JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
-    from pipeline.genotype import CellGenotype
+    from pipeline.genotype import Genotype
 
 app = typer.Typer(help="Architectures that were found, or published.", no_args_is_help=True)
 
 LEAST_PREFIX = 6  # letters of a digest
+
+GenotypeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|DIGEST|FILE|SEARCH:RANK",
+        help="nasnet-a, six letters or more of a digest, a JSON file, or digits:1 (the best).",
+    ),
+]
 
 
 @app.command("list")
@@ -66,22 +75,21 @@ def print_best(name: str, view: Any, rows: list[dict[str, Any]]) -> None:
 
 @app.command()
 def show(
-    genotype: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|DIGEST|FILE|SEARCH:RANK",
-            help="nasnet-a, six letters or more of a digest, a JSON file, or digits:1 (the best).",
-        ),
-    ],
+    genotype: GenotypeArgument,
     as_json: JsonFlag = False,
 ) -> None:
     """Show a genotype: its two cells, and where it was found."""
+    from pipeline.genotype import KnownNetwork
+
     found = resolve(genotype)
     rows = _found_rows(found)
     if as_json:
         print_json({"digest": found.digest, "genotype": found.to_data(), "children": rows})
         return
     typer.echo(f"digest {found.digest}")
+    if isinstance(found, KnownNetwork):
+        typer.echo(f"torchvision's {found.name}")
+        return
     for name, cell in (("normal", found.normal), ("reduction", found.reduction)):
         typer.echo(f"\n{name} cell (0: previous cell, 1: the one before it)")
         for b, block in enumerate(cell.blocks):
@@ -95,7 +103,74 @@ def show(
         print_rows(rows, list(rows[0]), as_json=False)
 
 
-def _found_rows(genotype: "CellGenotype") -> list[dict[str, Any]]:
+@app.command()
+def export(
+    genotype: GenotypeArgument,
+    form: Annotated[
+        str, typer.Option("--format", help="json, safetensors, onnx or pt2 (torch.export).")
+    ] = "json",
+    run: Annotated[
+        int | None, typer.Option("--run", help="With this run's skeleton and weights.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The file; else in this folder, by digest.")
+    ] = None,
+    cells: Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")] = None,
+    filters: Annotated[int | None, typer.Option("--filters", help="F of the first stage.")] = None,
+    size: Annotated[int, typer.Option("--size", min=1, max=4096, help="Of the images.")] = 32,
+    classes: Annotated[int, typer.Option("--classes", min=1, max=100_000)] = 10,
+) -> None:
+    """Write a genotype, or a network of it: a run's, or one with random weights.
+
+    A network's file is checked: read again, it gives the same outputs to 1e-4.
+    """
+    from pipeline.cli.export import of_run, untrained
+    from pipeline.errors import UserError
+    from pipeline.exports import FORMATS, write_genotype, write_network
+
+    if form not in FORMATS:
+        raise UserError(f"--format {form}: expected {', '.join(FORMATS)}")
+    found = resolve(genotype)
+    path = output or Path(f"{found.digest[:12]}.{form}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    if form == "json":
+        write_genotype(found, path)
+        typer.echo(f"{path}: genotype {found.digest[:12]}")
+        return
+    if run is None:
+        exported = untrained(found, cells, filters, size, classes)
+    else:
+        exported = of_run(found, run)
+    write_network(exported, form, path)
+    weights = "random weights" if run is None else f"weights of run {run}"
+    typer.echo(f"{path}: {found.digest[:12]}, {weights}; checked")
+
+
+@app.command("import")
+def import_genotype(
+    file: Annotated[Path, typer.Argument(help="JSON (ours or DARTS'), or our safetensors.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Add a file's genotype to the store; weights stay in the file."""
+    from db import schema
+    from db.session import transaction
+    from pipeline.cli.home import open_home
+    from pipeline.genotype_files import read_genotype
+    from tasks.runs import add_genotype
+
+    found = read_genotype(file)
+    open_home()
+    schema.prepare()
+    with transaction() as connection:
+        genotype_id = add_genotype(connection, found)
+    if as_json:
+        print_json({"digest": found.digest, "id": genotype_id})
+    else:
+        typer.echo(f"genotype {found.digest}")
+
+
+def _found_rows(genotype: "Genotype") -> list[dict[str, Any]]:
     """Where a genotype was proposed; none where there is no store."""
     from pipeline.settings import get_settings
 
@@ -112,25 +187,21 @@ def _found_rows(genotype: "CellGenotype") -> list[dict[str, Any]]:
     return []
 
 
-def resolve(text: str) -> "CellGenotype":
+def resolve(text: str) -> "Genotype":
     """The genotype that a word on the command line stands for.
 
     Raises:
         UserError: none, or more than one; says what was tried.
     """
-    from pathlib import Path
-
     from pipeline.errors import UserError
-    from pipeline.genotype import PUBLISHED, CellGenotype
+    from pipeline.genotype import PUBLISHED
+    from pipeline.genotype_files import read_genotype
 
     if text in PUBLISHED:
         return PUBLISHED[text]
     path = Path(text)
     if text.endswith(".json") or path.is_file():
-        try:
-            return CellGenotype.from_json(path.read_bytes())
-        except UserError as error:
-            raise UserError(f"{text}: {error}") from None
+        return read_genotype(path)
     name, colon, rank = text.rpartition(":")
     if colon:
         return _by_rank(name, rank)
@@ -143,12 +214,12 @@ def resolve(text: str) -> "CellGenotype":
     )
 
 
-def _by_rank(name: str, rank: str) -> "CellGenotype":
+def _by_rank(name: str, rank: str) -> "Genotype":
     from db import queries, searches
     from db.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
-    from pipeline.genotype import CellGenotype
+    from pipeline.genotype import genotype_from_data
 
     if not rank.isdigit() or not 1 <= int(rank) < 2**31:
         raise UserError(f"{name}:{rank}: a rank is a number from 1, the best")
@@ -158,15 +229,15 @@ def _by_rank(name: str, rank: str) -> "CellGenotype":
         rows = queries.best(connection, search.id, limit=1, offset=int(rank) - 1)
     if not rows:
         raise UserError(f"search {name!r} has fewer than {rank} genotypes with a reward")
-    return CellGenotype.from_data(rows[0].body)
+    return genotype_from_data(rows[0].body)
 
 
-def _by_digest(prefix: str) -> "CellGenotype":
+def _by_digest(prefix: str) -> "Genotype":
     from db import queries
     from db.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
-    from pipeline.genotype import CellGenotype
+    from pipeline.genotype import genotype_from_data
 
     open_store()
     with transaction(read_only=True) as connection:
@@ -174,4 +245,4 @@ def _by_digest(prefix: str) -> "CellGenotype":
     if len(rows) != 1:
         found = "none" if not rows else "more than one"
         raise UserError(f"digest {prefix}: {found} in this store begins so")
-    return CellGenotype.from_data(rows[0].body)
+    return genotype_from_data(rows[0].body)

@@ -56,8 +56,13 @@ def _named(name: str) -> "PublishedNetwork":
     """A published network, or a genotype in the default skeleton for CIFAR."""
     from pipeline.cli.genotype import resolve
     from pipeline.config import NetworkConfig
+    from pipeline.errors import UserError
+    from pipeline.genotype import CellGenotype
     from pipeline.networks.published import PUBLISHED_NETWORKS, PublishedNetwork
 
     if name in PUBLISHED_NETWORKS:
         return PUBLISHED_NETWORKS[name]
-    return PublishedNetwork(resolve(name), NetworkConfig(), image_size=32, classes=10)
+    genotype = resolve(name)
+    if not isinstance(genotype, CellGenotype):
+        raise UserError(f"{name}: {genotype.name} of torchvision has a skeleton of its own")
+    return PublishedNetwork(genotype, NetworkConfig(), image_size=32, classes=10)

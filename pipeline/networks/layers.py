@@ -89,13 +89,16 @@ class PointwiseConv2d(nn.Conv2d):
     """A 1x1 convolution that also takes a concatenation in its parts, without making it.
 
     It is the sum of 1x1 convolutions of the parts, the weight's columns split among them. A
-    concatenation costs more than its copy: the gradients it hands back are strided.
+    concatenation costs more than its copy: the gradients it hands back are strided. Where there
+    are none, in evaluation, it is made after all: the graph is then the paper's.
     """
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
         """(N, C, H, W), or parts whose channels add up to C -> (N, filters, ...)."""
         if isinstance(x, Tensor):
             return super().forward(x)
+        if not self.training:
+            return super().forward(torch.cat(list(x), 1))
         columns = self.weight.split([part.shape[1] for part in x], 1)
         result = conv2d(x[0], columns[0], stride=self.stride)
         for part, column in zip(x[1:], columns[1:], strict=True):

@@ -21,7 +21,7 @@ import torch
 from torch import distributed
 
 from pipeline.config import RunConfig
-from pipeline.errors import ChildError, Failure
+from pipeline.errors import ChildError, Failure, UserError
 from pipeline.genotype import genotype_from_data
 from pipeline.networks import build
 from pipeline.training.datasets import load_dataset
@@ -157,3 +157,9 @@ def _be_another(rank: int, size: int, store: str, job: Job, words: Connection) -
         )
     except ChildError as error:
         words.send((error.failure.value, str(error)))
+    except UserError as error:  # its images
+        words.send((Failure.DATA.value, str(error)))
+    except RuntimeError:  # of torch, most likely that the first process has left
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a network's code raises
+        words.send((Failure.ERROR.value, f"{type(error).__name__}: {error}"))
