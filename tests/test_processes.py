@@ -240,3 +240,59 @@ def test_processes_of_the_procfile_on_postgresql_and_a_broker_over_tcp_end_the_s
     home.nasnet("search", "watch", "tiny")
     assert home.nasnet("search", "digest", "tiny").stdout == undisturbed
     assert not (home.folder / "nasnet.db").exists()
+
+
+def test_a_search_trains_its_best_in_full_by_itself_and_goes_on_after_a_kill(make_home):
+    home = make_home()
+    recipe = ["network.num_cells=1", "network.num_filters=2", "training.epochs=6"]
+    more = ["training.checkpoint_seconds=0.2", "training.batch_size=128"]
+    sets = [f"--set=retrain.{assignment}" for assignment in recipe + more]
+    arguments = ["run", "tiny.toml", *sets, "--set=budget.children=4", "--set=then.retrain.top=2"]
+    run = home.start(*arguments)
+    epochs = "SELECT count(*) FROM epochs JOIN runs ON id = run_id WHERE purpose = 'retrain'"
+    wait_until(lambda: home.completed("tiny") and home.rows(epochs)[0][0] >= 2)
+    holder = home.rows(
+        "SELECT name FROM slots JOIN runs ON slots.id = slot_id WHERE purpose = 'retrain'"
+    )[0][0]
+    home.kill(holder)
+    run.kill()
+    done = home.nasnet(*arguments, "--json")
+    ended = json.loads(done.stdout.splitlines()[-1])
+    assert [row["state"] for row in ended["runs"]] == ["done"] * len(ended["runs"])
+    board = home.json("leaderboard")
+    assert [row["purpose"] for row in board] == ["retrain", "retrain"]
+    assert all(row["epochs"] == 6 and row["test_accuracy"] is not None for row in board)
+    assert max(row["attempts"] for row in board) >= 2
+    assert home.rows("SELECT max(images_trained) FROM runs WHERE purpose = 'retrain'") == [(7782,)]
+
+
+def test_a_run_of_two_processes_that_loses_one_resumes_from_its_checkpoint(make_home):
+    home = make_home(devices="cpu+cpu")
+    sets = ["training.devices=2", "training.checkpoint_seconds=0.2"]
+    arguments = ["baseline", "mobilenet_v3_small", "--preset=digits", "--epochs=5"]
+    arguments += [f"--set={assignment}" for assignment in sets]
+    command = home.start(*arguments)
+    wait_until(lambda: _count(home, "artifacts") >= 1, what="a checkpoint")
+    worker = home.pid("cpu-0+1")
+    children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    workers = [pid for pid in children if b"spawn_main" in _command_line(pid)]
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    output, _ = command.communicate(timeout=200)
+    (run,) = json.loads(output.splitlines()[-1])["runs"]
+    assert (run["state"], run["epochs"]) == ("done", 5)
+    attempts = home.rows("SELECT outcome, failure, images_trained FROM attempts ORDER BY number")
+    assert [(outcome, failure) for outcome, failure, _ in attempts] == [
+        ("failed", "lost"),
+        ("done", None),
+    ]
+    # no more is repeated than came after the checkpoint
+    assert attempts[1][2] < 5 * 1297
+    assert home.pid("cpu-0+1") is None
+
+
+def _count(home, table):
+    return home.rows(f"SELECT count(*) FROM {table}")[0][0] if home.pid("cpu-0+1") else 0
+
+
+def _command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

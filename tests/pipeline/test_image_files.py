@@ -1,0 +1,139 @@
+"""Images of any size, decoded by loader processes; no loader and no resume changes a result."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.config import DataConfig, NetworkConfig, TrainingConfig
+from pipeline.errors import ChildError, Failure, LeaseReturnedError, UserError
+from pipeline.genotype import NASNET_A
+from pipeline.networks import build_network
+from pipeline.training import own_images
+from pipeline.training.datasets import load_dataset
+from pipeline.training.feeding import make_feed
+from pipeline.training.image_files import ImageFiles
+from pipeline.training.trainer import train
+
+CPU = torch.device("cpu")
+CONFIG = TrainingConfig(epochs=2, batch_size=8, distort_colors=True, checkpoint_seconds=1e9)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of images of all sizes, told apart by their brightness."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 14), ("val", 4)):
+        for label, name in enumerate(("dark", "light")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                height, width = generator.integers(9, 40, 2)
+                pixels = generator.integers(0, 100, (height, width, 3)) + 120 * label
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(tmp_path / part / name / f"{number}.png")
+    return tmp_path
+
+
+def load(folder, size=16):
+    config = DataConfig(dataset=f"imagefolder:{folder}", image_size=size, validation=4)
+    return load_dataset(config, folder)
+
+
+def batches_of(data, *, loaders, epoch=0, step=0, seed=5):
+    feed = make_feed(data, CONFIG, seed=seed, device=CPU, loaders=loaders)
+    images, labels = zip(*feed.train(epoch, step), strict=True)
+    scored = [images for images, _ in feed.validation(epoch)]
+    return torch.cat(images), torch.cat(labels), torch.cat(scored)
+
+
+def test_images_of_all_sizes_are_brought_to_one_and_split_once(folder):
+    data = load(folder)
+    assert isinstance(data, ImageFiles)
+    assert (data.image_shape, data.classes) == ((3, 16, 16), 2)
+    parts = [len(part[0]) for part in (data.train, data.validation, data.test)]
+    assert parts == [24, 4, 8]
+    assert not set(data.train[0]) & set(data.validation[0])
+    images, labels, scored = batches_of(data, loaders=0)
+    assert images.shape == (24, 3, 16, 16)
+    assert scored.shape == (4, 3, 16, 16)
+    assert labels.bincount().tolist() == data.train[1].bincount().tolist()
+    bright = images.mean((1, 2, 3)) > 0
+    assert torch.equal(bright, labels == 1)
+
+
+def test_loader_processes_change_no_image(folder):
+    data = load(folder)
+    alone, ahead = batches_of(data, loaders=0), batches_of(data, loaders=2)
+    assert all(torch.equal(a, b) for a, b in zip(alone, ahead, strict=True))
+    for other in (batches_of(data, loaders=0, seed=6), batches_of(data, loaders=0, epoch=1)):
+        assert not torch.equal(other[0], alone[0])  # augmented otherwise
+        assert torch.equal(other[2], alone[2])  # validation images are not
+
+
+def test_a_feed_begins_at_any_step(folder):
+    data = load(folder)
+    whole, late = batches_of(data, loaders=0), batches_of(data, loaders=0, step=2)
+    assert torch.equal(whole[0][16:], late[0])
+    assert torch.equal(whole[1][16:], late[1])
+
+
+class Hooks:
+    """Keeps the newest state; gives the run back after some steps."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after, self.steps, self.epochs, self.newest = stop_after, 0, [], None
+
+    def on_step(self, images):
+        self.steps += 1
+        if self.steps == self.stop_after:
+            raise LeaseReturnedError("stop")
+
+    def on_scored(self): ...
+
+    def on_epoch(self, result):
+        self.epochs.append(result)
+
+    def on_checkpoint(self, state, epoch, step):
+        network = {name: tensor.clone() for name, tensor in state["network"].items()}
+        self.newest = {**state, "network": network}
+
+
+def run(data, hooks, resume=None, **changes):
+    torch.manual_seed(0)
+    network = build_network(
+        NASNET_A, NetworkConfig(num_cells=1, num_filters=4), image_shape=(3, 16, 16), classes=2
+    )
+    config = CONFIG.model_copy(update=changes)
+    return train(network, data, config, seed=5, device=CPU, resume=resume, hooks=hooks, test=True)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_training_on_files_resumes_bit_for_bit(folder, stop_after):
+    data, hooks = load(folder), Hooks()
+    unbroken = run(data, hooks, average_decay=0.5)
+    first, second = Hooks(stop_after), Hooks()
+    with pytest.raises(LeaseReturnedError):
+        run(data, first, average_decay=0.5)
+    resumed = run(data, second, resume=first.newest, average_decay=0.5)
+    assert resumed.accuracies == unbroken.accuracies
+    assert resumed.test_accuracy == unbroken.test_accuracy
+    assert all(torch.equal(resumed.weights[n], t) for n, t in unbroken.weights.items())
+    assert first.steps + second.steps == hooks.steps == 6
+    assert all(0 < result.waited < result.seconds for result in hooks.epochs)
+
+
+def test_an_image_that_cannot_be_read_is_a_failure_of_the_data(folder):
+    data = load(folder)
+    broken = data.train[0][0]
+    broken.write_bytes(b"no image")
+    with pytest.raises(ChildError, match=broken.name) as caught:
+        run(data, Hooks())
+    assert caught.value.failure is Failure.DATA
+
+
+def test_only_folders_have_an_image_size(folder):
+    with pytest.raises(UserError, match="digits is no image folder"):
+        load_dataset(DataConfig(dataset="digits", image_size=16), folder)
+    with pytest.raises(UserError, match="set image_size"):
+        load_dataset(DataConfig(dataset=f"imagefolder:{folder}"), folder)
+    assert 9 <= own_images.image_side(folder) < 40
