@@ -35,7 +35,8 @@ from pipeline.networks.cell import Cell, Shape
 from pipeline.networks.layers import Layers
 from pipeline.training import checkpoint
 from pipeline.training.datasets import load_dataset
-from pipeline.training.trainer import make_optimizer, train
+from pipeline.training.optimization import make_optimizer
+from pipeline.training.trainer import train
 
 NORMAL_CELLS, FILTERS = 2, 32
 BATCH = {1: 32, 2: 64}  # by threads, as in the figures
@@ -171,6 +172,8 @@ class _Clock:
 
     def on_step(self, images: int) -> None: ...
 
+    def on_scored(self) -> None: ...
+
     def on_epoch(self, result: object) -> None: ...
 
     def on_checkpoint(self, state: dict[str, object], epoch: int, step: int) -> None:
@@ -230,7 +233,7 @@ def _train_digits(
         )
         whole = time.perf_counter() - started
     steps = result.images_trained // config.batch_size
-    return whole, result.seconds_waited, steps, clock.checkpoints
+    return whole, result.waited_here, steps, clock.checkpoints
 
 
 def main() -> None:

@@ -17,6 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
 
+# Elements of a part (N, C, H, W), fewer than which the calls cost more than what they save: a
+# child of the preset `digits` steps 1.1 times as fast with its small maps concatenated.
+SMALL_PART = 2**16
+
 Padding = Literal["symmetric", "same", "timm"]
 
 
@@ -97,7 +101,7 @@ class PointwiseConv2d(nn.Conv2d):
         """(N, C, H, W), or parts whose channels add up to C -> (N, filters, ...)."""
         if isinstance(x, Tensor):
             return super().forward(x)
-        if not self.training:
+        if not self.training or x[0].numel() < SMALL_PART:
             return super().forward(torch.cat(list(x), 1))
         columns = self.weight.split([part.shape[1] for part in x], 1)
         result = conv2d(x[0], columns[0], stride=self.stride)
