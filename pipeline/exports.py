@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +78,7 @@ def write_network(exported: Exported, form: Format, path: Path) -> None:
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Under another name until it is whole."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    beside = Path(name)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(beside)
         beside.replace(path)

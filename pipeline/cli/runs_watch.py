@@ -23,10 +23,7 @@ EPOCH_KEYS = ("run", "network", "epochs", "of", "accuracy", "waiting_for_data")
 STATE_KEYS = ("run", "network", "state", "failure", "message")
 COLUMNS = [
     "run",
-    "purpose",
     "network",
-    "dataset",
-    "parameters",
     "epochs",
     "accuracy",
     "test_accuracy",

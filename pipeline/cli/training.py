@@ -209,6 +209,7 @@ def transfer(
     """
     from db.models import Purpose
     from pipeline.cli.genotype import resolve
+    from pipeline.genotype import CellGenotype
 
     chosen = resolve(genotype)
     start = None if from_run is None else _start(from_run, chosen)
@@ -219,8 +220,8 @@ def transfer(
     recipe.lay_options(assignments, cells, filters, epochs)
     if recipe.tables.get("image_size") is None and dataset.startswith("imagefolder:"):
         recipe.lay({"image_size": _image_side(dataset)})
-    config = recipe.made()
-    if start is not None:
+    config = recipe.made(needs_network=isinstance(chosen, CellGenotype))
+    if start is not None and config.network is not None:
         _check_skeleton(config, start)
     start_id = None if start is None else start.artifact_id
     _train(config, _asking(Purpose.TRANSFER, chosen, config, seeds, start_id), as_json)

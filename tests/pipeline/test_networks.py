@@ -18,9 +18,8 @@ from pipeline.genotype import (
     Cell,
     CellGenotype,
 )
-from pipeline.networks import build_network, count_macs, count_parameters
+from pipeline.networks import build_network, count_macs, count_parameters, layers
 from pipeline.networks import cell as built
-from pipeline.networks import layers
 from pipeline.networks import network as skeleton
 from pipeline.networks.layers import FactorizedReduction, Layers, PointwiseConv2d
 from pipeline.networks.operations import CONSTRUCTORS
