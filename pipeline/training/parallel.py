@@ -136,7 +136,10 @@ def _be_another(rank: int, size: int, store: str, job: Job, words: Connection) -
     try:
         _join_group(rank, size, store, job.config)
         data = load_dataset(config, job.data_folder)
-        device = torch.device(config.training.device or "cpu", rank)
+        device = torch.device("cpu")
+        if config.training.device == "cuda":
+            device = torch.device("cuda", rank)
+            torch.cuda.set_device(device)
         with out_of_memory_is_an_answer():
             network = build(
                 genotype_from_data(job.genotype),
@@ -149,7 +152,7 @@ def _be_another(rank: int, size: int, store: str, job: Job, words: Connection) -
             data,
             config.training,
             seed=job.seed,
-            device=torch.device("cpu") if device.type == "cpu" else device,
+            device=device,
             resume=None,
             hooks=_Silence(),
             loaders=job.loaders,
