@@ -101,7 +101,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
             },
             "reward": {"best": best, "mean": mean},
             "policy": None if version is None else dict(version._mapping),
-            "no_slot_for": {str(run.id): f"{run.devices} x {run.device}" for run in lonely},
+            "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],
             "config": search.config,
         }
     if as_json:

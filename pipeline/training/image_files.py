@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from pipeline.config import TrainingConfig
 from pipeline.errors import UserError
 from pipeline.training import own_images
+from pipeline.training.orphans import end_with_parent
 
 EVALUATED_SHARE = 0.875  # of a resized image's side, in its middle (Inception's preprocessing)
 # Inception's colour distortion (slim: preprocessing/inception_preprocessing.py, distort_color).
@@ -97,6 +98,10 @@ def _stack(images: Sequence[Tensor | Unreadable]) -> Tensor | Unreadable:
     return torch.stack([image for image in images if isinstance(image, Tensor)])
 
 
+def _begin_loading(_number: int) -> None:
+    end_with_parent()
+
+
 def load(
     batches: Iterable[list[Item]], size: int, config: TrainingConfig, *, loaders: int
 ) -> Iterator[Tensor | Unreadable]:
@@ -113,5 +118,6 @@ def load(
             num_workers=loaders,
             collate_fn=_stack,
             multiprocessing_context=context,
+            worker_init_fn=_begin_loading,
         )
     )

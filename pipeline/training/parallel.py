@@ -9,7 +9,6 @@ import datetime as dt
 import multiprocessing
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -26,6 +25,7 @@ from pipeline.genotype import genotype_from_data
 from pipeline.networks import build
 from pipeline.training.datasets import load_dataset
 from pipeline.training.group import ALONE, Group
+from pipeline.training.orphans import end_with_parent
 from pipeline.training.trainer import out_of_memory_is_an_answer, train
 
 # Others wait so long for the first while it scores; a process that dies is noticed at once.
@@ -122,16 +122,9 @@ class _Silence:
     def on_checkpoint(self, state: object, epoch: int, step: int) -> None: ...
 
 
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
-
-
 def _be_another(rank: int, size: int, store: str, job: Job, words: Connection) -> None:
     """Train one share, and end with the first process."""
-    parent = multiprocessing.parent_process()
-    assert isinstance(parent, BaseProcess)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_parent()
     config = RunConfig.model_validate(job.config)
     try:
         _join_group(rank, size, store, job.config)

@@ -1,6 +1,12 @@
 """Images of any size, decoded by loader processes; no loader and no resume changes a result."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -120,6 +126,39 @@ def test_a_training_on_files_resumes_bit_for_bit(folder, stop_after):
     assert all(torch.equal(resumed.weights[n], t) for n, t in unbroken.weights.items())
     assert first.steps + second.steps == hooks.steps == 6
     assert all(0 < result.waited < result.seconds for result in hooks.epochs)
+
+
+LOADING = """
+import sys, time
+import torch
+from pathlib import Path
+from pipeline.config import TrainingConfig
+from pipeline.training.image_files import Item, load
+if __name__ == "__main__":
+    batches = ([Item(Path(sys.argv[1]), 0)] for _ in range(10**6))
+    stream = load(batches, 8, TrainingConfig(), loaders=2)
+    next(stream)
+    print("loading", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_loaders_end_with_a_process_that_is_killed(folder, tmp_path):
+    (tmp_path / "loading.py").write_text(LOADING)
+    image = next((folder / "train").rglob("*.png"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "loading.py", image],
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert process.stdout.readline() == b"loading\n"
+    begun = psutil.Process(process.pid).children(recursive=True)
+    assert len(begun) == 4  # the fork server, its resource tracker, two loaders
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(begun, timeout=30)
+    assert alive == []
 
 
 def test_an_image_that_cannot_be_read_is_a_failure_of_the_data(folder):
