@@ -14,7 +14,7 @@ IN_FULL = sa.text("purpose IN ('retrain', 'transfer', 'baseline')")
 
 
 def upgrade() -> None:
-    op.add_column("epochs", sa.Column("waited", sa.Float(), nullable=True))
+    op.add_column("epochs", sa.Column("waited", sa.Double(), nullable=True))
     op.create_index(
         "ix_runs_in_full",
         "runs",
