@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.canonical_order import canonical_orders
+from pipeline.canonical_order import Graph, canonical_orders
 from pipeline.config import MAX_BLOCKS
 from pipeline.errors import InvalidGenotypeError
 
@@ -121,7 +121,12 @@ class Cell:
         output states are sorted.
         """
         live = self.live_blocks()
-        orders = canonical_orders(self, live)
+        graph = Graph(
+            tuple(block.sides for block in self.blocks),
+            tuple(block.combine for block in self.blocks),
+            self.concat,
+        )
+        orders = canonical_orders(graph, live)
         return min((self._renumbered(order) for order in orders), key=_cell_key)
 
     def live_blocks(self) -> tuple[int, ...]:

@@ -17,8 +17,8 @@ from pipeline.config import RewardConfig, load_config
 from pipeline.errors import Failure, LeaseLostError
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
+from pipeline.training.hooks import EpochResult
 from pipeline.training.reward import failed_reward, reward
-from pipeline.training.trainer import EpochResult
 from tasks.app import store_uid
 from tasks.slot import Hold
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -125,8 +124,3 @@ def unfinished(search_id: int) -> Sequence[int]:
     """A search's trainings in full that have not ended."""
     with transaction(read_only=True) as connection:
         return runs.of_search(connection, search_id, Purpose.RETRAIN)
-
-
-def view_name(view: Any) -> str:
-    """What a training in full is called: a known network's name, or a digest."""
-    return str(view.body.get("name") or view.digest[:12])

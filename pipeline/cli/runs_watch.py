@@ -14,7 +14,6 @@ from db.models import RunState, SearchState
 from db.session import transaction
 from pipeline.cli.follow import EXIT_HALTED
 from pipeline.cli.output import duration, print_json, print_rows, shown
-from tasks.runs import view_name
 
 ENDED = {RunState.DONE, RunState.FAILED, RunState.CANCELLED}
 NO_SLOT_AFTER = 15.0  # seconds that slots have to start before their lack is told
@@ -89,7 +88,7 @@ def run_row(view: Any) -> dict[str, Any]:
     return {
         "run": view.run,
         "purpose": str(view.purpose),
-        "network": view_name(view),
+        "network": view.body.get("name") or view.digest[:12],
         "search": view.search,
         "dataset": view.config["dataset"],
         "parameters": view.parameters,

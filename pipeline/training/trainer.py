@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import autocast, evaluate
 from pipeline.training.feeding import Batch, Feed, make_feed, steps_per_epoch
 from pipeline.training.group import ALONE, Group
+from pipeline.training.hooks import EpochResult, Hooks, TrainingResult
 from pipeline.training.image_files import ImageFiles
 from pipeline.training.optimization import (
     freeze_body,
@@ -38,54 +39,6 @@ from pipeline.training.seeds import seed_for
 CUDA_LOSS_CHECK = 50
 # How the libraries word an allocation that failed; cuDNN and cuBLAS name a status.
 OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory", "STATUS_ALLOC_FAILED")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochResult:
-    """What one epoch was like; of all its steps, also those taken before an interruption."""
-
-    epoch: int  # from 1
-    loss: float  # mean over the epoch's images
-    train_accuracy: float  # 0 to 1, while it trained, augmented
-    accuracy: float  # 0 to 1, on the validation images, after it
-    learning_rate: float  # when it ended: of the step that follows
-    seconds: float
-    waited: float  # seconds of them spent waiting for data
-    images_trained: int
-    images_scored: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingResult:
-    """What a training that ended well gives."""
-
-    accuracies: list[float]  # 0 to 1, on the validation images, an epoch each
-    images_trained: int  # that the result stands on, whoever trained them
-    images_scored: int
-    images_trained_here: int  # by this call alone, since it resumed
-    images_scored_here: int
-    waited_here: float  # seconds this call spent waiting for data
-    weights: dict[str, Tensor]  # those that were scored: the moving average's, if there is one
-    test_accuracy: float | None  # 0 to 1; None where the test images were not to be touched
-
-
-class Hooks(Protocol):
-    """What happens beside a training; any of them may raise to end it."""
-
-    def on_step(self, images: int) -> None:
-        """A step over so many images was taken."""
-
-    def on_scored(self) -> None:
-        """A batch was scored."""
-
-    def on_epoch(self, result: EpochResult) -> None:
-        """An epoch has ended."""
-
-    def on_checkpoint(self, state: dict[str, Any], epoch: int, step: int) -> None:
-        """A state to go on from: so many epochs, and steps of the next one, are done.
-
-        Its tensors are the training's own and change with the next step: write, do not keep.
-        """
 
 
 @dataclass(slots=True, kw_only=True)
