@@ -44,10 +44,6 @@ from db.models import (
 )
 from pipeline.errors import Failure, LeaseLostError
 
-# Attempts in a row, without a newer checkpoint between them, after which the class is final
-# (law 7). A class that is not named ends at once.
-MAX_TRIES = {Failure.LOST: 5, Failure.TIMEOUT: 2, Failure.OOM: 2}
-
 _SECONDS = bindparam("seconds", type_=Float)
 
 
@@ -173,18 +169,6 @@ _renew = (
     .values(lease_until=clock(_SECONDS))
     .returning(select(Search.state).where(Search.id == Run.search_id).scalar_subquery())
 )
-
-
-_search_config = (
-    select(Search.config)
-    .join(Run, Run.search_id == Search.id)
-    .where(Run.id == bindparam("run_id"))
-)
-
-
-def search_config(connection: Connection, run_id: int) -> dict[str, Any] | None:
-    """The configuration of the search that a run belongs to, if it belongs to one."""
-    return connection.scalar(_search_config, {"run_id": run_id})
 
 
 def renew(
@@ -334,13 +318,12 @@ def fail(
     message: str,
     traceback: str | None = None,
     work: Work | None = None,
-    reward: float | None = None,
     outcome: Outcome = Outcome.FAILED,
 ) -> bool:
     """End an attempt badly: the run is tried again, or ends and its child with it.
 
-    Args:
-        reward: of a child that failed for what it is; None: the child is skipped (law 7).
+    The search's rule for the class says how often, and whether the child earns the reward of
+    failures or is skipped (law 7).
 
     Returns:
         Whether the run has ended.
@@ -348,8 +331,9 @@ def fail(
     Raises:
         LeaseLostError: the run is somebody else's, or has ended.
     """
-    tries = 1 + connection.execute(_tries, {"run_id": run_id}).scalar_one()
-    again = tries < MAX_TRIES.get(failure, 1)
+    tries, config = connection.execute(_tries, {"run_id": run_id}).one()
+    tries, rule = tries + 1, _rule(config, failure)
+    again = tries < rule.tries
     child_id = _leave(
         connection,
         run_id,
@@ -363,14 +347,36 @@ def fail(
         traceback=traceback,
     )
     if child_id is not None and not again:
-        if reward is None:
+        if rule.reward is None:
             children.skip(connection, child_id, failure)
         else:
-            children.settle(connection, child_id, children.Answer(reward=reward, failure=failure))
+            answer = children.Answer(reward=rule.reward, failure=failure)
+            children.settle(connection, child_id, answer)
     return not again
 
 
-_tries = select(Run.tries).where(Run.id == bindparam("run_id"))
+_tries = (
+    select(Run.tries, Search.config)
+    .join(Search, Search.id == Run.search_id, isouter=True)
+    .where(Run.id == bindparam("run_id"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What becomes of a run whose attempt failed."""
+
+    tries: int
+    reward: float | None  # of its child; None: skipped
+
+
+def _rule(config: dict[str, Any] | None, failure: Failure) -> _Rule:
+    """A search's rule, as its configuration stands in the store; of older ones the default."""
+    config = config or {}
+    rule = config.get("failures", {}).get(failure.value, {})
+    penalised = rule.get("then", "penalise" if failure.is_answer else "skip") == "penalise"
+    reward = float(config.get("reward", {}).get("failed", 0.0))
+    return _Rule(rule.get("tries", failure.tries), reward if penalised else None)
 
 
 def release(

@@ -1,6 +1,7 @@
 """Searches: created once, and moved from state to state by hand or by what they find."""
 
 import uuid
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import Connection, Integer, bindparam, insert, null, select, update
@@ -132,6 +133,9 @@ _lessons = (
 def stuck_reason(connection: Connection, search: Any) -> str | None:
     """Why a search had better pause before it proposes more, or None."""
     count = BATCHES_UNTIL_STUCK * search.config["controller"]["batch"]
+    failing = _failing_reason(connection, search)
+    if failing is not None:
+        return failing
     latest = connection.execute(_latest, {"search_id": search.id, "count": count}).all()
     lessons = connection.scalars(_lessons, {"search_id": search.id}).all()
     if len(lessons) == BATCHES_UNTIL_STUCK and not any(lessons):
@@ -148,6 +152,37 @@ def stuck_reason(connection: Connection, search: Any) -> str | None:
             f"(stop.duplicates = {limit:g})"
         )
     return None
+
+
+_ended = (
+    select(Child.failure)
+    .where(
+        Child.search_id == _search_id,
+        Child.arm == Arm.POLICY,
+        Child.state != ChildState.OPEN,
+        Child.duplicate_of.is_(None),
+        Child.created_at > _resumed_at,
+    )
+    .order_by(Child.version.desc(), Child.k.desc())
+    .limit(bindparam("count"))
+)
+
+
+def _failing_reason(connection: Connection, search: Any) -> str | None:
+    """That too many of the last children failed, of whatever class; duplicates do not count."""
+    stop = search.config["stop"]
+    limit, count = stop.get("failures", 1.0), stop.get("failures_of", 20)
+    if limit >= 1:
+        return None
+    ended = connection.scalars(_ended, {"search_id": search.id, "count": count}).all()
+    failures = Counter(failure.value for failure in ended if failure is not None)
+    if len(ended) < count or failures.total() <= limit * count:
+        return None
+    classes = ", ".join(f"{number} {name}" for name, number in failures.most_common())
+    return (
+        f"{failures.total()} of the last {count} children failed ({classes}); their messages "
+        f"stand in the table attempts (stop.failures = {limit:g})"
+    )
 
 
 def active(connection: Connection) -> list[int]:

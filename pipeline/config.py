@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.errors import UserError
+from pipeline.errors import Failure, UserError
 
 # Raised when a release renames or moves a key; `migrate` then lifts stored configurations.
 FORMAT = 1
@@ -69,7 +69,7 @@ class RewardConfig(Config):
 
     last_epochs: int = Field(1, ge=1)  # the best accuracy of so many last epochs ...
     power: Positive = 1.0  # ... raised to this power
-    failed: float = Field(0.0, ge=0, le=1)  # reward of a child that failed for what it is (law 7)
+    failed: float = Field(0.0, ge=0, le=1)  # of a child whose failure is penalised (law 7)
 
 
 class NetworkConfig(Config):
@@ -133,6 +133,41 @@ class TrainingConfig(Config):
     timeout: Positive | None = None  # seconds without a step; None: max(600, 5 median epochs)
 
 
+class FailureRule(Config):
+    """What becomes of a child that failed for a reason."""
+
+    tries: int = Field(ge=1, le=100)  # attempts in a row, without a newer checkpoint
+    then: Literal["penalise", "skip"]  # the reward `reward.failed`, or none
+
+
+def _rule(failure: Failure) -> FailureRule:
+    return FailureRule(tries=failure.tries, then="penalise" if failure.is_answer else "skip")
+
+
+class FailuresConfig(Config):
+    """What becomes of children that fail, by the reason."""
+
+    oom: FailureRule = _rule(Failure.OOM)
+    diverged: FailureRule = _rule(Failure.DIVERGED)
+    invalid: FailureRule = _rule(Failure.INVALID)
+    timeout: FailureRule = _rule(Failure.TIMEOUT)
+    lost: FailureRule = _rule(Failure.LOST)
+    data: FailureRule = _rule(Failure.DATA)
+    error: FailureRule = _rule(Failure.ERROR)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_filled(cls, tables: Any) -> Any:
+        """Let a rule name only what differs."""
+        if not isinstance(tables, dict):
+            return tables
+        known = {failure.value: _rule(failure).model_dump() for failure in Failure}
+        return {
+            name: {**known.get(name, {}), **rule} if isinstance(rule, dict) else rule
+            for name, rule in tables.items()
+        }
+
+
 class BudgetConfig(Config):
     """When a search is complete (law 12)."""
 
@@ -143,6 +178,8 @@ class StopConfig(Config):
     """When a search pauses by itself."""
 
     duplicates: Share = 0.95  # of the last five batches
+    failures: Share = 0.5  # of the last `failures_of` children; 1: never
+    failures_of: int = Field(20, ge=1, le=10_000)
 
 
 class DataConfig(Config):
@@ -187,6 +224,7 @@ class SearchConfig(DataConfig):
     space: NASNetSpaceConfig = NASNetSpaceConfig()
     controller: ControllerConfig = PPOConfig()
     reward: RewardConfig = RewardConfig()
+    failures: FailuresConfig = FailuresConfig()
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     budget: BudgetConfig = BudgetConfig()

@@ -15,7 +15,7 @@ import enum
 
 
 class Failure(enum.StrEnum):
-    """Why a run or an attempt did not end well (law 7)."""
+    """Why a run or an attempt did not end well (law 7), and the rule where a search has none."""
 
     OOM = "oom"  # the device or the slot's memory limit was exceeded
     DIVERGED = "diverged"  # the loss is not finite
@@ -29,6 +29,11 @@ class Failure(enum.StrEnum):
     def is_answer(self) -> bool:
         """Whether the child failed for what it is, so that the failure earns a reward."""
         return self in {Failure.OOM, Failure.DIVERGED, Failure.INVALID, Failure.TIMEOUT}
+
+    @property
+    def tries(self) -> int:
+        """Attempts in a row, without a newer checkpoint, after which the class is final."""
+        return {Failure.LOST: 5, Failure.TIMEOUT: 2, Failure.OOM: 2}.get(self, 1)
 
 
 class NasnetError(Exception):

@@ -18,7 +18,7 @@ from pipeline.errors import Failure, LeaseLostError
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
 from pipeline.training.hooks import EpochResult
-from pipeline.training.reward import failed_reward, reward
+from pipeline.training.reward import reward
 from tasks.app import store_uid
 from tasks.slot import Hold
 
@@ -189,7 +189,6 @@ class Route:
             message=f"{type(error).__name__}: {error}",
             traceback="".join(traceback.format_exception(error)),
             work=self.work,
-            reward=failed_reward(failure, self.rewards),
         )
 
     def released(self, reason: str) -> Callable[[Connection], object]:

@@ -208,21 +208,15 @@ class Slot:
 
     def _give_up(self, hold: Hold) -> None:
         """End an attempt whose main thread hangs, then the process: only that ends the hang."""
-        from pipeline.config import load_config
-        from pipeline.training.reward import failed_reward
-
         message = f"no step for {hold.patience:.0f} s"
         log.error("training hangs", run=hold.run_id, attempt=hold.attempt)
         with contextlib.suppress(DBAPIError, LeaseLostError), transaction() as connection:
-            stored = leases.search_config(connection, hold.run_id)
-            reward = failed_reward(Failure.TIMEOUT, load_config(stored).reward) if stored else None
             leases.fail(
                 connection,
                 hold.run_id,
                 hold.attempt,
                 Failure.TIMEOUT,
                 message=message,
-                reward=reward,
             )
         os._exit(EXIT_HUNG)
 

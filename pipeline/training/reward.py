@@ -1,9 +1,8 @@
-"""From validation accuracies, or from a failure, to a reward."""
+"""From validation accuracies to a reward."""
 
 from collections.abc import Sequence
 
 from pipeline.config import RewardConfig
-from pipeline.errors import Failure
 
 
 def reward(accuracies: Sequence[float], config: RewardConfig) -> float:
@@ -13,8 +12,3 @@ def reward(accuracies: Sequence[float], config: RewardConfig) -> float:
     NAS took the cube of the best of five (arXiv:1611.01578, section 4.1).
     """
     return float(max(accuracies[-config.last_epochs :]) ** config.power)
-
-
-def failed_reward(failure: Failure, config: RewardConfig) -> float | None:
-    """The reward of a child that failed for what it is; None where it is not to blame (law 7)."""
-    return config.failed if failure.is_answer else None

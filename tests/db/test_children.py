@@ -62,7 +62,7 @@ def test_a_duplicate_of_a_penalised_child_takes_the_penalty():
     queue_run(run_id)
     held = claim(run_id, make_slot())
     with transaction() as connection:
-        leases.fail(connection, run_id, held.attempt, Failure.DIVERGED, message="nan", reward=0.0)
+        leases.fail(connection, run_id, held.attempt, Failure.DIVERGED, message="nan")
     [second] = propose(search_id, [1], first=1)
     assert (child(second).reward, child(second).failure) == (0.0, Failure.DIVERGED)
 

@@ -163,13 +163,45 @@ def test_a_lease_given_back_is_not_counted(run, slot):
 def test_a_child_that_diverged_is_penalised_and_not_tried_again(run, slot):
     held = claim(run, slot)
     with transaction() as connection:
-        over = leases.fail(
-            connection, run, held.attempt, Failure.DIVERGED, message="nan", reward=0.0
-        )
+        over = leases.fail(connection, run, held.attempt, Failure.DIVERGED, message="nan")
     assert over
     ended = child(held.child_id)
     assert (ended.reward, ended.failure) == (0.0, Failure.DIVERGED)
     assert attempts(run)[0].message == "nan"
+
+
+def fail_once(run_id, slot, failure):
+    if state(run_id).state is RunState.PENDING:
+        queue_run(run_id)
+    held = claim(run_id, slot)
+    with transaction() as connection:
+        return leases.fail(connection, run_id, held.attempt, failure, message="why")
+
+
+def test_a_search_says_what_becomes_of_a_failure(slot):
+    rules = {"diverged": {"then": "skip"}, "error": {"tries": 2, "then": "penalise"}}
+    _, (one, two, three) = make_children(seeds=(0, 1, 2), failures=rules, reward={"failed": 0.25})
+    assert fail_once(run_of(one).id, slot, Failure.DIVERGED)
+    assert (child(one).state, child(one).reward) == (ChildState.SKIPPED, None)
+    assert not fail_once(run_of(two).id, slot, Failure.ERROR)
+    assert fail_once(run_of(two).id, slot, Failure.ERROR)
+    assert (child(two).state, child(two).reward) == (ChildState.REWARDED, 0.25)
+    # a rule that is not written is law 7's
+    assert not fail_once(run_of(three).id, slot, Failure.OOM)
+    assert fail_once(run_of(three).id, slot, Failure.OOM)
+    assert child(three).reward == 0.25
+
+
+def test_the_rules_hold_where_a_lease_ends(slot):
+    rules = {"lost": {"tries": 1, "then": "penalise"}}
+    _, [child_id] = make_children(failures=rules)
+    run_id = run_of(child_id).id
+    queue_run(run_id)
+    claim(run_id, slot)
+    end_lease(run_id)
+    with transaction() as connection:
+        leases.expire(connection)
+    assert (child(child_id).reward, child(child_id).failure) == (0.0, Failure.LOST)
 
 
 def test_a_slot_that_starts_again_closes_what_its_last_process_held(run, slot):

@@ -1,6 +1,6 @@
 import pytest
 
-from db import leases, searches
+from db import children, leases, searches
 from db.models import SearchState
 from db.progress import Progress, progress
 from db.session import transaction
@@ -174,6 +174,26 @@ class TestStuck:
             assert stuck(search_id) is None
             make_version(search_id, version)
         assert "no child of the last 5 policy versions" in stuck(search_id)
+
+    def test_too_many_failures_of_whatever_class_are_named(self):
+        search_id = make_search(controller={"batch": 50}, stop={"failures": 0.5, "failures_of": 4})
+        make_version(search_id)
+        ids = propose(search_id, range(7))
+        skip_all(ids[:2])
+        assert stuck(search_id) is None  # too few have ended
+        with transaction() as connection:
+            for child_id in ids[2:5]:
+                children.settle(connection, child_id, children.Answer(reward=0.5))
+        assert stuck(search_id) is None  # two of four
+        skip_all(ids[5:])
+        assert stuck(search_id) is None  # the last four: two failed
+        propose(search_id, [50, 51], first=7)
+        skip_all(propose(search_id, [52, 53], first=9))
+        reason = stuck(search_id)
+        assert reason.startswith("4 of the last 4 children failed (4 error)")
+        with transaction() as connection:
+            searches.resume(connection, search_id)
+        assert stuck(search_id) is None
 
     def test_a_resume_begins_the_count_anew(self):
         search_id = make_search(controller={"batch": 2})
