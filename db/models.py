@@ -152,6 +152,7 @@ def where(condition: str) -> dict[str, Any]:
 
 # As the partial index has it: a statement must repeat it word for word to be answered by it.
 UNFINISHED = "runs.state IN ('pending', 'queued', 'running')"
+LYING = "artifacts.kind = 'checkpoint' AND artifacts.uri IS NOT NULL"
 IN_FULL = "runs.purpose IN ('retrain', 'transfer', 'baseline')"
 
 
@@ -409,6 +410,7 @@ class Artifact(Base):
     __tablename__ = "artifacts"
     __table_args__ = (
         Index("ix_artifacts_run_id", "run_id", "id"),
+        Index("ix_artifacts_lying", "run_id", **where(LYING.replace("artifacts.", ""))),
         Index(
             "ix_artifacts_shared",
             "search_id",

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     data: Path | None = None  # downloaded data sets; None: a folder in home
     devices: str | None = None  # such as cpu*2 or cuda:0,cuda:1; None: all there is
     memory: int | None = Field(None, ge=LEAST_MEMORY)  # bytes a CPU slot may use
+    free: int = Field(2**30, ge=0)  # bytes that must be free for a run to start
     loaders: int = Field(2, ge=0, le=256)  # processes a slot that decode image files ahead
     lease: float = Field(90.0, ge=3, le=86_400)  # seconds a silent worker keeps its run
 
@@ -36,7 +37,7 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
-    @field_validator("memory", mode="before")
+    @field_validator("memory", "free", mode="before")
     @classmethod
     def _bytes(cls, text: object) -> object:
         units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -11,8 +11,9 @@ import threading
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from db import leases, queue, searches, slots
+from db import checkpoints, leases, queue, searches, slots
 from db.session import checkpoint_wal, transaction
+from pipeline.files import delete as delete_file
 from pipeline.settings import get_settings
 from tasks.app import Task, app, ring, send_runs
 
@@ -43,6 +44,9 @@ def take_turn(owner: str) -> bool:
         late = queue.late(connection)
         queued = queue.queue_for_idle(connection)
         active = searches.active(connection)
+        files = checkpoints.forget_ended(connection)
+    for uri in files:
+        delete_file(uri)
     if freed or lost:
         log.warning("runs put back", leases_ended=freed, messages_lost=lost)
     send_runs(late + queued)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from db import checkpoints, epochs, leases
 from db.models import ArtifactKind
 from db.session import is_away, transaction
+from pipeline import files
 from pipeline.config import RewardConfig, load_config
 from pipeline.errors import Failure, LeaseLostError
 from pipeline.settings import get_settings
@@ -116,13 +117,13 @@ class Route:
                 old = checkpoints.of_run(connection, claim.run_id)[checkpoints.KEEP :]
                 checkpoints.forget_files(connection, [c.id for c in old])
         except (DBAPIError, LeaseLostError) as error:
-            checkpoint.delete(uri)  # no row points at it
+            files.delete(uri)  # no row points at it
             if isinstance(error, LeaseLostError) or not is_away(error):
                 raise
             log.warning("the database is away; no checkpoint", error=str(error.orig))
             return
         for forgotten in old:
-            checkpoint.delete(forgotten.uri)
+            files.delete(forgotten.uri)
 
     def _uri(self, what: str) -> str:
         """The name of a file of this attempt, never used before."""

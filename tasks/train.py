@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from db import leases, queue
 from db.models import Purpose
 from db.session import retrying, transaction
+from pipeline import files
 from pipeline.config import DataConfig, NetworkConfig, RunConfig
 from pipeline.errors import (
     ChildError,
@@ -58,6 +59,9 @@ class End:
 def train(run_id: int) -> None:
     """Train a queued run; a second delivery finds nothing to claim."""
     slot = current_slot()
+    reason = no_room()
+    if reason is not None:
+        slot.rest(reason, no_room)
     claim = _claim(slot, run_id)
     if claim is None:
         return
@@ -227,12 +231,24 @@ def _load_data(config: RunConfig) -> ImageData | ImageFiles:
         raise ChildError(Failure.DATA, str(error)) from error
 
 
+def no_room() -> str | None:
+    """Why no run may start here: too little is free where checkpoints are written."""
+    settings = get_settings()
+    free = files.free_bytes(settings.artifact_url)
+    if free is None or free >= settings.free:
+        return None
+    return (
+        f"{settings.artifact_url}: {free / 2**30:.2f} GiB are free, a run starts with "
+        f"{settings.free / 2**30:.2f} (NASNET_FREE)"
+    )
+
+
 def check_machine(config: RunConfig) -> str | None:
     """Why this machine cannot train now, or None (law 8): artifacts, data, device."""
     uri = f"{get_settings().artifact_url}/check-{current_slot().id}"
     try:
         checkpoint.write(uri, {})
-        checkpoint.delete(uri)
+        files.delete(uri)
         _load_data(config)
         torch.zeros(1, device=devices.torch_device(config.training.device or "cpu"))
     except (MachineError, ChildError, RuntimeError, OSError) as error:

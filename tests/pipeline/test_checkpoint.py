@@ -12,6 +12,7 @@ import fsspec
 import pytest
 import torch
 
+from pipeline import files
 from pipeline.errors import MachineError
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import CorruptCheckpointError
@@ -46,8 +47,8 @@ def test_other_file_systems_will_do():
     url = "memory://artifacts/run-1/a.pt"
     sha256, _ = checkpoint.write(url, STATE)
     assert checkpoint.read(url, sha256)["progress"] == {"epoch": 3}
-    checkpoint.delete(url)
-    checkpoint.delete(url)
+    files.delete(url)
+    files.delete(url)
     with pytest.raises(CorruptCheckpointError):
         checkpoint.read(url, sha256)
 
@@ -71,7 +72,7 @@ def test_leftover_of_a_crash_is_not_written_into(tmp_path):
 
 
 def test_folder_deleted_between_making_and_using_it_is_made_again(tmp_path, monkeypatch):
-    make, lost = checkpoint._make_folder, []
+    make, lost = files._make_folder, []
 
     def make_and_lose(folder):
         make(folder)
@@ -79,7 +80,7 @@ def test_folder_deleted_between_making_and_using_it_is_made_again(tmp_path, monk
             folder.rmdir()  # as `delete` of another process does
             lost.append(folder)
 
-    monkeypatch.setattr(checkpoint, "_make_folder", make_and_lose)
+    monkeypatch.setattr(files, "_make_folder", make_and_lose)
     checkpoint.write(str(tmp_path / "run-1" / "a.pt"), STATE)
     assert lost
     assert (tmp_path / "run-1" / "a.pt").exists()
@@ -147,10 +148,10 @@ def test_delete_tolerates_absence_and_removes_an_empty_folder(tmp_path):
     first, second = (str(tmp_path / "run-1" / name) for name in ("a.pt", "b.pt"))
     checkpoint.write(first, STATE)
     checkpoint.write(second, STATE)
-    checkpoint.delete(first)
+    files.delete(first)
     assert (tmp_path / "run-1" / "b.pt").exists()
-    checkpoint.delete(second)
-    checkpoint.delete(second)
+    files.delete(second)
+    files.delete(second)
     assert not (tmp_path / "run-1").exists()
 
 
@@ -201,4 +202,4 @@ def test_store_that_is_away_is_the_machines_fault():
         checkpoint.write("away://bucket/a.pt", STATE)
     with pytest.raises(MachineError, match="no route"):
         checkpoint.read("away://bucket/a.pt", "0" * 64)
-    checkpoint.delete("away://bucket/a.pt")
+    files.delete("away://bucket/a.pt")

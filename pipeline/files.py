@@ -1,0 +1,125 @@
+"""Files by fsspec URL: written whole or not at all, read, deleted."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import fsspec
+
+from pipeline.errors import MachineError
+
+
+def write(url: str, data: memoryview) -> None:
+    """Write a file under a name never used before; whole, or not there, after any crash.
+
+    Raises:
+        MachineError: it cannot be written (disk full, no rights, store away).
+    """
+    try:
+        if is_local(url):
+            _write_locally(Path(local_path(url)), data)
+        else:  # an object appears whole or not at all
+            with fsspec.open(url, "wb") as file:
+                file.write(data)
+    except Exception as error:  # each file system has errors of its own
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise MachineError(f"{url}: cannot be written: {reason or error}") from error
+
+
+def _write_locally(path: Path, data: memoryview) -> None:
+    """Temporary name, fsync, rename, fsync of the folder: whole, or not there, after any crash."""
+    descriptor, temporary = _temporary_file(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _temporary_file(path: Path) -> tuple[int, str]:
+    """A new file beside ``path``, for its owner alone."""
+    try:
+        _make_folder(path.parent)
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except FileNotFoundError:  # another process's `delete` found the folder empty in between
+        _make_folder(path.parent)
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, all for the owner alone, and lasting."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(url: str) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        FileNotFoundError: it is not there, or a local disk cannot read it and never will.
+        MachineError: the store that should have it is away, and will come back (law 8).
+    """
+    try:
+        if is_local(url):
+            return Path(local_path(url)).read_bytes()
+        with fsspec.open(url, "rb") as file:
+            data: bytes = file.read()
+            return data
+    except Exception as error:
+        if isinstance(error, FileNotFoundError) or (is_local(url) and isinstance(error, OSError)):
+            raise FileNotFoundError(str(error)) from error
+        raise MachineError(f"{url}: cannot be read: {error}") from error
+
+
+def delete(url: str) -> None:
+    """Delete a file, and its folder if it was the last; one that is gone is fine.
+
+    So is one that cannot be deleted: a file left over harms nobody.
+    """
+    if is_local(url):
+        path = Path(local_path(url))
+        with contextlib.suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()
+        return
+    with contextlib.suppress(Exception):
+        file_system, path_text = fsspec.url_to_fs(url)
+        file_system.rm(path_text)
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names a file of this machine."""
+    return "://" not in url or url.startswith(("file://", "local://"))
+
+
+def local_path(url: str) -> str:
+    """The path of a local file's URL."""
+    return url.partition("://")[2] if "://" in url else url
+
+
+def free_bytes(url: str) -> int | None:
+    """What is free where a folder lies or will lie; None where only its store knows."""
+    if not is_local(url):
+        return None
+    path = Path(local_path(url)).absolute()
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
