@@ -54,3 +54,22 @@ def _sqlite(element: clock, compiler: SQLCompiler, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     # milliseconds, padded to the six digits that SQLAlchemy stores: text must compare as time
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds') || '000')"
+
+
+class seconds_between(FunctionElement[float]):  # noqa: N801 - likewise
+    """Seconds from one time to another, inside a statement."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(seconds_between, "postgresql")
+def _between_postgresql(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
+    start, end = (compiler.process(time, **kw) for time in element.clauses)
+    return f"CAST(EXTRACT(EPOCH FROM ({end} - {start})) AS double precision)"
+
+
+@compiles(seconds_between, "sqlite")
+def _between_sqlite(element: seconds_between, compiler: SQLCompiler, **kw: Any) -> str:
+    start, end = (compiler.process(time, **kw) for time in element.clauses)
+    return f"((julianday({end}) - julianday({start})) * 86400.0)"

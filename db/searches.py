@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 
 # A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
 BATCHES_UNTIL_STUCK = 5
+STOPPED_BY_HAND = "stopped by hand"
 
 _by_id = select(Search).where(Search.id == bindparam("search_id"))
 _by_name = select(Search).where(Search.name == bindparam("name"))

@@ -169,9 +169,13 @@ class FailuresConfig(Config):
 
 
 class BudgetConfig(Config):
-    """When a search is complete (law 12)."""
+    """When a search is complete: with the first of these that is spent (law 12)."""
 
     children: int = Field(20_000, ge=1, le=100_000_000)  # that carry a reward
+    hours: Positive | None = None  # since it was created
+    device_hours: Positive | None = None  # that devices were held for its children
+    target_reward: Share | None = None
+    plateau: int | None = Field(None, ge=1)  # children with a reward since the best one
 
 
 class StopConfig(Config):

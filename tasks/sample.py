@@ -2,13 +2,14 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from db import children, queries, queue, searches, versions
+from db import budgets, children, queries, queue, searches, versions
 from db.models import Arm
 from db.progress import Progress, progress
 from db.session import transaction
@@ -43,8 +44,12 @@ def _propose(search_id: int) -> bool:
         search = searches.by_id(connection, search_id)
         newest = versions.newest(connection, search_id)
         stuck = searches.stuck_reason(connection, search)
+        spent = budgets.spent(connection, search)
+    if spent is not None:
+        _move(now, searches.stop, spent)
+        return False
     if stuck is not None:
-        _pause(now, stuck)
+        _move(now, searches.pause, stuck)
         return False
     config = load_config(search.config)
     space = make_space(config.space)
@@ -57,11 +62,12 @@ def _propose(search_id: int) -> bool:
     return _store(now, config, space, proposals)
 
 
-def _pause(seen: Progress, reason: str) -> None:
+def _move(seen: Progress, move: Callable[[Connection, int, str], None], reason: str) -> None:
+    """Pause or stop the search, unless something moved."""
     with transaction() as connection:
         if _is_as_seen(connection, seen):
-            searches.pause(connection, seen.search_id, reason)
-            log.warning("search paused", search=seen.search_id, reason=reason)
+            move(connection, seen.search_id, reason)
+            log.warning("search moved", by=move.__name__, search=seen.search_id, reason=reason)
 
 
 def _write_first_version(seen: Progress, config: SearchConfig, space: SearchSpace) -> bool:

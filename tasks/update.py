@@ -95,8 +95,8 @@ def _finish(search_id: int) -> None:
         if now is None or not now.is_over:
             return
         searches.finish(connection, search_id)
-        if now.completed >= now.budget:
-            config = load_config(searches.by_id(connection, search_id).config)
-            runs.ask_then(connection, search_id, config)
+        search = searches.by_id(connection, search_id)
+        if search.reason != searches.STOPPED_BY_HAND:
+            runs.ask_then(connection, search_id, load_config(search.config))
     log.info("search finished", search=search_id, children=now.completed)
     runs.start()

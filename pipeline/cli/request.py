@@ -117,9 +117,8 @@ def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None
 
     if found.state is SearchState.IMPORTED:
         raise UserError(f"search {found.name!r} was imported: it can be read, not resumed")
-    raised = changed is not None and (
-        changed["budget"]["children"] > found.config["budget"]["children"]
-    )
+    # whether the new budget suffices is asked again before anything is proposed
+    raised = changed is not None and changed["budget"] != found.config["budget"]
     paused = {SearchState.PAUSED, SearchState.STOPPING, SearchState.FAILED}
     if found.state in paused or (found.state is SearchState.FINISHED and raised):
         searches.resume(connection, found.id)

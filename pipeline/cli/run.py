@@ -118,7 +118,7 @@ def _source(name: str) -> str:
 
 def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
     """Print the result of a search that rests; returns the exit code."""
-    from db import queries
+    from db import queries, searches
     from db.models import SearchState
     from db.session import transaction
     from pipeline.cli.genotype import best_rows, print_best
@@ -127,12 +127,13 @@ def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
     with transaction(read_only=True) as connection:
         rows = best_rows(queries.best(connection, search_id, limit=BEST), name)
     finished = view.progress.state is SearchState.FINISHED
-    met = finished and view.progress.completed >= view.progress.budget
+    met = finished and view.reason != searches.STOPPED_BY_HAND
     command = f"nasnet run {_source(name)} --name {name}"
     if finished and not met:
         command = f"nasnet search extend {name} && {command}"
     if as_json:
-        go_on = {} if met else {"reason": view.reason, "go_on": command}
+        reason = {} if view.reason is None else {"reason": view.reason}
+        go_on = reason if met else {"reason": view.reason, "go_on": command}
         print_json(
             {
                 "event": str(view.progress.state),
@@ -145,6 +146,8 @@ def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
         )
         return 0 if met else EXIT_HALTED
     print_best(name, view, rows)
+    if met and view.reason is not None:
+        typer.echo(view.reason)
     if not met:
         typer.echo(f"{view.progress.state}: {view.reason or 'by hand'}; go on with: {command}")
     return 0 if met else EXIT_HALTED

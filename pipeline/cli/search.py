@@ -214,7 +214,7 @@ def stop(name: NameArgument) -> None:
 
         if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
             raise UserError(f"search {name!r} is {search.state}: there is nothing to stop")
-        searches.stop(connection, search.id, "stopped by hand")
+        searches.stop(connection, search.id, searches.STOPPED_BY_HAND)
         return "stopping; children that no worker had begun were withdrawn"
 
     _change(name, change, then_ring=True)

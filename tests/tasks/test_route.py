@@ -199,3 +199,18 @@ def test_an_extended_search_goes_on(worker, post):
     post.drain()
     assert state(search_id).completed == 10
     assert state(search_id).state is SearchState.FINISHED
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "rolling"])
+def test_a_search_that_reached_its_target_ends_with_what_has_begun(worker, post, mode):
+    search_id = make_search(
+        mode=mode, **(TINY | {"budget": {"children": 50, "target_reward": 0.05}})
+    )
+    ring(search_id)
+    post.drain()
+    now = state(search_id)
+    assert now.state is SearchState.FINISHED
+    assert 0 < now.completed < 50
+    assert now.unlearned == now.open == 0
+    with transaction(read_only=True) as connection:
+        assert "budget.target_reward" in searches.by_id(connection, search_id).reason
