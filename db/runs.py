@@ -222,8 +222,18 @@ _waiting = (
 
 
 def without_slot(
-    connection: Connection, *, run_ids: Sequence[int] = (), search_id: int | None = None
+    connection: Connection,
+    *,
+    run_ids: Sequence[int] | None = None,
+    search_id: int | None = None,
 ) -> list[Any]:
-    """(id, device, devices) of runs that wait and that no slot there is can take."""
-    which = Run.id.in_(run_ids) if search_id is None else Run.search_id == search_id
-    return list(connection.execute(_waiting.where(which)))
+    """(id, device, devices) of runs that wait and that no slot there is can take.
+
+    Of all, of some, or of a search's; a hundred at most.
+    """
+    statement = _waiting
+    if run_ids is not None:
+        statement = statement.where(Run.id.in_(run_ids))
+    if search_id is not None:
+        statement = statement.where(Run.search_id == search_id)
+    return list(connection.execute(statement))

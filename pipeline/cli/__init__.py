@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli import (
     database,
+    doctor,
     genotype,
     leaderboard,
     network,
@@ -37,6 +38,7 @@ app.command("baseline")(training.baseline)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(genotype.app, name="genotype")
 app.command("network")(network.network)
+app.command("doctor")(doctor.doctor)
 app.add_typer(worker.app, name="worker")
 app.add_typer(database.app, name="db")
 app.add_typer(preset.app, name="preset")

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -24,6 +25,7 @@ from tasks.slot import BROKER_LOCK
 
 START_PATIENCE = 10.0  # seconds
 STOP_PATIENCE = 3.0
+ASK_PATIENCE = 5.0
 
 
 def server_binary() -> str:
@@ -76,7 +78,7 @@ class Broker:
     def answers(self) -> bool:
         """Whether the server answers on its socket."""
         try:
-            with Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
+            with Redis(unix_socket_path=str(self.socket), socket_timeout=ASK_PATIENCE) as client:
                 return bool(client.ping())
         except (RedisError, OSError):
             return False
@@ -135,3 +137,21 @@ def _own_folder(folder: Path) -> None:
         raise UserError(f"{folder}: belongs to another user; the broker's socket cannot be there")
     if stat.S_IMODE(found.st_mode) & 0o077:
         folder.chmod(0o700)
+
+
+def ping(settings: Settings) -> None:
+    """Ask the broker, the embedded one or another, whether it is there.
+
+    Raises:
+        RedisError: it is not, or does not let us in.
+    """
+    url = settings.broker_url
+    if url is None or url.startswith("redis+socket:"):
+        path = str(settings.socket) if url is None else urlsplit(url).path
+        client = Redis(unix_socket_path=path, socket_timeout=ASK_PATIENCE)
+    else:
+        client = Redis.from_url(
+            url, socket_timeout=ASK_PATIENCE, socket_connect_timeout=ASK_PATIENCE
+        )
+    with client:
+        client.ping()

@@ -1,0 +1,26 @@
+"""``nasnet doctor``: why is nothing running?"""
+
+from dataclasses import asdict
+
+import typer
+
+from pipeline.cli.output import JsonFlag, print_json
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Say what keeps work from being done, a line for each cause with its cure; exit code 1.
+
+    Exit code 0: nothing was found.
+    """
+    from pipeline.machine.doctor import diagnose
+    from pipeline.settings import get_settings
+
+    findings = diagnose(get_settings())
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    for finding in [] if as_json else findings:
+        typer.echo(f"{finding.check}: {finding.problem} -> {finding.cure}")
+    if not as_json and not findings:
+        typer.echo("nothing found: database, broker, processes, leases, disk and clock are well")
+    if findings:
+        raise typer.Exit(1)

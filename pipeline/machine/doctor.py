@@ -1,0 +1,243 @@
+"""Why is nothing running? One line for each cause that is found, with its cure."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from db import diagnosis, runs, schema
+from db.models import SlotState
+from db.queue import LEASES_UNTIL_GONE
+from db.session import transaction
+from pipeline import files, locks
+from pipeline.config import load_config
+from pipeline.errors import MachineError, UserError
+from pipeline.machine.broker import ping
+from pipeline.settings import Settings
+from tasks.slot import SUPERVISOR_LOCK
+from tasks.worker import CONTROL, RECONCILE
+
+CLOCK_SKEW = 5.0  # seconds that a host's clock may differ from the database's
+OLD_TURN = 60.0  # seconds without a turn of reconcile
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that keeps work from being done, and what to do about it."""
+
+    check: str
+    problem: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What the checks look at."""
+
+    settings: Settings
+    connection: Connection
+    now: dt.datetime
+    slots: list[Any]
+
+    @property
+    def alive(self) -> list[Any]:
+        """Worker processes that were heard of lately."""
+        return [
+            slot
+            for slot in self.slots
+            if slot.state is not SlotState.DOWN
+            and (self.now - slot.heartbeat_at).total_seconds() < LEASES_UNTIL_GONE * slot.lease
+        ]
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """All that is found, most fundamental first; what cannot be looked at ends the visit."""
+    try:
+        schema.require()
+        with transaction(read_only=True) as connection:
+            patient = Patient(
+                settings, connection, diagnosis.now(connection), diagnosis.slots(connection)
+            )
+            found = [finding for check in CHECKS for finding in check(patient)]
+    except UserError as error:
+        return [Finding("schema", str(error), "nasnet db upgrade")]
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        return [Finding("database", reason, "start the database, or set NASNET_DATABASE_URL")]
+    return found
+
+
+def _broker(patient: Patient) -> Iterator[Finding]:
+    try:
+        ping(patient.settings)
+    except (RedisError, OSError) as error:
+        reason = " ".join(str(error).split()) or "it does not answer"
+        cure = "start the server" if patient.settings.broker_url else "nasnet up, or nasnet run"
+        yield Finding("broker", f"the broker does not answer: {reason}", cure)
+
+
+def _processes(patient: Patient) -> Iterator[Finding]:
+    names = {slot.name for slot in patient.alive}
+    if not any(slot.devices for slot in patient.alive):
+        yield Finding(
+            "slots", "no training slot is alive", "nasnet up, or nasnet worker start train"
+        )
+    if CONTROL not in names:
+        yield Finding(
+            "control",
+            "no control process is alive: nothing is sampled and nothing learned",
+            "nasnet up, or nasnet worker start control",
+        )
+    if RECONCILE not in names:
+        yield Finding(
+            "reconcile",
+            "no reconciler is alive: leases that end are not freed",
+            "nasnet up, or nasnet worker start reconcile",
+        )
+
+
+def _refusing(patient: Patient) -> Iterator[Finding]:
+    for slot in patient.alive:
+        if slot.state is SlotState.REFUSING:
+            yield Finding(
+                "slots", f"{slot.host} {slot.name} takes no runs: {slot.reason}", "mend that"
+            )
+
+
+def _silent(patient: Patient) -> Iterator[Finding]:
+    for slot in patient.slots:
+        if slot.state is SlotState.DOWN or slot in patient.alive:
+            continue
+        silent = (patient.now - slot.heartbeat_at).total_seconds()
+        yield Finding(
+            "slots",
+            f"{slot.host} {slot.name} has been silent for {silent:.0f} s",
+            f"look at {slot.host}, or at {slot.home}/logs/{slot.name}.log",
+        )
+
+
+def _leases(patient: Patient) -> Iterator[Finding]:
+    held = diagnosis.held_past_lease(patient.connection)
+    if held:
+        yield Finding(
+            "leases",
+            f"runs {_some(held)} are held though their lease has ended",
+            "a reconciler frees them: nasnet worker start reconcile",
+        )
+    lost = diagnosis.queued_too_long(patient.connection)
+    if lost:
+        yield Finding(
+            "queue",
+            f"runs {_some(lost)} have been queued for long: their messages are lost",
+            "a reconciler rings again: nasnet worker start reconcile",
+        )
+
+
+def _no_slot(patient: Patient) -> Iterator[Finding]:
+    lonely: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for row in runs.without_slot(patient.connection):
+        lonely[row.device, row.devices].append(row.id)
+    for (device, devices), run_ids in lonely.items():
+        kind = "cpu" if device == "cpu" else "cuda:N"
+        yield Finding(
+            "slots",
+            f"no slot has {devices} x {device}, which runs {_some(run_ids)} wait for",
+            f"NASNET_DEVICES={'+'.join([kind] * devices)}",
+        )
+
+
+def _disk(patient: Patient) -> Iterator[Finding]:
+    settings = patient.settings
+    for what, url in (("artifacts", settings.artifact_url), ("home", str(settings.home))):
+        free = files.free_bytes(url)
+        if free is not None and free < settings.free:
+            yield Finding(
+                "disk",
+                f"{what} {url}: {free / 2**30:.2f} GiB are free, less than NASNET_FREE",
+                "make room, or lower NASNET_FREE",
+            )
+            return
+
+
+def _clocks(patient: Patient) -> Iterator[Finding]:
+    skew = (dt.datetime.now(dt.UTC) - patient.now).total_seconds()
+    if abs(skew) > CLOCK_SKEW:
+        yield Finding(
+            "clock",
+            f"this host's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the "
+            "database's, which decides",
+            "set the clock (chrony, ntp): log times are misleading until then",
+        )
+
+
+def _versions(patient: Patient) -> Iterator[Finding]:
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for slot in patient.alive:
+        for library, version in (slot.versions or {}).items():
+            found[library][version] = slot.host
+    for library, versions in sorted(found.items()):
+        if len(versions) > 1:
+            said = ", ".join(f"{version} on {host}" for version, host in sorted(versions.items()))
+            yield Finding(
+                "versions",
+                f"workers have different {library}: {said}",
+                "install the same everywhere: a result holds for one set of libraries",
+            )
+
+
+def _data(patient: Patient) -> Iterator[Finding]:
+    from pipeline.training.dataset_names import check_dataset
+
+    for stored in diagnosis.active_configs(patient.connection):
+        config = load_config(stored)
+        try:
+            check_dataset(config.dataset)
+        except (UserError, MachineError) as error:
+            yield Finding("data", str(error), "copy the images to this machine")
+
+
+def _searches(patient: Patient) -> Iterator[Finding]:
+    for search in diagnosis.resting_searches(patient.connection):
+        yield Finding(
+            "searches",
+            f"search {search.name!r} is {search.state}: {search.reason or 'by hand'}",
+            f"nasnet search resume {search.name}",
+        )
+
+
+def _supervisor(patient: Patient) -> Iterator[Finding]:
+    """A home whose processes live and that nobody looks after."""
+    path = patient.settings.lock_path(SUPERVISOR_LOCK)
+    ours = [slot for slot in patient.alive if Path(slot.home) == patient.settings.home]
+    if path.exists() and ours and locks.holder(path) is None:
+        yield Finding(
+            "supervisor", "no supervisor is left here; its processes will leave", "nasnet up"
+        )
+
+
+def _some(run_ids: list[int]) -> str:
+    shown = ", ".join(map(str, run_ids[:5]))
+    return f"{shown} and {len(run_ids) - 5} more" if len(run_ids) > 5 else shown
+
+
+Check = Callable[[Patient], Iterator[Finding]]
+CHECKS: tuple[Check, ...] = (
+    _broker,
+    _processes,
+    _refusing,
+    _silent,
+    _leases,
+    _no_slot,
+    _disk,
+    _clocks,
+    _versions,
+    _data,
+    _searches,
+    _supervisor,
+)
