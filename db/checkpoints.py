@@ -139,6 +139,17 @@ def forget_ended(connection: Connection, count: int = 200) -> list[str]:
     return [row.uri for row in rows]
 
 
+def lying(connection: Connection) -> list[Any]:
+    """(id, run, uri) of every file that should be somewhere."""
+    return list(
+        connection.execute(
+            select(Artifact.id, Artifact.run_id, Artifact.uri)
+            .where(Artifact.uri.is_not(None))
+            .order_by(Artifact.id)
+        )
+    )
+
+
 _forget_files = update(Artifact).where(Artifact.id.in_(bindparam("ids", expanding=True)))
 
 

@@ -5,11 +5,13 @@ Statements run on a plain connection: rows come back as values, and nothing goes
 
 import contextlib
 import functools
+import os
 import sqlite3
 import threading
 import time
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -187,3 +189,26 @@ def checkpoint_wal() -> None:
     if engine.dialect.name == "sqlite" and not sqlite_is_safe():
         with engine.connect() as connection:
             connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def backup(path: Path) -> None:
+    """Copy a SQLite database to a new file, whole, while others write.
+
+    Raises:
+        UserError: the database is a server's, which has tools of its own.
+    """
+    engine = get_engine()
+    if engine.dialect.name != "sqlite":
+        raise UserError("the database is PostgreSQL: back it up with pg_dump")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    source = engine.raw_connection()
+    try:
+        target = _sqlite_module().connect(str(beside))
+        try:
+            source.driver_connection.backup(target)  # type: ignore[union-attr]
+        finally:
+            target.close()
+        beside.replace(path)
+    finally:
+        source.close()
+        beside.unlink(missing_ok=True)

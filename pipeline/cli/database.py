@@ -1,5 +1,8 @@
 """``nasnet db``: the store itself."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from pipeline.cli.output import JsonFlag, print_json
@@ -19,16 +22,51 @@ def upgrade() -> None:
 
 
 @app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="A new file, for the whole SQLite database.")],
+) -> None:
+    """Copy the database while it is used; artifacts are files of their own."""
+    from db.session import backup as copy
+    from pipeline.cli.home import open_store
+    from pipeline.errors import UserError
+
+    open_store()
+    if file.exists():
+        raise UserError(f"{file}: is there already; a backup overwrites nothing")
+    if not file.absolute().parent.is_dir():
+        raise UserError(f"{file}: there is no folder {file.absolute().parent}")
+    copy(file)
+    typer.echo(f"{file}: {file.stat().st_size:,} bytes")
+
+
+def _missing_files() -> set[str]:
+    """Files of this machine that rows point at and that are not there, a line each."""
+    from db import checkpoints
+    from db.session import transaction
+    from pipeline import files
+
+    with transaction(read_only=True) as connection:
+        rows = checkpoints.lying(connection)
+    return {
+        f"artifact {row.id} of run {row.run_id} is missing: {row.uri}"
+        for row in rows
+        if files.is_local(row.uri) and not Path(files.local_path(row.uri)).exists()
+    }
+
+
+@app.command()
 def check(as_json: JsonFlag = False) -> None:
-    """Check that the database has this release's schema and is sound; exit code 1 if not."""
+    """Check the database's schema, file, rows and the files they point at; exit code 1 if not."""
     from sqlalchemy import text
 
-    from db import schema
+    from db import schema, soundness
     from db.session import transaction
+    from pipeline.cli.home import open_store
 
-    schema.require()
+    open_store()
+    missing = _missing_files() & _missing_files()  # one that is being deleted is missing once
     with transaction(read_only=True) as connection:
-        problems = []
+        problems = soundness.impossible(connection) + sorted(missing)
         if connection.dialect.name == "sqlite":
             rows = [*connection.execute(text("PRAGMA quick_check")).scalars()]
             problems += [row for row in rows if row != "ok"]

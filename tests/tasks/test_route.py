@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import func, select, update
 
-from db import queries, searches
+from db import queries, searches, soundness
 from db.clock import clock
 from db.models import Attempt, Child, ChildState, Epoch, Outcome, PolicyVersion, Run, SearchState
 from db.progress import progress
@@ -25,6 +25,14 @@ TINY = {
 def rows(statement):
     with transaction(read_only=True) as connection:
         return connection.execute(statement).all()
+
+
+@pytest.fixture(autouse=True)
+def sound(store):
+    """After each of these tests nothing stands in the store that cannot be."""
+    yield
+    with transaction(read_only=True) as connection:
+        assert soundness.impossible(connection) == []
 
 
 def state(search_id):

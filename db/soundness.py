@@ -1,0 +1,101 @@
+"""Is the record sound? Plain SQL, the same on both databases: each query finds what cannot be.
+
+A statement that finds nothing is a law that holds (design: laws 1, 2, 6, 7, 10, 11).
+"""
+
+from sqlalchemy import Connection, text
+
+SHOWN = 5  # rows of each kind that are named
+
+# what is wrong -> the rows where it is
+IMPOSSIBLE = {
+    "run {} is running without a holder": (
+        "SELECT id FROM runs WHERE state = 'running' AND (slot_id IS NULL OR lease_until IS NULL)"
+    ),
+    "run {} is held though it is not running": (
+        "SELECT id FROM runs WHERE state <> 'running'"
+        " AND (slot_id IS NOT NULL OR lease_until IS NOT NULL)"
+    ),
+    "run {} has more or fewer attempts than it was taken": (
+        "SELECT id FROM runs WHERE attempt <>"
+        " (SELECT count(*) FROM attempts WHERE attempts.run_id = runs.id)"
+    ),
+    "run {} is not running and has an attempt without an end": (
+        "SELECT runs.id FROM runs JOIN attempts ON attempts.run_id = runs.id"
+        " WHERE runs.state <> 'running' AND attempts.ended_at IS NULL"
+    ),
+    "run {} has an attempt without an end that is not its last": (
+        "SELECT runs.id FROM runs JOIN attempts ON attempts.run_id = runs.id"
+        " WHERE attempts.ended_at IS NULL AND attempts.number <> runs.attempt"
+    ),
+    "run {} has ended and more or fewer than one of its attempts is done": (
+        "SELECT id FROM runs WHERE state IN ('done', 'failed')"
+        " AND (CASE WHEN state = 'done' THEN 1 ELSE 0 END) <> (SELECT count(*) FROM attempts"
+        " WHERE attempts.run_id = runs.id AND attempts.outcome = 'done')"
+    ),
+    "run {} has failed without a class": (
+        "SELECT id FROM runs WHERE state = 'failed' AND failure IS NULL"
+    ),
+    "child {} is rewarded without a reward, or has one and is not": (
+        "SELECT id FROM children WHERE (state = 'rewarded') <> (reward IS NOT NULL)"
+    ),
+    "child {} has ended without a time, or has a time and has not": (
+        "SELECT id FROM children WHERE (state = 'open') <> (ended_at IS NULL)"
+    ),
+    "child {} was learned from and carries no reward": (
+        "SELECT id FROM children WHERE learned_by IS NOT NULL AND reward IS NULL"
+    ),
+    "child {} was learned from by a version that is no later than its own": (
+        "SELECT id FROM children WHERE learned_by <= version"
+    ),
+    "child {} is open, and neither trained nor waiting for another": (
+        "SELECT id FROM children WHERE state = 'open' AND duplicate_of IS NULL"
+        " AND score_run_id IS NULL AND NOT EXISTS (SELECT 1 FROM runs WHERE"
+        " runs.child_id = children.id AND runs.state IN ('pending', 'queued', 'running'))"
+    ),
+    "child {} waits for another that has ended": (
+        "SELECT children.id FROM children JOIN children AS first"
+        " ON first.id = children.duplicate_of"
+        " WHERE children.state = 'open' AND first.state <> 'open'"
+    ),
+    "child {} is rewarded and its run is not done, though it was trained": (
+        "SELECT children.id FROM children JOIN runs ON runs.child_id = children.id"
+        " WHERE children.state = 'rewarded' AND children.failure IS NULL"
+        " AND runs.state <> 'done'"
+    ),
+    "child {} and its run have different accuracies": (
+        "SELECT children.id FROM children JOIN runs ON runs.child_id = children.id"
+        " WHERE runs.state = 'done' AND children.accuracy <> runs.accuracy"
+    ),
+    "search {} has policy versions with a gap": (
+        "SELECT search_id FROM policy_versions GROUP BY search_id"
+        " HAVING count(*) <> max(version) + 1"
+    ),
+    "policy version {} learned from more or fewer rewards than it says": (
+        "SELECT id FROM policy_versions WHERE learned <> (SELECT count(*) FROM children"
+        " WHERE children.search_id = policy_versions.search_id"
+        " AND children.learned_by = policy_versions.version)"
+    ),
+    "policy version {} counts another total than all up to it": (
+        "SELECT id FROM policy_versions WHERE total_learned <> (SELECT sum(before.learned)"
+        " FROM policy_versions AS before WHERE before.search_id = policy_versions.search_id"
+        " AND before.version <= policy_versions.version)"
+    ),
+    "search {} has finished and still has open children or unlearned rewards": (
+        "SELECT id FROM searches WHERE state = 'finished' AND EXISTS (SELECT 1 FROM children"
+        " WHERE children.search_id = searches.id AND children.arm = 'policy'"
+        " AND (children.state = 'open'"
+        " OR (children.state = 'rewarded' AND children.learned_by IS NULL)))"
+    ),
+}
+
+
+def impossible(connection: Connection) -> list[str]:
+    """What stands in the store and cannot be, a line each."""
+    found = []
+    for sentence, statement in IMPOSSIBLE.items():
+        rows = connection.execute(text(f"{statement} LIMIT {SHOWN + 1}")).scalars().all()
+        found += [sentence.format(row) for row in rows[:SHOWN]]
+        if len(rows) > SHOWN:
+            found.append(f"... and more: {sentence.format('ID')}")
+    return found
