@@ -1,8 +1,12 @@
 """What every test stands on: a home of its own, and a store in SQLite or in a real PostgreSQL."""
 
 import functools
+import os
 import shutil
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from db import schema
 from db.session import get_engine, make_engine, transaction
 from pipeline.settings import get_settings
 from tasks import app as tasks_app
+from tests.processes import TINY
 
 torch.set_num_threads(1)
 
@@ -26,7 +31,10 @@ def _forget_process_state():
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A home of the test's own; whatever the developer has set is not seen."""
-    for name in ("DATABASE_URL", "BROKER_URL", "ARTIFACTS", "DATA", "DEVICES", "MEMORY", "LEASE"):
+    for name in (
+        *("DATABASE_URL", "BROKER_URL", "ARTIFACTS", "DATA"),
+        *("DEVICES", "MEMORY", "FREE", "LOADERS", "LEASE"),
+    ):
         monkeypatch.delenv(f"NASNET_{name}", raising=False)
     folder = tmp_path / "home"
     folder.mkdir(mode=0o700)
@@ -63,6 +71,23 @@ def postgres():
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """What `nasnet search digest tiny` prints where nobody disturbs the search TINY."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.toml").write_text(TINY)
+    root = Path(__file__).parents[1]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("NASNET_")}
+    done = subprocess.run(
+        [sys.executable, root / "tests" / "undisturbed.py", folder / "tiny.toml"],
+        env={**clean, "NASNET_HOME": str(folder / "home"), "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1] + "\n"
 
 
 @pytest.fixture

@@ -34,49 +34,16 @@ def make_home(tmp_path):
         home.close()
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The digest of the tiny search that nobody disturbs, on one slot."""
-    home = Home(tmp_path_factory.mktemp("undisturbed") / "home", devices="cpu")
-    (home.folder / "tiny.toml").write_text(TINY)
-    try:
-        done = home.nasnet("run", "tiny.toml")
-        last = json.loads(done.stdout.splitlines()[-1])
-        assert (last["event"], last["children"], last["version"]) == ("finished", 12, 3)
-        return home.nasnet("search", "digest", "tiny").stdout
-    finally:
-        home.close()
-
-
-def test_a_search_that_is_killed_all_over_ends_as_an_undisturbed_one(make_home, undisturbed):
-    """kill -9 of a worker, then the broker, then control and reconcile, then the supervisor."""
-    home = make_home()
-    run = home.start("run", "tiny.toml")
-    wait_until(lambda: home.completed("tiny") >= 1)
-    for victim in ("cpu-0", "broker", "control", "reconcile"):
-        home.kill(victim)
-    wait_until(lambda: home.completed("tiny") >= 5)
-    home.kill("cpu-1")
-    run.kill()
-    run.wait()
-    assert home.pid("supervisor") is None
-    done = home.nasnet("run", "tiny.toml")
-    assert json.loads(done.stdout.splitlines()[0])["event"] == "resumed"
-    assert home.nasnet("search", "digest", "tiny").stdout == undisturbed
-    children = home.json("search", "show", "tiny")["children"]
-    assert (children["completed"], children["failed"], children["skipped"]) == (12, 0, 0)
-
-
 def test_workers_outlive_their_supervisor_and_are_adopted(make_home):
     home = make_home(lease="20")
-    run = home.start("run", "tiny.toml")
+    run = home.start("run", "tiny.toml", "--set=budget.children=8")
     wait_until(lambda: home.completed("tiny") >= 1)
     run.kill()
     run.wait()
     names = ("control", "reconcile", "cpu-0", "cpu-1", "broker")
     before = {name: home.pid(name) for name in names}
     assert all(before.values())
-    again = home.start("run", "tiny.toml")
+    again = home.start("run", "tiny.toml", "--set=budget.children=8")
     wait_until(lambda: home.pid("supervisor") == again.pid)
     assert {name: home.pid(name) for name in names} == before
     assert again.wait(120) == 0
@@ -121,32 +88,32 @@ def test_ctrl_c_stops_softly_and_says_how_to_go_on(make_home, undisturbed):
 
 def test_sighup_ends_the_display_and_not_the_search(make_home):
     home = make_home()
-    run = home.start("run", "tiny.toml")
+    run = home.start("run", "tiny.toml", "--set=budget.children=4")
     wait_until(lambda: home.completed("tiny") >= 1)
     run.send_signal(signal.SIGHUP)
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0
     assert "finished" not in output
-    assert home.completed("tiny") == 12
+    assert home.completed("tiny") == 4
 
 
 def test_a_paused_search_ends_the_run_with_the_reason_and_goes_on_when_run_again(make_home):
     home = make_home()
-    run = home.start("run", "tiny.toml")
+    run = home.start("run", "tiny.toml", "--set=budget.children=8")
     wait_until(lambda: home.completed("tiny") >= 1)
     home.nasnet("search", "pause", "tiny")
     output, _ = run.communicate(timeout=60)
     assert run.returncode == 3
     last = json.loads(output.splitlines()[-1])
     assert (last["event"], last["reason"]) == ("paused", "paused by hand")
-    assert home.nasnet("run", "tiny.toml").returncode == 0
+    assert home.nasnet("run", "tiny.toml", "--set=budget.children=8").returncode == 0
 
 
 def test_up_keeps_processes_for_searches_created_elsewhere(make_home):
     home = make_home()
     up = home.start("up")
     wait_until(lambda: all(home.pid(n) for n in ("control", "reconcile", "cpu-0", "cpu-1")))
-    home.nasnet("search", "create", "tiny.toml")
+    home.nasnet("search", "create", "tiny.toml", "--set=budget.children=4")
     watch = home.nasnet("run", "tiny.toml")  # only watches
     assert json.loads(watch.stdout.splitlines()[-1])["event"] == "finished"
     assert home.pid("supervisor") == up.pid
@@ -156,9 +123,9 @@ def test_up_keeps_processes_for_searches_created_elsewhere(make_home):
 
 def test_two_runs_in_one_home_share_its_processes(make_home):
     home = make_home()
-    first = home.start("run", "tiny.toml", "--name", "a")
+    first = home.start("run", "tiny.toml", "--set=budget.children=4", "--name", "a")
     wait_until(lambda: home.pid("supervisor") == first.pid)
-    second = home.start("run", "tiny.toml", "--name", "b")
+    second = home.start("run", "tiny.toml", "--set=budget.children=4", "--name", "b")
     assert first.wait(180) == 0
     assert second.wait(180) == 0
     digests = [home.nasnet("search", "digest", name).stdout for name in ("a", "b")]
@@ -167,7 +134,7 @@ def test_two_runs_in_one_home_share_its_processes(make_home):
 
 def test_a_worker_started_by_hand_serves_and_gives_its_run_back_on_sigterm(make_home):
     home = make_home()
-    home.nasnet("search", "create", "tiny.toml")
+    home.nasnet("search", "create", "tiny.toml", "--set=budget.children=8")
     up = home.start("up")
     wait_until(lambda: home.completed("tiny") >= 1)
     pid = home.kill("cpu-0", signal.SIGTERM)

@@ -63,7 +63,7 @@ def run(home: Home, arguments: argparse.Namespace) -> dict:
         wait_until(lambda: home.completed("tiny") >= target, what="children after the last fault")
         home.nasnet("search", "stop", "tiny")
         wait_until(lambda: monkey.keep_running() is not None, what="the search to end")
-        monkey.command.communicate()
+        monkey.command.communicate(timeout=60)
     else:
         wait_for_end(monkey)
     checked(home)

@@ -39,7 +39,7 @@ class Monkey:
         if code is None or code >= 0:
             return code
         self.home.started.remove(self.command)
-        self.command.communicate()
+        self.command.communicate(timeout=60)
         self.command = self.home.start(*self.arguments)
         return None
 
@@ -164,7 +164,7 @@ def wait_for_end(monkey: Monkey, seconds: float = 240.0) -> dict:
         return code is not None
 
     wait_until(ended, seconds, "the search to end by itself")
-    output, _ = monkey.command.communicate()
+    output, _ = monkey.command.communicate(timeout=60)
     assert codes == [0], output[-2000:]
     return json.loads(output.splitlines()[-1])
 

@@ -59,7 +59,7 @@ def test_a_search_on_its_way_is_sound(search):
             "UPDATE children SET learned_by = 0 WHERE id = 1",
             "child 1 was learned from by a version",
         ),
-        ("UPDATE runs SET state = 'cancelled' WHERE child_id = 4", "child 4 is open, and neither"),
+        ("UPDATE runs SET state = 'cancelled' WHERE child_id = 3", "child 3 is open, and neither"),
         ("UPDATE children SET duplicate_of = 1 WHERE id = 3", "child 3 waits for another"),
         ("UPDATE runs SET state = 'failed' WHERE id = 1", "child 1 is rewarded and its run"),
         (

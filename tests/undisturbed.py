@@ -1,0 +1,37 @@
+"""``python tests/undisturbed.py FILE.toml``: a search, task by task in one process; its digest.
+
+What a search is that nobody disturbs, and that no process, broker or lease has to do with.
+"""
+
+import sys
+
+from db import queries, schema
+from db.session import transaction
+from pipeline.cli.home import open_home
+from pipeline.cli.request import open_search, read_request
+from pipeline.settings import get_settings
+from tasks import reconcile, sample, slot, train, update  # noqa: F401
+from tasks.app import app, ring
+from tasks.devices import SlotSpec
+
+
+def main(path):
+    """Deliver every message at once, and print the digest."""
+    sent = []
+    app.send_task = lambda name, args, queue: sent.append((name, args))
+    open_home()
+    schema.prepare()
+    search_id = open_search(read_request(path, None, None), resume=True).search_id
+    worker = slot.Slot(get_settings(), "cpu-0", SlotSpec("cpu-0", "cpu", (0,)))
+    slot.become(worker)
+    worker.register()
+    ring(search_id)
+    while sent:
+        name, args = sent.pop(0)
+        app.tasks[name](*args)
+    with transaction(read_only=True) as connection:
+        print(queries.search_digest(connection, search_id))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
