@@ -114,9 +114,12 @@ def test_up_keeps_processes_for_searches_created_elsewhere(make_home):
     up = home.start("up")
     wait_until(lambda: all(home.pid(n) for n in ("control", "reconcile", "cpu-0", "cpu-1")))
     home.nasnet("search", "create", "tiny.toml", "--set=budget.children=4")
-    watch = home.nasnet("run", "tiny.toml")  # only watches
+    names = ("supervisor", "control", "reconcile", "cpu-0", "cpu-1", "broker")
+    before = [home.pid(name) for name in names]
+    watch = home.nasnet("run", "tiny.toml", "--set=budget.children=4")  # only watches
     assert json.loads(watch.stdout.splitlines()[-1])["event"] == "finished"
-    assert home.pid("supervisor") == up.pid
+    assert [home.pid(name) for name in names] == before
+    assert before[0] == up.pid
     home.nasnet("down")
     assert up.wait(60) == 0
 

@@ -174,7 +174,12 @@ class Supervisor:
                     worker.kill()
 
     def stop(self) -> None:
-        """End every process softly: leases given back, then the broker; removes the socket."""
+        """End every process softly: leases given back, then the broker; removes the socket.
+
+        Nothing where another is in charge: its processes are not ours to end.
+        """
+        if self._lock is None:
+            return
         for worker in self.workers:
             worker.signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_PATIENCE
@@ -185,9 +190,8 @@ class Supervisor:
             time.sleep(0.05)
         if self.broker is not None:
             self.broker.stop()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        os.close(self._lock)
+        self._lock = None
 
 
 def supervisor_pid(settings: Settings) -> int | None:
