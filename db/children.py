@@ -124,6 +124,15 @@ _add_known = insert(Child).values(
     duplicate_of=bindparam("duplicate_of"),
     **{name: bindparam(name) for name in Answer.__dataclass_fields__},
 )
+# What a run is that nobody has taken yet.
+NEW_RUN: dict[str, Any] = dict(
+    state=RunState.PENDING,
+    state_since=clock(),
+    priority=0,
+    attempt=0,
+    tries=0,
+    created_at=clock(),
+)
 _add_run = insert(Run).values(
     purpose=Purpose.SEARCH,
     search_id=bindparam("search_id"),
@@ -134,12 +143,7 @@ _add_run = insert(Run).values(
     device=bindparam("device"),
     devices=bindparam("devices"),
     key=bindparam("key"),
-    state=RunState.PENDING,
-    state_since=clock(),
-    priority=0,
-    attempt=0,
-    tries=0,
-    created_at=clock(),
+    **NEW_RUN,
 )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.children import NEW_RUN
 from db.clock import clock
 from db.models import (
     IN_FULL,
@@ -50,14 +51,7 @@ class Asked:
 
 
 _values: dict[str, Any] = {name: bindparam(name) for name in Asked.__dataclass_fields__}
-_values |= dict(
-    state=RunState.PENDING,
-    state_since=clock(),
-    priority=0,
-    attempt=0,
-    tries=0,
-    created_at=clock(),
-)
+_values |= NEW_RUN
 _adds = {
     "sqlite": sqlite.insert(Run).values(**_values).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(Run).values(**_values).on_conflict_do_nothing(),

@@ -179,6 +179,11 @@ class Route:
             )
         leases.finish(c, claim.run_id, claim.attempt, result, self.work, reward=earned)
 
+    def discard_weights(self) -> None:
+        """Delete what was kept of a run that is somebody else's by now: no row points at it."""
+        if self._weights is not None:
+            files.delete(self._weights[0])
+
     def failed(self, failure: Failure, error: Exception) -> Callable[[Connection], object]:
         """How to write that the attempt failed."""
         log.warning("attempt failed", failure=failure.value, error=str(error))

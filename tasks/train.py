@@ -51,6 +51,7 @@ class End:
     """How an attempt ended: what to write under the fence, and what becomes of the slot."""
 
     write: Callable[[Connection], object] | None  # None: the lease was lost, nothing is ours
+    discard: Callable[[], None] = lambda: None  # what to do where the fence fell before the write
     goes_on: bool = True  # whether another run may be queued for the slot
     machine_fault: str | None = None
 
@@ -114,7 +115,8 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
         _note_early_failure(Failure.ERROR, route)
         return End(route.failed(Failure.ERROR, error))
     current_slot().early_failures = 0
-    return End(functools.partial(route.finish, trained.result, trained.accuracies))
+    finish = functools.partial(route.finish, trained.result, trained.accuracies)
+    return End(finish, discard=route.discard_weights)
 
 
 def _note_early_failure(failure: Failure, route: Route) -> None:
@@ -137,6 +139,7 @@ def _write(slot: Slot, claim: leases.Claim, end: End) -> None:
                     queued = queue.queue_next(connection, *kind)
     except LeaseLostError as error:
         log.warning("lease lost", reason=str(error))
+        end.discard()
         return
     send_runs([(run_id, *kind) for run_id in queued])
     if claim.search_id is not None:

@@ -88,7 +88,6 @@ def open_search(request: Request, *, resume: bool) -> Opened:
             be used; the search is read only.
     """
     from db import searches
-    from db.models import SearchState
     from db.session import transaction
     from tasks import runs
 
@@ -104,11 +103,20 @@ def open_search(request: Request, *, resume: bool) -> Opened:
     with transaction() as connection:
         if changed is not None:
             searches.reconfigure(connection, found.id, changed)
-            if found.state is SearchState.FINISHED:
+            if _is_complete(found, changed):
                 runs.ask_then(connection, found.id, configs.load_config(changed))
         if resume:
             _resume(connection, found, changed)
     return Opened(found.id, request.name, created=False, changed=_changes(found.config, changed))
+
+
+def _is_complete(found: Any, changed: dict[str, Any]) -> bool:
+    """Whether a search has met its budget and keeps it: what comes then may be asked for now."""
+    from db import searches
+    from db.models import SearchState
+
+    met = found.state is SearchState.FINISHED and found.reason != searches.STOPPED_BY_HAND
+    return met and changed["budget"] == found.config["budget"]
 
 
 def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None:

@@ -66,22 +66,21 @@ def test_a_search_on_its_way_is_sound(search):
             "UPDATE children SET accuracy = 0.125 WHERE id = 1",
             "child 1 and its run have different",
         ),
-        ("UPDATE policy_versions SET version = 3 WHERE learned = 1", "policy versions with a gap"),
+        (
+            "INSERT INTO policy_versions (search_id, version, created_at, learned, total_learned,"
+            " sha256) SELECT search_id, 5, created_at, 0, 1, sha256 FROM policy_versions"
+            " WHERE version = 1",
+            "policy versions with a gap",
+        ),
         ("UPDATE children SET learned_by = NULL WHERE id = 1", "version 2 learned from more or"),
         ("UPDATE policy_versions SET total_learned = 4 WHERE learned = 1", "another total"),
         ("UPDATE searches SET state = 'finished'", "has finished and still has open"),
     ],
 )
-def test_a_row_that_cannot_be_is_named(search, store, change, said):
+def test_a_row_that_cannot_be_is_named(search, change, said):
     with transaction() as connection:
-        if store == "sqlite":  # a version that is renamed leaves its children behind
-            connection.execute(text("PRAGMA defer_foreign_keys = ON"))
-        elif "version = 3" in change:
-            pytest.skip("PostgreSQL lets no version go that children point at")
         connection.execute(text(change))
         assert any(said in line for line in soundness.impossible(connection))
-        connection.execute(text("SELECT 1"))
-        connection.rollback()
 
 
 def test_many_of_a_kind_are_not_all_named():

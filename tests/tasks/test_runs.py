@@ -1,5 +1,7 @@
 """Trainings in full: asked for as rows, trained like any run, tested once."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select, update
 
@@ -154,6 +156,22 @@ def test_a_search_retrains_its_best_by_itself_and_once(worker, post):
             select(Artifact).where(Artifact.kind == ArtifactKind.WEIGHTS)
         ).all()
     assert len(files) == 4
+
+
+def test_weights_of_a_run_that_was_lost_at_its_end_are_not_left_behind(worker, post, monkeypatch):
+    run_id = ask_one(epochs=1)
+    keep, kept = train.Route.keep_weights, []
+
+    def lose(route, weights):
+        keep(route, weights)
+        kept.append(Path(route._weights[0]))
+        with transaction() as connection:  # as another slot's claim
+            connection.execute(update(Run).where(Run.id == run_id).values(attempt=9))
+
+    monkeypatch.setattr(train.Route, "keep_weights", lose)
+    train_one(run_id)
+    assert len(kept) == 1
+    assert not kept[0].exists()
 
 
 @pytest.mark.usefixtures("store")
