@@ -38,6 +38,7 @@ BROKER_LOCK = "broker"
 
 LEAST_TIMEOUT = 600.0  # seconds without a step before a training is taken to hang
 MEDIAN_EPOCHS = 5  # ... or so many of its epochs, if that is longer
+STOPPED = 5.0  # ... and not the process: its watchdog looks each second
 EXIT_HUNG = 75
 
 
@@ -200,10 +201,16 @@ class Slot:
         )
 
     def _watch(self) -> None:
+        looked = time.monotonic()
         while True:
             time.sleep(1.0)
+            last, looked = looked, time.monotonic()
             hold = self._hold
-            if hold is not None and time.monotonic() - hold.last_step > hold.patience:
+            if hold is None:
+                continue
+            if looked - last > STOPPED:  # the whole process stood still: no child's fault
+                hold.last_step = looked
+            elif looked - hold.last_step > hold.patience:
                 self._give_up(hold)
 
     def _give_up(self, hold: Hold) -> None:

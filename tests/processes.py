@@ -9,7 +9,15 @@ import subprocess
 import sys
 import time
 
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from pipeline import locks
+
+try:
+    from psycopg import OperationalError as PostgresAwayError
+    from psycopg.errors import UndefinedTable
+except ImportError:  # the extra `postgres`
+    PostgresAwayError = UndefinedTable = ConnectionError
 
 # A search of tiny children; some seconds of work, so that there is something to disturb.
 TINY = """
@@ -75,11 +83,16 @@ class Home:
         assert not check or done.returncode == 0, done.stderr + done.stdout
         return done
 
-    def start(self, *arguments):
+    @property
+    def database_url(self):
+        """The server's, where the store is not SQLite."""
+        return self.environment.get("NASNET_DATABASE_URL")
+
+    def start(self, *arguments, **environment):
         """Start a command in the background."""
         process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.cli", *arguments],
-            env=self.environment,
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -102,10 +115,25 @@ class Home:
         os.kill(pid, number)
         return pid
 
+    @retry(
+        retry=retry_if_exception_type(PostgresAwayError),
+        stop=stop_after_delay(60),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
     def rows(self, statement):
-        """What a SELECT finds in the home's store."""
+        """What a SELECT finds in the home's store; a server that is away is waited for."""
+        if self.database_url:
+            import psycopg
+
+            with psycopg.connect(self.database_url, autocommit=True) as connection:
+                return connection.execute(statement).fetchall()
         with contextlib.closing(sqlite3.connect(self.folder / "nasnet.db")) as connection:
             return connection.execute(statement).fetchall()
+
+    def config(self, stored):
+        """A configuration's tables, as a row of either database has them."""
+        return json.loads(stored) if isinstance(stored, str) else stored
 
     def completed(self, search):
         """Children of a search that carry a reward; 0 before there is such a search."""
@@ -114,7 +142,7 @@ class Home:
                 "SELECT count(*) FROM children JOIN searches ON searches.id = search_id "
                 f"WHERE name = '{search}' AND children.state = 'rewarded'"
             )[0][0]
-        except sqlite3.OperationalError:  # no table yet
+        except (sqlite3.OperationalError, UndefinedTable):  # no table yet
             return 0
 
     def close(self):

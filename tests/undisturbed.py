@@ -1,4 +1,4 @@
-"""``python tests/undisturbed.py FILE.toml``: a search, task by task in one process; its digest.
+"""``python tests/undisturbed.py FILE.toml [KEY=VALUE...]``: a search, task by task in one process; its digest.
 
 What a search is that nobody disturbs, and that no process, broker or lease has to do with.
 """
@@ -15,13 +15,13 @@ from tasks.app import app, ring
 from tasks.devices import SlotSpec
 
 
-def main(path):
+def main(path, *assignments):
     """Deliver every message at once, and print the digest."""
     sent = []
     app.send_task = lambda name, args, queue: sent.append((name, args))
     open_home()
     schema.prepare()
-    search_id = open_search(read_request(path, None, None), resume=True).search_id
+    search_id = open_search(read_request(path, None, [*assignments]), resume=True).search_id
     worker = slot.Slot(get_settings(), "cpu-0", SlotSpec("cpu-0", "cpu", (0,)))
     slot.become(worker)
     worker.register()
@@ -34,4 +34,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

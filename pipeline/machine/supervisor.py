@@ -30,7 +30,7 @@ from tasks.worker import CONTROL, RECONCILE
 log = structlog.get_logger("pipeline")
 
 BACK_OFF = (0.5, 30.0)  # seconds between starts of a process that keeps ending, least and most
-SETTLED = 60.0  # a process that lived so long starts again at once
+SETTLED = 15.0  # a process that lived so long is no crash loop: it starts again at once
 EARLY_ENDS = 3  # so often in a row before that: somebody should look
 START_PATIENCE = 60.0  # until a process that was started holds its lock
 STOP_PATIENCE = 60.0  # for a step and a checkpoint, before SIGKILL

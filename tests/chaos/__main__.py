@@ -1,88 +1,140 @@
 """``python -m tests.chaos --minutes M --seed S``: the monkey for as long as you like.
 
-The search has no end of its own; when the time is over it is stopped, and everything that a
-store can tell is checked. Prints each fault, and a summary.
+The search gets its end when the time is over, unless --children gave it one; the laws are
+checked after each fault and at the end. Prints each fault, and a summary as JSON.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.monkey import (
-    LEASE,
-    Monkey,
-    batches,
-    checked,
-    disturb_until,
-    held_too_long,
-    leftovers,
-    wait_for_end,
-)
+from tests.chaos import bad_children
+from tests.chaos.laws import TRUE_CLASS
+from tests.chaos.monkey import LEASE, Monkey, check_the_end, disturb_until, wait_for_end
 from tests.processes import TINY, Home, wait_until
+from tests.servers import Postgres
+
+ROOT = Path(__file__).parents[2]
+# of a step; longer than a worker is frozen
+TIMEOUT = 10
+# those of which a single process can tell what becomes of them
+DETERMINATE = ("raise", "nan")
 
 
-def main() -> None:
-    """Run the monkey, and check."""
+def parsed() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=float, default=4.0, help="seconds between faults, about")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--mode", choices=["rolling", "synchronous"], default="rolling")
     parser.add_argument("--children", type=int, help="let the search end by itself after so many")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        home = Home(Path(folder) / "home", lease=str(LEASE))
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and leave it")
+    return parser.parse_args()
+
+
+def kept(folder: Path | None):
+    """The folder that was asked for, or one that goes."""
+    return contextlib.nullcontext(folder) if folder else tempfile.TemporaryDirectory()
+
+
+def main() -> None:
+    """Run the monkey, and check."""
+    arguments = parsed()
+    postgres = Postgres() if arguments.database == "postgresql" else None
+    with kept(arguments.keep) as folder:
+        kinds = TRUE_CLASS if arguments.mode == "rolling" else DETERMINATE
+        settings = {"memory": "1536M", "free": "64K", "lease": str(LEASE)}
+        if postgres:
+            settings["database_url"] = postgres.url
+        home = Home(Path(folder) / "home", **settings)
+        home.environment |= {
+            "CHAOS_BAD": ",".join(kinds),
+            "PYTHONPATH": os.pathsep.join([*bad_children.__path__, str(ROOT)]),
+        }
+        os.environ["CHAOS_BAD"] = home.environment["CHAOS_BAD"]
         (home.folder / "tiny.toml").write_text(TINY)
+        monkey = None
         try:
-            print(json.dumps(run(home, arguments)))
+            budget = arguments.children or 1_000_000
+            monkey = Monkey(home, command(arguments, budget), arguments.seed, postgres=postgres)
+            print(json.dumps(run(home, monkey, arguments)))
         finally:
             home.close()
+            if monkey:
+                monkey.close()
+            if postgres:
+                postgres.close()
 
 
-def run(home: Home, arguments: argparse.Namespace) -> dict:
+def command(arguments: argparse.Namespace, budget: int) -> list[str]:
+    """What is run, and typed again after each kill."""
+    sets = {
+        "mode": arguments.mode,
+        "budget.children": budget,
+        "stop.duplicates": 1.0,
+        "stop.failures": 1.0,
+        "training.timeout": TIMEOUT,
+    }
+    return ["run", "tiny.toml", "--json", *(f"--set={k}={v}" for k, v in sets.items())]
+
+
+def run(home: Home, monkey: Monkey, arguments: argparse.Namespace) -> dict:
     """One search under the monkey; what was done and found."""
-    budget = arguments.children or 1_000_000
-    command = ["run", "tiny.toml", f"--set=budget.children={budget}", "--json"]
-    command += [f"--set=mode={arguments.mode}", "--set=stop.duplicates=1.0"]
-    monkey = Monkey(home, command, arguments.seed)
-    wait_until(lambda: home.completed("tiny") >= 1)
     started = time.monotonic()
+    wait_until(lambda: home.completed("tiny") >= 1)
 
     def say(fault: str) -> None:
         done = home.completed("tiny")
         print(f"{time.monotonic() - started:7.1f} s  {done:5} children  {fault}", file=sys.stderr)
 
     code = disturb_until(monkey, 60 * arguments.minutes, arguments.every, say)
-    monkey.rest()
-    if code is None and not arguments.children:
-        home.nasnet("search", "extend", "tiny", "--children", str(budget), check=False)
-        target = home.completed("tiny") + 8
-        wait_until(lambda: home.completed("tiny") >= target, what="children after the last fault")
-        home.nasnet("search", "stop", "tiny")
-        wait_until(lambda: monkey.keep_running() is not None, what="the search to end")
-        monkey.command.communicate(timeout=60)
-    else:
-        wait_for_end(monkey)
-    checked(home)
-    assert held_too_long(home) == []
-    learned = batches(home)
-    assert all(count == 4 for count in learned[:-1]), learned
-    home.nasnet("down")
-    assert leftovers(home) == []
+    budget = arguments.children
+    if code is None and not budget:
+        budget = home.completed("tiny") + 8
+        monkey.arguments = command(arguments, budget)
+        monkey.command.kill()
+    wait_for_end(monkey)
+    minutes = (time.monotonic() - started) / 60
+    if arguments.mode == "synchronous":
+        ours = home.nasnet("search", "digest", "tiny").stdout
+        assert ours == undisturbed(home, command(arguments, budget)), "another digest"
+    check_the_end(home)
     return {
-        "seed": arguments.seed,
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "faults": dict(monkey.done),
+        **{name: getattr(arguments, name) for name in ("database", "mode", "seed")},
+        "minutes": round(minutes, 1),
+        "kills": monkey.kills,
+        "faults": dict(sorted(monkey.done.items())),
         "children": home.completed("tiny"),
-        "versions": len(learned),
+        "versions": home.rows("SELECT count(*) - 1 FROM policy_versions")[0][0],
         "attempts": dict(home.rows("SELECT outcome, count(*) FROM attempts GROUP BY outcome")),
         "failures": dict(
-            home.rows("SELECT failure, count(*) FROM children WHERE failure NOT NULL GROUP BY 1")
+            home.rows(
+                "SELECT failure, count(*) FROM children WHERE failure IS NOT NULL GROUP BY 1"
+            )
         ),
     }
+
+
+def undisturbed(home: Home, typed: list[str]) -> str:
+    """The digest of the same search in one process, with the same bad children."""
+    with tempfile.TemporaryDirectory() as folder:
+        sets = [argument.removeprefix("--set=") for argument in typed if "--set=" in argument]
+        done = subprocess.run(
+            [sys.executable, ROOT / "tests/undisturbed.py", home.folder / "tiny.toml", *sets],
+            env={**home.environment, "NASNET_HOME": folder, "NASNET_DATABASE_URL": ""},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()[-1] + "\n"
 
 
 if __name__ == "__main__":

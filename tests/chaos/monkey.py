@@ -1,7 +1,7 @@
-"""A monkey that disturbs a search, by a seed, and what must hold afterwards.
+"""A monkey that disturbs a search, by a seed; ``laws`` says what must hold meanwhile and after.
 
 Everything is real: the ``nasnet`` command, its processes, children that train. The harness does
-what systemd would: a supervisor that was killed is started again.
+what systemd would: a supervisor or a PostgreSQL that was killed is started again.
 """
 
 import contextlib
@@ -9,29 +9,43 @@ import json
 import os
 import random
 import signal
-import sqlite3
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.chaos import laws
 from tests.processes import Home, wait_until
+from tests.servers import Postgres, is_root
 
 LEASE = 4.0
 NAMES = ("cpu-0", "cpu-1", "control", "reconcile", "broker")
+# so many of the draws are of a kind
+KILLS = 6
+DISK = 2**23  # bytes there are for checkpoints, where a disk can be mounted
+CLOCKS = (-420, 0, 0, 600)  # seconds a supervisor's and its workers' clocks are off
 
 
 class Monkey:
     """Faults for the processes of one home, drawn from a seed."""
 
-    def __init__(self, home: Home, arguments: list[str], seed: int) -> None:
+    def __init__(
+        self, home: Home, arguments: list[str], seed: int, *, postgres: Postgres | None = None
+    ) -> None:
         self.home = home
         self.arguments = arguments
         self.random = random.Random(seed)
+        self.postgres = postgres
         self.done = Counter()
+        self.repaired_since = time.monotonic()  # since when the repairing is left alone
+        self._frozen: list[tuple[int, float]] = []  # processes, and until when
+        self._full_until: float | None = None
+        self._disk = _mount(home.folder / "artifacts")
         self.command = home.start(*arguments)
-        self._stopped: list[tuple[int, float]] = []  # frozen processes, and until when
 
     def keep_running(self) -> int | None:
         """Start the command again if it was killed; its exit code once it ended by itself."""
@@ -40,28 +54,68 @@ class Monkey:
             return code
         self.home.started.remove(self.command)
         self.command.communicate(timeout=60)
-        self.command = self.home.start(*self.arguments)
+        self.command = self.home.start(*self.arguments, **self._clock())
         return None
 
     def disturb(self) -> str:
         """One fault; returns what it was."""
-        self._thaw()
-        fault = self.random.choice(
-            [self._kill] * 6 + [self._kill_supervisor, self._freeze, self._flush, self._ring_twice]
-        )
-        said = fault()
-        self.done[said.split()[0]] += 1
+        self._mend()
+        faults: list[Callable[[], str]] = [self._kill] * KILLS
+        faults += [self._kill_supervisor, self._freeze, self._flush, self._ring_twice]
+        if self._disk:
+            faults.append(self._fill_disk)
+        if self.postgres:
+            faults.append(self._kill_postgres)
+        said = self.random.choice(faults)()
+        self.done[said] += 1
+        if said.split()[-1] in {"reconcile", "supervisor", "postgresql"}:
+            self.repaired_since = time.monotonic()
         return said
 
     def rest(self) -> None:
-        """Let everything that was frozen go on."""
-        self._thaw(at_once=True)
+        """Mend all that does not mend itself."""
+        self._mend(at_once=True)
+
+    def close(self) -> None:
+        """Take the disk away."""
+        self.rest()
+        if self._disk:
+            subprocess.run(["umount", self.home.folder / "artifacts"], check=False)
+
+    @property
+    def kills(self) -> int:
+        """How many processes were killed."""
+        return sum(count for said, count in self.done.items() if said.startswith("kill"))
+
+    def held_too_long(self) -> list[int]:
+        """Runs held past lease + 5 s though whoever repairs was left alone for that long."""
+        alone = time.monotonic() - self.repaired_since
+        return laws.held_too_long(self.home, 5) if alone > LEASE + 5 else []
+
+    def _clock(self) -> dict[str, str]:
+        """What shifts the clock of a supervisor and all it starts; PostgreSQL's decides.
+
+        SQLite has no clock but its callers', who are on one host.
+        """
+        seconds = self.random.choice(CLOCKS) if self.postgres else 0
+        if not seconds:
+            return {}
+        import libfaketime
+
+        self.done["clock off"] += 1
+        library = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
+        return {
+            "LD_PRELOAD": str(library),
+            "FAKETIME": f"{seconds:+}s",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
 
     def _kill(self) -> str:
         name = self.random.choice(NAMES)
         pid = self.home.pid(name)
         if not pid:
-            return f"nobody {name} was not there"
+            return f"absent {name}"
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         return f"kill {name}"
@@ -71,26 +125,44 @@ class Monkey:
         self.command.wait()
         return "kill supervisor"
 
+    def _kill_postgres(self) -> str:
+        self.postgres.kill()
+        time.sleep(self.random.uniform(0, 2))
+        self.postgres.restart()
+        return "kill postgresql"
+
     def _freeze(self) -> str:
         """SIGSTOP for longer than a lease: the run goes to another, and the fence must hold."""
         name = self.random.choice(NAMES[:2])
         pid = self.home.pid(name)
         if not pid:
-            return f"nobody {name} was not there"
+            return f"absent {name}"
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-            self._stopped.append((pid, time.monotonic() + 1.5 * LEASE))
+            self._frozen.append((pid, time.monotonic() + 1.5 * LEASE))
         return f"freeze {name}"
 
-    def _thaw(self, *, at_once: bool = False) -> None:
-        waiting = []
-        for pid, until in self._stopped:
-            if at_once or time.monotonic() > until:
+    def _fill_disk(self) -> str:
+        with contextlib.suppress(OSError), (self._filler).open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(2**12))
+        self._full_until = time.monotonic() + 1.5 * LEASE
+        return "fill disk"
+
+    @property
+    def _filler(self) -> Path:
+        return self.home.folder / "artifacts" / "filler"
+
+    def _mend(self, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        for pid, until in self._frozen:
+            if at_once or now > until:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-            else:
-                waiting.append((pid, until))
-        self._stopped = waiting
+        self._frozen = [(p, until) for p, until in self._frozen if not (at_once or now > until)]
+        if self._full_until and (at_once or now > self._full_until):
+            self._filler.unlink()
+            self._full_until = None
 
     def _broker(self) -> Redis:
         return Redis(unix_socket_path=str(self.home.folder / "broker.sock"), socket_timeout=5)
@@ -100,7 +172,7 @@ class Monkey:
             with self._broker() as client:
                 client.flushall()
         except (RedisError, OSError):
-            return "nobody the broker was not there"
+            return "absent broker"
         return "flush broker"
 
     def _ring_twice(self) -> str:
@@ -112,36 +184,29 @@ class Monkey:
                         for message in client.lrange(key, 0, -1):
                             client.lpush(key, message)
         except (RedisError, OSError):
-            return "nobody the broker was not there"
+            return "absent broker"
         return "double messages"
 
 
-def held_too_long(home: Home) -> list[int]:
-    """Runs whose lease ended more than 5 s ago and that are still held."""
-    with contextlib.closing(sqlite3.connect(home.folder / "nasnet.db")) as connection:
-        rows = connection.execute(
-            "SELECT id FROM runs WHERE state = 'running' AND lease_until < "
-            "strftime('%Y-%m-%d %H:%M:%f', 'now', '-5 seconds') || '000'"
-        )
-        return [row[0] for row in rows]
+def _mount(folder: Path) -> bool:
+    """Put a small disk where checkpoints go; whether this machine lets us."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not is_root():
+        return False
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "tmpfs", folder]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def batches(home: Home) -> list[int]:
-    """How many rewards each policy version learned from, in order."""
-    rows = home.rows("SELECT learned FROM policy_versions WHERE version > 0 ORDER BY version")
-    return [row[0] for row in rows]
-
-
-def leftovers(home: Home) -> list[str]:
-    """What no process of an ended home may leave: temporary files, a socket, a live process."""
-    temporary = [str(path) for path in home.folder.rglob(".*") if path.is_file()]
-    socket = [str(path) for path in home.folder.glob("*.sock")]
-    alive = [path.stem for path in (home.folder / "locks").glob("*.lock") if home.pid(path.stem)]
-    return temporary + socket + alive
+def nothing(found: list, what: str) -> None:
+    """Fail, and say what was found."""
+    assert found == [], f"{what}: {found}"
 
 
 def disturb_until(monkey: Monkey, seconds: float, every: float, say=lambda _: None) -> int | None:
-    """Disturb until the time is over or the command has ended; its exit code, if it has."""
+    """Disturb until the time is over or the command has ended; its exit code, if it has.
+
+    After each round the laws must hold.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         code = monkey.keep_running()
@@ -149,6 +214,8 @@ def disturb_until(monkey: Monkey, seconds: float, every: float, say=lambda _: No
             return code
         say(monkey.disturb())
         time.sleep(monkey.random.uniform(0.5, 1.5) * every)
+        nothing(monkey.held_too_long(), "held too long")
+        nothing(laws.broken_laws(monkey.home), "broken")
     monkey.rest()
     return None
 
@@ -169,7 +236,12 @@ def wait_for_end(monkey: Monkey, seconds: float = 240.0) -> dict:
     return json.loads(output.splitlines()[-1])
 
 
-def checked(home: Home) -> None:
-    """The laws, from the store alone."""
-    found = home.nasnet("db", "check", check=False)
-    assert found.returncode == 0, found.stdout
+def check_the_end(home: Home) -> None:
+    """What must hold once a search has ended, and once its processes have."""
+    nothing(laws.broken_laws(home), "broken")
+    nothing(home.rows("SELECT id FROM children WHERE state = 'open'"), "open children")
+    nothing(laws.orphaned_files(home), "files without a row")
+    checked = home.nasnet("db", "check", check=False)
+    assert checked.returncode == 0, checked.stdout
+    home.nasnet("down")
+    nothing(laws.leftovers(home), "left over")

