@@ -80,7 +80,9 @@ def changed_batches(home: Home) -> list[str]:
         )
         return [f"version {v}: learned from {n}, not {all_}" for v, n, all_ in rows if n != all_]
     batch = home.config(config)["controller"]["batch"]
-    learned = home.rows("SELECT version, learned FROM policy_versions WHERE version > 0 ORDER BY 1")
+    learned = home.rows(
+        "SELECT version, learned FROM policy_versions WHERE version > 0 ORDER BY 1"
+    )
     return [f"version {v}: learned from {n}" for v, n in learned[:-1] if n != batch]
 
 
