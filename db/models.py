@@ -106,6 +106,16 @@ class SlotState(enum.StrEnum):
     DOWN = "down"  # left in order
 
 
+class NoticeKind(enum.StrEnum):
+    """What somebody may want to be told of a search."""
+
+    FINISHED = "finished"
+    PAUSED = "paused"  # by itself
+    FAILING = "failing"  # it cannot go on, or too many of its children fail
+    STALLED = "stalled"  # it is active, and nothing happens
+    BEST = "best"  # the best reward so far
+
+
 class ArtifactKind(enum.StrEnum):
     """What a file is."""
 
@@ -153,6 +163,7 @@ def where(condition: str) -> dict[str, Any]:
 # As the partial index has it: a statement must repeat it word for word to be answered by it.
 UNFINISHED = "runs.state IN ('pending', 'queued', 'running')"
 LYING = "artifacts.kind = 'checkpoint' AND artifacts.uri IS NOT NULL"
+PRESENT = "artifacts.uri IS NOT NULL"
 IN_FULL = "runs.purpose IN ('retrain', 'transfer', 'baseline')"
 
 
@@ -411,6 +422,7 @@ class Artifact(Base):
     __table_args__ = (
         Index("ix_artifacts_run_id", "run_id", "id"),
         Index("ix_artifacts_lying", "run_id", **where(LYING.replace("artifacts.", ""))),
+        Index("ix_artifacts_present", "bytes", **where(PRESENT.replace("artifacts.", ""))),
         Index(
             "ix_artifacts_shared",
             "search_id",
@@ -471,6 +483,28 @@ class Slot(Base):
     lease: Mapped[float]  # seconds
     started_at: Mapped[dt.datetime]
     heartbeat_at: Mapped[dt.datetime]
+
+
+class Notice(Base):
+    """The outbox: what is to be told to one address, and whether it was."""
+
+    __tablename__ = "notices"
+    __table_args__ = (
+        Index("ix_notices_search_id", "search_id", "kind", "id"),
+        Index("ix_notices_unsent", "target", **where("sent_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int | None] = mapped_column(ForeignKey("searches.id"))
+    kind: Mapped[NoticeKind]
+    title: Mapped[str]
+    body: Mapped[str]
+    reward: Mapped[float | None]  # of `best`
+    target: Mapped[str]  # the address's hash: addresses hold secrets, and stay in the settings
+    created_at: Mapped[dt.datetime]
+    sent_at: Mapped[dt.datetime | None]
+    tries: Mapped[int]
+    not_before: Mapped[dt.datetime | None]
 
 
 class Tick(Base):

@@ -4,16 +4,26 @@ import uuid
 from collections import Counter
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, insert, null, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, insert, null, select, update
 
-from db import queue
+from db import notices, queue
 from db.clock import clock
-from db.models import Arm, Child, ChildState, PolicyVersion, Search, SearchState
+from db.models import (
+    Arm,
+    Child,
+    ChildState,
+    NoticeKind,
+    PolicyVersion,
+    Search,
+    SearchState,
+    is_state,
+)
 from pipeline.errors import UserError
 
 # A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
 BATCHES_UNTIL_STUCK = 5
 STOPPED_BY_HAND = "stopped by hand"
+PAUSED_BY_HAND = "paused by hand"
 
 _by_id = select(Search).where(Search.id == bindparam("search_id"))
 _by_name = select(Search).where(Search.name == bindparam("name"))
@@ -73,6 +83,15 @@ def pause(connection: Connection, search_id: int, reason: str) -> None:
     """Queue nothing of a search any more; its workers give their leases back when they notice."""
     _move(connection, search_id, SearchState.PAUSED, reason=reason)
     queue.unqueue_search(connection, search_id)
+    if reason != PAUSED_BY_HAND:
+        notices.add(connection, search_id, NoticeKind.PAUSED, reason)
+
+
+def pause_failing(connection: Connection, search_id: int, reason: str) -> None:
+    """Pause a search whose children fail: a bug in one operation burns no whole budget."""
+    _move(connection, search_id, SearchState.PAUSED, reason=reason)
+    queue.unqueue_search(connection, search_id)
+    notices.add(connection, search_id, NoticeKind.FAILING, reason)
 
 
 def stop(connection: Connection, search_id: int, reason: str) -> None:
@@ -91,12 +110,23 @@ def finish(connection: Connection, search_id: int) -> None:
         .where(Search.id == search_id)
         .values(state=SearchState.FINISHED, ended_at=clock())
     )
+    notices.add(connection, search_id, NoticeKind.FINISHED, _outcome(connection, search_id))
+
+
+def _outcome(connection: Connection, search_id: int) -> str:
+    count, best = connection.execute(
+        select(func.count(), func.max(Child.reward)).where(
+            Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED)
+        )
+    ).one()
+    return f"{count} children" + ("" if best is None else f", best reward {best:.4f}")
 
 
 def fail(connection: Connection, search_id: int, reason: str) -> None:
     """Note that a search cannot go on, and why."""
     _move(connection, search_id, SearchState.FAILED, reason=reason)
     queue.unqueue_search(connection, search_id)
+    notices.add(connection, search_id, NoticeKind.FAILING, reason)
 
 
 def _move(connection: Connection, search_id: int, state: SearchState, **columns: Any) -> None:
@@ -134,9 +164,6 @@ _lessons = (
 def stuck_reason(connection: Connection, search: Any) -> str | None:
     """Why a search had better pause before it proposes more, or None."""
     count = BATCHES_UNTIL_STUCK * search.config["controller"]["batch"]
-    failing = _failing_reason(connection, search)
-    if failing is not None:
-        return failing
     latest = connection.execute(_latest, {"search_id": search.id, "count": count}).all()
     lessons = connection.scalars(_lessons, {"search_id": search.id}).all()
     if len(lessons) == BATCHES_UNTIL_STUCK and not any(lessons):
@@ -169,7 +196,7 @@ _ended = (
 )
 
 
-def _failing_reason(connection: Connection, search: Any) -> str | None:
+def failing_reason(connection: Connection, search: Any) -> str | None:
     """That too many of the last children failed, of whatever class; duplicates do not count."""
     stop = search.config["stop"]
     limit, count = stop.get("failures", 1.0), stop.get("failures_of", 20)

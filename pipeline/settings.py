@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 
 # Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
 LEAST_MEMORY = 3 * 2**29
+NOTICES = {"finished", "paused", "failing", "stalled", "best"}
 MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
@@ -31,13 +32,25 @@ class Settings(BaseSettings):
     free: int = Field(2**30, ge=0)  # bytes that must be free for a run to start
     loaders: int = Field(2, ge=0, le=256)  # processes a slot that decode image files ahead
     lease: float = Field(90.0, ge=3, le=86_400)  # seconds a silent worker keeps its run
+    keep: int = Field(5, ge=0)  # children a search whose weights are kept, the best ones
+    disk: int | None = Field(None, ge=0)  # bytes that artifacts may take; None: what there is
+    notify: str = ""  # apprise URLs, parted by blanks
+    notify_on: str = "finished paused failing stalled"  # and best
 
     @field_validator("home", "data")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
-    @field_validator("memory", "free", mode="before")
+    @field_validator("notify_on")
+    @classmethod
+    def _known_notices(cls, text: str) -> str:
+        unknown = set(text.split()) - NOTICES
+        if unknown:
+            raise ValueError(f"expected some of {' '.join(sorted(NOTICES))}")
+        return text
+
+    @field_validator("memory", "free", "disk", mode="before")
     @classmethod
     def _bytes(cls, text: object) -> object:
         units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -83,6 +96,11 @@ class Settings(BaseSettings):
             if len(os.fsencode(socket)) < MAX_SOCKET_PATH:
                 return socket
         raise UserError(f"no folder with a short path for the broker's socket (tried {socket})")
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Who is told of searches: apprise URLs by their hash, which is what the store knows."""
+        return {hashlib.sha256(url.encode()).hexdigest()[:16]: url for url in self.notify.split()}
 
     def lock_path(self, name: str) -> Path:
         """The lock file that a process of this home holds for as long as it lives."""

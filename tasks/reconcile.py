@@ -11,7 +11,7 @@ import threading
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from db import checkpoints, leases, queue, searches, slots
+from db import checkpoints, leases, notices, queue, searches, slots
 from db.session import checkpoint_wal, transaction
 from pipeline.files import delete as delete_file
 from pipeline.settings import get_settings
@@ -45,6 +45,7 @@ def take_turn(owner: str) -> bool:
         queued = queue.queue_for_idle(connection)
         active = searches.active(connection)
         files = checkpoints.forget_ended(connection)
+        notices.add_stalled(connection)
     for uri in files:
         delete_file(uri)
     if freed or lost:
@@ -61,9 +62,8 @@ def interval() -> float:
     return min(INTERVAL, get_settings().lease / 3)
 
 
-def loop(stop: threading.Event) -> None:
+def loop(stop: threading.Event, owner: str) -> None:
     """Take turns until told to stop; a database that is away is waited for."""
-    owner = f"{socket.gethostname()}:{os.getpid()}"
     while not stop.is_set():
         try:
             take_turn(owner)

@@ -43,10 +43,14 @@ def _propose(search_id: int) -> bool:
             return False
         search = searches.by_id(connection, search_id)
         newest = versions.newest(connection, search_id)
+        failing = searches.failing_reason(connection, search)
         stuck = searches.stuck_reason(connection, search)
         spent = budgets.spent(connection, search)
     if spent is not None:
         _move(now, searches.stop, spent)
+        return False
+    if failing is not None:
+        _move(now, searches.pause_failing, failing)
         return False
     if stuck is not None:
         _move(now, searches.pause, stuck)

@@ -8,7 +8,7 @@ import numpy as np
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from db import children, queries, searches, versions
+from db import children, notices, queries, searches, versions
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.config import load_config
@@ -62,6 +62,7 @@ def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
                 state=state,
                 diagnostics=_columns(diagnostics, batch, newest.version),
             )
+            notices.add_best(connection, now.search_id)
     except IntegrityError:  # another update was quicker; it consumed the same rewards
         return
     policies.keep(config, sha256, controller)

@@ -4,9 +4,11 @@ NAME is a slot (cpu-0, cuda-1), ``train`` for the first free one, ``control`` or
 """
 
 import contextlib
+import os
 import resource
 import signal
 import socket
+import threading
 from types import FrameType
 
 import structlog
@@ -87,7 +89,9 @@ def _limit_memory(settings: Settings, spec: SlotSpec, specs: dict[str, SlotSpec]
 
 def _reconcile(settings: Settings, slot: Slot) -> int:
     """Reconcile until told to leave; without a supervisor be the last, and end the broker."""
-    from tasks import reconcile
+    from tasks import notices, reconcile
+
+    notices.check_addresses()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         slot.stop()
@@ -96,7 +100,11 @@ def _reconcile(settings: Settings, slot: Slot) -> int:
     signal.signal(signal.SIGINT, stop)
     slot.register()
     slot.start_threads()
-    reconcile.loop(slot.stopping)
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    threading.Thread(
+        target=notices.loop, args=(slot.stopping, owner), name="notices", daemon=True
+    ).start()
+    reconcile.loop(slot.stopping, owner)
     slot.say_goodbye()
     if slot.retiring and settings.broker_url is None:
         with (

@@ -27,7 +27,7 @@ class Postgres:
         self.url = self._server.get_uri()
 
     def kill(self) -> None:
-        """SIGKILL to the server and every process of it: what a power cut leaves, but the cache."""
+        """SIGKILL to the server and every process of it."""
         info = self._server.get_postmaster_info()
         with contextlib.suppress(psutil.NoSuchProcess):
             all_of_it = [info.process, *info.process.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""``python tests/undisturbed.py FILE.toml [KEY=VALUE...]``: a search, task by task in one process; its digest.
+"""``python tests/undisturbed.py FILE.toml [KEY=VALUE...]``: the digest of a search, task by task.
 
 What a search is that nobody disturbs, and that no process, broker or lease has to do with.
 """

@@ -65,8 +65,10 @@ def make_supervisor() -> "Supervisor":
     from db.session import transaction
     from pipeline.machine.supervisor import Supervisor
     from pipeline.settings import get_settings
+    from tasks import notices
     from tasks.devices import slot_specs
 
+    notices.check_addresses()
     settings = get_settings()
     with transaction(read_only=True) as connection:
         threads = queries.active_threads(connection)

@@ -176,7 +176,7 @@ def pause(name: NameArgument) -> None:
 
         if not search.state.is_active:
             raise UserError(f"search {name!r} is {search.state}: there is nothing to pause")
-        searches.pause(connection, search.id, "paused by hand")
+        searches.pause(connection, search.id, searches.PAUSED_BY_HAND)
         return "paused; `nasnet search resume` goes on"
 
     _change(name, change)

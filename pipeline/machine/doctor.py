@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from db import diagnosis, runs, schema
+from db import diagnosis, notices, runs, schema
 from db.models import SlotState
 from db.queue import LEASES_UNTIL_GONE
 from db.session import transaction
@@ -211,6 +211,16 @@ def _searches(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _notices(patient: Patient) -> Iterator[Finding]:
+    late = notices.undelivered(patient.connection)
+    if late:
+        yield Finding(
+            "notices",
+            f"{late} notices could not be delivered yet",
+            "look at NASNET_NOTIFY, and at what a reconciler's log says",
+        )
+
+
 def _supervisor(patient: Patient) -> Iterator[Finding]:
     """A home whose processes live and that nobody looks after."""
     path = patient.settings.lock_path(SUPERVISOR_LOCK)
@@ -239,5 +249,6 @@ CHECKS: tuple[Check, ...] = (
     _versions,
     _data,
     _searches,
+    _notices,
     _supervisor,
 )

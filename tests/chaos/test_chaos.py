@@ -1,4 +1,4 @@
-"""Half a minute of the monkey on a real search; ``python -m tests.chaos`` is the same for longer."""
+"""Half a minute of the monkey on a real search; ``python -m tests.chaos`` takes longer."""
 
 import pytest
 

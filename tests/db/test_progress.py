@@ -142,6 +142,11 @@ def skip_all(child_ids):
             leases.fail(connection, run_id, held.attempt, Failure.ERROR, message="bug")
 
 
+def failing(search_id):
+    with transaction(read_only=True) as connection:
+        return searches.failing_reason(connection, searches.by_id(connection, search_id))
+
+
 def stuck(search_id):
     with transaction(read_only=True) as connection:
         return searches.stuck_reason(connection, searches.by_id(connection, search_id))
@@ -180,20 +185,20 @@ class TestStuck:
         make_version(search_id)
         ids = propose(search_id, range(7))
         skip_all(ids[:2])
-        assert stuck(search_id) is None  # too few have ended
+        assert failing(search_id) is None  # too few have ended
         with transaction() as connection:
             for child_id in ids[2:5]:
                 children.settle(connection, child_id, children.Answer(reward=0.5))
-        assert stuck(search_id) is None  # two of four
+        assert failing(search_id) is None  # two of four
         skip_all(ids[5:])
-        assert stuck(search_id) is None  # the last four: two failed
+        assert failing(search_id) is None  # the last four: two failed
         propose(search_id, [50, 51], first=7)
         skip_all(propose(search_id, [52, 53], first=9))
-        reason = stuck(search_id)
+        reason = failing(search_id)
         assert reason.startswith("4 of the last 4 children failed (4 error)")
         with transaction() as connection:
             searches.resume(connection, search_id)
-        assert stuck(search_id) is None
+        assert failing(search_id) is None
 
     def test_a_resume_begins_the_count_anew(self):
         search_id = make_search(controller={"batch": 2})

@@ -1,0 +1,90 @@
+"""Notices on their way: a thread of the reconciler sends what stands in the outbox.
+
+One sender at a time, by a lease in the store. A notice is marked after it was sent, so one
+whose sender dies in between goes twice, and none goes never.
+"""
+
+import functools
+import threading
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from db import notices, slots
+from db.session import transaction
+from pipeline.errors import UserError
+from pipeline.settings import get_settings
+
+log = structlog.get_logger("tasks")
+
+INTERVAL = 2.0  # seconds between looks
+TURN = "notices"
+TURN_SECONDS = 120.0  # longer than an address takes to answer
+
+
+def loop(stop: threading.Event, owner: str) -> None:
+    """Send until told to stop; a database that is away is waited for."""
+    while not stop.wait(INTERVAL):
+        try:
+            send_waiting(owner)
+        except DBAPIError as error:
+            log.warning("the database is away", error=str(error.orig))
+
+
+def send_waiting(owner: str) -> int:
+    """Send what waits for the addresses known here; returns how many notices arrived."""
+    addresses = get_settings().addresses
+    if not addresses:
+        return 0
+    with transaction() as connection:
+        if slots.take_turn(connection, TURN, owner, TURN_SECONDS) is None:
+            return 0
+        waiting = notices.waiting(connection, list(addresses))
+    arrived = 0
+    for notice in waiting:
+        sent = _send(addresses[notice.target], notice.title, notice.body)
+        with transaction() as connection:
+            if sent:
+                notices.mark_sent(connection, notice.id)
+            else:
+                notices.postpone(connection, notice.id)
+        arrived += sent
+        if not sent:  # its address holds a secret, so only its hash is told
+            log.warning("a notice was not delivered", notice=notice.id, address=notice.target)
+    return arrived
+
+
+def _send(url: str, title: str, body: str) -> bool:
+    return bool(_service(url).notify(title=title, body=body))
+
+
+@functools.cache
+def _service(url: str) -> Any:
+    service = _apprise().Apprise()
+    service.add(url)
+    return service
+
+
+def check_addresses() -> None:
+    """Look at the addresses before anything depends on them.
+
+    Raises:
+        UserError: apprise is not installed, or does not know what an address means.
+    """
+    for number, url in enumerate(get_settings().notify.split(), 1):
+        if not _apprise().Apprise().add(url):
+            raise UserError(
+                f"NASNET_NOTIFY: address {number} is no URL that apprise knows "
+                f"({url.partition(':')[0]}:...)"
+            )
+
+
+def _apprise() -> Any:
+    try:
+        import apprise
+    except ImportError:
+        raise UserError(
+            "NASNET_NOTIFY needs the extra `notice`: pip install 'nasnet-pipeline[notice]'"
+        ) from None
+    return apprise
