@@ -76,6 +76,14 @@ class Result:
     images_scored: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """What a child's run earns it."""
+
+    reward: float
+    stopped_epoch: int | None = None  # None where it was trained in full
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What an attempt did, repeated work too."""
@@ -284,8 +292,7 @@ def finish(
     attempt: int,
     result: Result,
     work: Work,
-    *,
-    reward: float | None = None,
+    earned: Earned | None = None,
 ) -> None:
     """End a run well, and its child with a reward, under the fence.
 
@@ -296,12 +303,13 @@ def finish(
         connection, run_id, attempt, RunState.DONE, Outcome.DONE, work=work, result=result
     )
     if child_id is not None:
-        assert reward is not None
+        assert earned is not None
         children.settle(
             connection,
             child_id,
             children.Answer(
-                reward=reward,
+                reward=earned.reward,
+                stopped_epoch=earned.stopped_epoch,
                 accuracy=result.accuracy,
                 parameters=result.parameters,
                 macs=result.macs,

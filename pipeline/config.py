@@ -72,6 +72,25 @@ class RewardConfig(Config):
     failed: float = Field(0.0, ge=0, le=1)  # of a child whose failure is penalised (law 7)
 
 
+class ASHAConfig(Config):
+    """Stop a child at epoch min_epochs, min_epochs x reduction, ... unless among the best."""
+
+    name: Literal["asha"]
+    min_epochs: int = Field(1, ge=1, le=100_000)  # the first rung
+    reduction: int = Field(4, ge=2, le=100)  # one in so many goes on from a rung
+
+
+class MedianConfig(Config):
+    """Stop a child whose best accuracy is below the median of the others' means so far."""
+
+    name: Literal["median"]
+    min_epochs: int = Field(1, ge=1, le=100_000)  # none is stopped before
+    min_children: int = Field(5, ge=1, le=100_000)  # to be compared with
+
+
+EarlyStoppingConfig = Annotated[ASHAConfig | MedianConfig, Field(discriminator="name")]
+
+
 class NetworkConfig(Config):
     """The skeleton "N @ F" a genotype is stacked in (arXiv:1707.07012, figure 2)."""
 
@@ -229,6 +248,7 @@ class SearchConfig(DataConfig):
     controller: ControllerConfig = PPOConfig()
     reward: RewardConfig = RewardConfig()
     failures: FailuresConfig = FailuresConfig()
+    early_stopping: EarlyStoppingConfig | None = None  # of children; None: all train in full
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     budget: BudgetConfig = BudgetConfig()
@@ -435,7 +455,7 @@ def differences(
 
 
 # Of which of several models a value is: no part of a key.
-UNION_TAGS = {"ppo", "random", "nasnet", "NetworkConfig"}
+UNION_TAGS = {"ppo", "random", "nasnet", "NetworkConfig", "asha", "median"}
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -3,7 +3,7 @@
 import functools
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from pipeline.config import RewardConfig, load_config
 from pipeline.errors import Failure, LeaseLostError
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
+from pipeline.training.early_stopping import make_judge
 from pipeline.training.hooks import EpochResult
 from pipeline.training.reward import reward
 from tasks.app import store_uid
@@ -53,6 +54,15 @@ class Route:
     def work(self) -> leases.Work:
         """What this attempt has done."""
         return leases.Work(images_trained=self.images_trained, images_scored=self.images_scored)
+
+    def judge(self) -> Callable[[Sequence[float]], bool] | None:
+        """Who says when a child is hopeless, if anybody may."""
+        stored, child_id = self.claim.search_config, self.claim.child_id
+        rule = load_config(stored).early_stopping if stored and child_id else None
+        if rule is None or child_id is None:
+            return None
+        with transaction(read_only=True) as connection:
+            return make_judge(rule, epochs.known_curves(connection, child_id))
 
     def on_step(self, images: int) -> None:
         """A step was taken, over so many images."""
@@ -160,10 +170,17 @@ class Route:
                 log.warning("checkpoint cannot be read", uri=candidate.uri, error=str(error))
         yield None
 
-    def finish(self, result: leases.Result, accuracies: list[float], c: Connection) -> None:
+    def finish(
+        self, result: leases.Result, accuracies: list[float], stopped: bool, c: Connection
+    ) -> None:
         """Write the run's end and its child's reward."""
         self._write_epochs(c)
-        earned = None if self.claim.child_id is None else reward(accuracies, self.rewards)
+        earned = None
+        if self.claim.child_id is not None:
+            earned = leases.Earned(
+                reward(accuracies, self.rewards, stopped=stopped),
+                len(accuracies) if stopped else None,
+            )
         claim = self.claim
         if self._weights is not None:
             uri, sha256, size = self._weights
@@ -177,7 +194,7 @@ class Route:
                 lease=self.lease,
                 kind=ArtifactKind.WEIGHTS,
             )
-        leases.finish(c, claim.run_id, claim.attempt, result, self.work, reward=earned)
+        leases.finish(c, claim.run_id, claim.attempt, result, self.work, earned)
 
     def discard_weights(self) -> None:
         """Delete what was kept of a run that is somebody else's by now: no row points at it."""

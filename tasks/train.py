@@ -115,7 +115,7 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
         _note_early_failure(Failure.ERROR, route)
         return End(route.failed(Failure.ERROR, error))
     current_slot().early_failures = 0
-    finish = functools.partial(route.finish, trained.result, trained.accuracies)
+    finish = functools.partial(route.finish, trained.result, trained.accuracies, trained.stopped)
     return End(finish, discard=route.discard_weights)
 
 
@@ -152,6 +152,7 @@ class Trained:
 
     result: leases.Result
     accuracies: list[float]  # on the validation images, an epoch each
+    stopped: bool  # before its last epoch
 
 
 def perform(claim: leases.Claim, config: RunConfig, route: Route) -> Trained:
@@ -200,6 +201,7 @@ def _train_from(
         test=in_full,
         loaders=get_settings().loaders,
         group=group,
+        is_hopeless=route.judge(),
     )
     if in_full:
         route.keep_weights(trained.weights)
@@ -211,7 +213,7 @@ def _train_from(
         images_trained=trained.images_trained,
         images_scored=trained.images_scored,
     )
-    return Trained(result, trained.accuracies)
+    return Trained(result, trained.accuracies, trained.stopped)
 
 
 def _seeded_network(

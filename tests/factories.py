@@ -124,5 +124,5 @@ def finish(run_id, attempt, reward=0.5, **result):
             attempt,
             leases.Result(accuracy=reward, **result),
             leases.Work(images_trained=10),
-            reward=reward,
+            leases.Earned(reward),
         )

@@ -1,11 +1,13 @@
 """The processes that train one network together, as each of them sees the others."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ class Group:
             distributed.all_reduce(value)
         return value
 
-    def share(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    def share(self, value: T) -> T:
         """What the first process has."""
         if self.size == 1:
-            return state
-        shared = [state]
+            return value
+        shared = [value]
         distributed.broadcast_object_list(shared)
         return shared[0]
 

@@ -30,6 +30,7 @@ class TrainingResult:
     images_scored: int
     images_trained_here: int  # by this call alone, since it resumed
     images_scored_here: int
+    stopped: bool  # before its last epoch, since it was hopeless
     waited_here: float  # seconds this call spent waiting for data
     weights: dict[str, Tensor]  # those that were scored: the moving average's, if there is one
     test_accuracy: float | None  # 0 to 1; None where the test images were not to be touched

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pipeline.config import RewardConfig
 
 
-def reward(accuracies: Sequence[float], config: RewardConfig) -> float:
+def reward(accuracies: Sequence[float], config: RewardConfig, *, stopped: bool = False) -> float:
     """The best of the last epochs' accuracies (0 to 1, an epoch each), raised to a power.
+
+    Of a child that was stopped early the accuracy where it was.
 
     With the defaults the last epoch's accuracy itself (NASNet: arXiv:1707.07012, appendix A.1);
     NAS took the cube of the best of five (arXiv:1611.01578, section 4.1).
     """
-    return float(max(accuracies[-config.last_epochs :]) ** config.power)
+    last = 1 if stopped else config.last_epochs
+    return float(max(accuracies[-last:]) ** config.power)

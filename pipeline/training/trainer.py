@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,7 @@ def train(
     test: bool = False,
     loaders: int = 0,
     group: Group = ALONE,
+    is_hopeless: Callable[[Sequence[float]], bool] | None = None,
 ) -> TrainingResult:
     """Train a network from its initial weights, or from a checkpoint's.
 
@@ -73,6 +74,8 @@ def train(
         test: whether to look at the test images, once, at the end.
         loaders: processes that decode image files ahead; changes no result.
         group: the processes that train this network together.
+        is_hopeless: asked after each epoch but the last, with all accuracies so far; the
+            training ends there if it is. In a group only the first process's is.
 
     The weights it comes with are the caller's to seed. Changes the process: its number of torch
     threads (a different number would be another result), torch's global random state, and on
@@ -96,7 +99,8 @@ def train(
             share=(group.rank, group.size),
             loaders=loaders,
         )
-        return Training(network, feed, config, seed, device, hooks, group).run(resume, test=test)
+        training = Training(network, feed, config, seed, device, hooks, group)
+        return training.run(resume, test=test, is_hopeless=is_hopeless)
 
 
 class Training:
@@ -142,15 +146,25 @@ class Training:
         """The network that is evaluated and kept."""
         return self.network if self.average is None else self.average.module
 
-    def run(self, resume: dict[str, Any] | None, *, test: bool) -> TrainingResult:
-        """Train to the end; look at the test images then, if asked to."""
+    def run(
+        self,
+        resume: dict[str, Any] | None,
+        *,
+        test: bool,
+        is_hopeless: Callable[[Sequence[float]], bool] | None,
+    ) -> TrainingResult:
+        """Train to the end, or until hopeless; look at the test images then, if asked to."""
         resume = self.group.share(resume)
         if resume is not None:
             self.load_state_dict(resume)
         progress = self.progress
         while progress.epoch < self.config.epochs:
             self._run_epoch()
-            if progress.epoch < self.config.epochs and self._checkpoint_is_due():
+            if progress.epoch == self.config.epochs:
+                break
+            if self.group.share(is_hopeless is not None and is_hopeless(progress.accuracies)):
+                break
+            if self._checkpoint_is_due():
                 self._save()
         return TrainingResult(
             accuracies=progress.accuracies,
@@ -158,6 +172,7 @@ class Training:
             images_scored=progress.epoch * self.feed.validation_images,
             images_trained_here=self.images_trained,
             images_scored_here=self.images_scored,
+            stopped=progress.epoch < self.config.epochs,
             waited_here=self.feed.waited,
             weights=self.scored.state_dict(),
             test_accuracy=self._score(self.feed.test()) if test else None,
