@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Float, bindparam, insert, literal_column, select, update
+from sqlalchemy import Connection, Float, bindparam, insert, select, update
 
 from db.clock import clock
 from db.leases import HELD, lost
-from db.models import LYING, Artifact, ArtifactKind, Run, RunState, is_state
+from db.models import Artifact, ArtifactKind, Run
 
 # Files a run keeps: the newest may prove corrupt.
 KEEP = 2
@@ -116,27 +116,6 @@ _weights = (
 def weights_of_run(connection: Connection, run_id: int) -> Any:
     """(id, uri, sha256) of the weights a finished run kept, or None."""
     return connection.execute(_weights, {"run_id": run_id}).one_or_none()
-
-
-_of_ended = (
-    select(Artifact.id, Artifact.uri)
-    .join(Run, Run.id == Artifact.run_id)
-    .where(
-        literal_column(LYING),
-        is_state(Run.state, RunState.DONE, RunState.FAILED, RunState.CANCELLED),
-    )
-    .limit(bindparam("count"))
-)
-
-
-def forget_ended(connection: Connection, count: int = 200) -> list[str]:
-    """Let the checkpoints of runs that have ended go; returns the files to delete.
-
-    Whatever a run starts from is kept: weights are no checkpoints.
-    """
-    rows = connection.execute(_of_ended, {"count": count}).all()
-    forget_files(connection, [row.id for row in rows])
-    return [row.uri for row in rows]
 
 
 def lying(connection: Connection) -> list[Any]:

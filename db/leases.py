@@ -414,19 +414,19 @@ _held_by = select(Run.id, Run.attempt).where(
 )
 
 
-def expire(connection: Connection) -> list[int]:
-    """Close every lease that has ended; returns the runs."""
+def expire(connection: Connection) -> dict[int, int]:
+    """Close every lease that has ended; returns the runs, with their attempts."""
     return _close_lost(connection, connection.execute(_expired).all(), "the lease ended")
 
 
-def close_slot(connection: Connection, slot_id: int) -> list[int]:
-    """Close what a slot holds, whose process is known to be dead; returns the runs."""
+def close_slot(connection: Connection, slot_id: int) -> dict[int, int]:
+    """Close what a slot holds, whose process is known to be dead; returns the same."""
     rows = connection.execute(_held_by, {"slot_id": slot_id}).all()
     return _close_lost(connection, rows, "the worker process died")
 
 
-def _close_lost(connection: Connection, rows: Sequence[Any], message: str) -> list[int]:
-    closed = []
+def _close_lost(connection: Connection, rows: Sequence[Any], message: str) -> dict[int, int]:
+    closed = {}
     for run_id, attempt in rows:
         try:
             fail(
@@ -439,7 +439,7 @@ def _close_lost(connection: Connection, rows: Sequence[Any], message: str) -> li
             )
         except LeaseLostError:  # its holder was quicker
             continue
-        closed.append(run_id)
+        closed[run_id] = attempt
     return closed
 
 

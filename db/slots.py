@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Float, bindparam, insert, select, update
+from sqlalchemy import Boolean, Connection, Float, bindparam, insert, select, update
 
 from db.clock import clock
 from db.models import Slot, SlotState, Store, Tick
@@ -84,7 +84,9 @@ _take = (
     update(Tick)
     .where(
         Tick.name == bindparam("of_name"),
-        Tick.until.is_(None) | (Tick.until < clock()) | (Tick.owner == bindparam("by")),
+        Tick.until.is_(None)
+        | (Tick.until < clock())
+        | ((Tick.owner == bindparam("by")) & bindparam("again", type_=Boolean)),
     )
     .values(
         owner=bindparam("by"),
@@ -106,10 +108,17 @@ class Turn:
     since_last: dt.timedelta | None
 
 
-def take_turn(connection: Connection, name: str, owner: str, seconds: float) -> Turn | None:
-    """Take the next turn at something periodic, unless somebody else has had it lately."""
+def take_turn(
+    connection: Connection, name: str, owner: str, seconds: float, *, keeps: bool = True
+) -> Turn | None:
+    """Take the next turn at something periodic, unless somebody has had it lately.
+
+    Args:
+        keeps: whether whoever had the last turn may have the next one before its seconds end.
+    """
     last = connection.execute(_last, {"of_name": name}).one()
-    taken = connection.execute(_take, {"of_name": name, "by": owner, "seconds": seconds})
+    parameters = {"of_name": name, "by": owner, "seconds": seconds, "again": keeps}
+    taken = connection.execute(_take, parameters)
     if not taken.rowcount:
         return None
     return Turn(None if last.ticked_at is None else last.now - last.ticked_at)

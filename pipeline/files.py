@@ -105,6 +105,25 @@ def delete(url: str) -> None:
         file_system.rm(path_text)
 
 
+def names_in(folder: str) -> list[str]:
+    """The files of a folder, as URLs; none where there is no folder, or its store is away."""
+    if is_local(folder):
+        try:
+            return [entry.path for entry in os.scandir(local_path(folder)) if entry.is_file()]
+        except OSError:
+            return []
+    try:
+        file_system, path = fsspec.url_to_fs(folder)
+        return [file_system.unstrip_protocol(name) for name in file_system.ls(path, detail=False)]
+    except Exception:  # noqa: BLE001 - each file system has errors of its own
+        return []
+
+
+def local_folder(url: str) -> Path | None:
+    """A folder of this machine, or None where it is another's."""
+    return Path(local_path(url)) if is_local(url) else None
+
+
 def is_local(url: str) -> bool:
     """Whether a URL names a file of this machine."""
     return "://" not in url or url.startswith(("file://", "local://"))

@@ -11,10 +11,11 @@ import threading
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from db import checkpoints, leases, notices, queue, searches, slots
+from db import leases, notices, queue, retention, searches, slots
 from db.session import checkpoint_wal, transaction
 from pipeline.files import delete as delete_file
 from pipeline.settings import get_settings
+from tasks import leftovers
 from tasks.app import Task, app, ring, send_runs
 
 log = structlog.get_logger("tasks")
@@ -31,28 +32,34 @@ def reconcile() -> None:
 
 def take_turn(owner: str) -> bool:
     """Repair what there is to repair; returns whether the turn was ours."""
-    lease = get_settings().lease
+    settings = get_settings()
     with transaction() as connection:
         turn = slots.take_turn(connection, TURN, owner, 3 * interval())
         if turn is None:
             return False
         # after a sleep of the whole machine every lease looks ended: let the workers speak first
-        if turn.since_last is not None and turn.since_last.total_seconds() > lease:
-            slots.grant_grace(connection, TURN, lease / 4)
-        freed = [] if slots.in_grace(connection, TURN) else leases.expire(connection)
+        if turn.since_last is not None and turn.since_last.total_seconds() > settings.lease:
+            slots.grant_grace(connection, TURN, settings.lease / 4)
+        freed = {} if slots.in_grace(connection, TURN) else leases.expire(connection)
         lost = queue.unqueue_lost(connection)
         late = queue.late(connection)
         queued = queue.queue_for_idle(connection)
         active = searches.active(connection)
-        files = checkpoints.forget_ended(connection)
+        unneeded = retention.forget_ended(connection)
+        unneeded += retention.forget_losers(connection, settings.keep)
+        if settings.disk is not None:
+            unneeded += retention.forget_above(connection, settings.disk)
         notices.add_stalled(connection)
-    for uri in files:
+    for uri in unneeded:
         delete_file(uri)
     if freed or lost:
-        log.warning("runs put back", leases_ended=freed, messages_lost=lost)
+        log.warning("runs put back", leases_ended=list(freed), messages_lost=lost)
+    for run_id, attempt in freed.items():
+        leftovers.clean(run_id, attempt)
     send_runs(late + queued)
     for search_id in active:
         ring(search_id)
+    leftovers.sweep(owner)
     checkpoint_wal()
     return True
 

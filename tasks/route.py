@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from db import checkpoints, epochs, leases
+from db import checkpoints, epochs, leases, retention
 from db.models import ArtifactKind
 from db.session import is_away, transaction
 from pipeline import files
@@ -21,7 +21,7 @@ from pipeline.training import checkpoint
 from pipeline.training.early_stopping import make_judge
 from pipeline.training.hooks import EpochResult
 from pipeline.training.reward import reward
-from tasks.app import store_uid
+from tasks.leftovers import run_folder
 from tasks.slot import Hold
 
 log = structlog.get_logger("tasks")
@@ -41,6 +41,7 @@ class Route:
         self.steps = 0
         self.images_trained = 0
         self.images_scored = 0
+        self.leaves_files = False  # without a row, maybe
         self._unwritten: list[EpochResult] = []
         self._weights: tuple[str, str, int] | None = None  # uri, sha256, bytes
 
@@ -126,10 +127,14 @@ class Route:
                 )
                 old = checkpoints.of_run(connection, claim.run_id)[checkpoints.KEEP :]
                 checkpoints.forget_files(connection, [c.id for c in old])
-        except (DBAPIError, LeaseLostError) as error:
+        except LeaseLostError:
             files.delete(uri)  # no row points at it
-            if isinstance(error, LeaseLostError) or not is_away(error):
+            raise
+        except DBAPIError as error:
+            if not is_away(error):
                 raise
+            # its row may stand all the same: what has none goes with the attempt's end
+            self.leaves_files = True
             log.warning("the database is away; no checkpoint", error=str(error.orig))
             return
         for forgotten in old:
@@ -138,13 +143,24 @@ class Route:
     def _uri(self, what: str) -> str:
         """The name of a file of this attempt, never used before."""
         claim = self.claim
-        folder = f"{get_settings().artifact_url}/{store_uid()}/run-{claim.run_id}"
-        return f"{folder}/attempt-{claim.attempt}-{what}.pt"
+        return f"{run_folder(claim.run_id)}/attempt-{claim.attempt}-{what}.pt"
 
     def keep_weights(self, weights: dict[str, Any]) -> None:
         """Write what was trained; its row comes with the run's end."""
         uri = self._uri("weights")
         self._weights = (uri, *checkpoint.write(uri, weights))
+
+    def is_worth_keeping(self, accuracies: list[float], stopped: bool) -> bool:
+        """Whether the weights of a search's child are among those to keep, as far as one knows."""
+        claim, keep = self.claim, get_settings().keep
+        if not keep or claim.search_id is None:
+            return False
+        earned = reward(accuracies, self.rewards, stopped=stopped)
+        try:
+            with transaction(read_only=True) as connection:
+                return retention.is_among_best(connection, claim.search_id, earned, keep)
+        except DBAPIError:  # the result itself is waited with; weights are a comfort
+            return False
 
     def start_weights(self) -> dict[str, Any] | None:
         """The weights the run starts from, or None where it starts from none.
@@ -195,11 +211,6 @@ class Route:
                 kind=ArtifactKind.WEIGHTS,
             )
         leases.finish(c, claim.run_id, claim.attempt, result, self.work, earned)
-
-    def discard_weights(self) -> None:
-        """Delete what was kept of a run that is somebody else's by now: no row points at it."""
-        if self._weights is not None:
-            files.delete(self._weights[0])
 
     def failed(self, failure: Failure, error: Exception) -> Callable[[Connection], object]:
         """How to write that the attempt failed."""

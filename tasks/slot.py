@@ -26,6 +26,7 @@ from db.session import get_engine, transaction
 from pipeline import locks
 from pipeline.errors import Failure, LeaseLostError, LeaseReturnedError
 from pipeline.settings import Settings
+from tasks import leftovers
 from tasks.app import send_runs
 from tasks.devices import SlotSpec
 
@@ -120,7 +121,9 @@ class Slot:
             closed = leases.close_slot(connection, self.id)
             queued = queue.queue_for_idle(connection)
         if closed:
-            log.warning("the slot's last process died with a run", runs=closed)
+            log.warning("the slot's last process died with a run", runs=list(closed))
+        for run_id, attempt in closed.items():
+            leftovers.clean(run_id, attempt)
         if self.spec is not None or closed:
             send_runs(queued)
 

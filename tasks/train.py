@@ -9,7 +9,7 @@ import structlog
 import torch
 from sqlalchemy import Connection
 
-from db import leases, queue
+from db import leases, queue, retention
 from db.models import Purpose
 from db.session import retrying, transaction
 from pipeline import files
@@ -33,7 +33,7 @@ from pipeline.training.image_files import ImageFiles
 from pipeline.training.parallel import Job, together
 from pipeline.training.trainer import out_of_memory_is_an_answer
 from pipeline.training.trainer import train as train_network
-from tasks import devices
+from tasks import devices, leftovers
 from tasks.app import Task, app, ring, send_runs
 from tasks.route import Route
 from tasks.slot import Hold, Slot, current_slot, leave
@@ -51,7 +51,7 @@ class End:
     """How an attempt ended: what to write under the fence, and what becomes of the slot."""
 
     write: Callable[[Connection], object] | None  # None: the lease was lost, nothing is ours
-    discard: Callable[[], None] = lambda: None  # what to do where the fence fell before the write
+    leaves_files: bool = False  # maybe some that no row points at
     goes_on: bool = True  # whether another run may be queued for the slot
     machine_fault: str | None = None
 
@@ -116,7 +116,7 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
         return End(route.failed(Failure.ERROR, error))
     current_slot().early_failures = 0
     finish = functools.partial(route.finish, trained.result, trained.accuracies, trained.stopped)
-    return End(finish, discard=route.discard_weights)
+    return End(finish, leaves_files=route.leaves_files)
 
 
 def _note_early_failure(failure: Failure, route: Route) -> None:
@@ -127,6 +127,7 @@ def _note_early_failure(failure: Failure, route: Route) -> None:
 def _write(slot: Slot, claim: leases.Claim, end: End) -> None:
     """Write an attempt's end and queue one run for its slot, in one transaction; then ring."""
     if end.write is None:
+        leftovers.clean(claim.run_id, claim.attempt)
         return
     queued: list[int] = []
     assert slot.spec is not None
@@ -139,8 +140,10 @@ def _write(slot: Slot, claim: leases.Claim, end: End) -> None:
                     queued = queue.queue_next(connection, *kind)
     except LeaseLostError as error:
         log.warning("lease lost", reason=str(error))
-        end.discard()
+        leftovers.clean(claim.run_id, claim.attempt)
         return
+    if end.leaves_files:
+        leftovers.clean(claim.run_id, claim.attempt)
     send_runs([(run_id, *kind) for run_id in queued])
     if claim.search_id is not None:
         ring(claim.search_id, again=False)
@@ -203,7 +206,7 @@ def _train_from(
         group=group,
         is_hopeless=route.judge(),
     )
-    if in_full:
+    if in_full or route.is_worth_keeping(trained.accuracies, trained.stopped):
         route.keep_weights(trained.weights)
     result = leases.Result(
         accuracy=trained.accuracies[-1],
@@ -237,14 +240,23 @@ def _load_data(config: RunConfig) -> ImageData | ImageFiles:
 
 
 def no_room() -> str | None:
-    """Why no run may start here: too little is free where checkpoints are written."""
+    """Why no run may start here: too little is free for its files, or files take too much."""
     settings = get_settings()
     free = files.free_bytes(settings.artifact_url)
-    if free is None or free >= settings.free:
+    if free is not None and free < settings.free:
+        return (
+            f"{settings.artifact_url}: {free / 2**30:.2f} GiB are free, a run starts with "
+            f"{settings.free / 2**30:.2f} (NASNET_FREE)"
+        )
+    if settings.disk is None:
+        return None
+    with transaction(read_only=True) as connection:
+        taken = retention.total_bytes(connection)
+    if taken <= settings.disk:
         return None
     return (
-        f"{settings.artifact_url}: {free / 2**30:.2f} GiB are free, a run starts with "
-        f"{settings.free / 2**30:.2f} (NASNET_FREE)"
+        f"{settings.artifact_url}: what must be kept takes {taken / 2**30:.2f} GiB, more than "
+        f"{settings.disk / 2**30:.2f} (NASNET_DISK)"
     )
 
 

@@ -39,6 +39,13 @@ def backup(
     typer.echo(f"{file}: {file.stat().st_size:,} bytes")
 
 
+def _orphans() -> list[str]:
+    """Old files of this machine that no row points at, a line each; reconcile deletes them."""
+    from tasks import leftovers
+
+    return [f"no row points at {path}" for path in leftovers.orphans()]
+
+
 def _missing_files() -> set[str]:
     """Files of this machine that rows point at and that are not there, a line each."""
     from db import checkpoints
@@ -65,8 +72,9 @@ def check(as_json: JsonFlag = False) -> None:
 
     open_store()
     missing = _missing_files() & _missing_files()  # one that is being deleted is missing once
+    orphans = _orphans()
     with transaction(read_only=True) as connection:
-        problems = soundness.impossible(connection) + sorted(missing)
+        problems = soundness.impossible(connection) + sorted(missing) + orphans
         if connection.dialect.name == "sqlite":
             rows = [*connection.execute(text("PRAGMA quick_check")).scalars()]
             problems += [row for row in rows if row != "ok"]

@@ -79,6 +79,7 @@ def command(arguments: argparse.Namespace, budget: int) -> list[str]:
     sets = {
         "mode": arguments.mode,
         "budget.children": budget,
+        "early_stopping.name": "median",
         "stop.duplicates": 1.0,
         "stop.failures": 1.0,
         "training.timeout": TIMEOUT,

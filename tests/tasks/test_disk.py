@@ -1,15 +1,18 @@
 """Disks fill: what nobody needs is deleted, and nothing starts where there is no room."""
 
+import os
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
-from db import checkpoints
-from db.models import Artifact, ArtifactKind, Run, RunState
+from db import checkpoints, retention
+from db.models import Artifact, ArtifactKind, Child, Run, RunState, Tick
 from db.session import transaction
+from pipeline import files
 from pipeline.settings import get_settings
-from tasks import reconcile, train
+from tasks import leftovers, reconcile, sample, train
+from tests.factories import make_search
 from tests.tasks.test_runs import ask_one, row, set_state, train_one
 
 
@@ -69,3 +72,122 @@ def test_an_object_store_knows_its_room_itself(monkeypatch, worker):
     monkeypatch.setenv("NASNET_ARTIFACTS", "memory://bucket")
     get_settings.cache_clear()
     assert train.no_room() is None
+
+
+CHILDREN = {
+    "space": {"blocks": 1},
+    "network": {"num_cells": 1, "num_filters": 2},
+    "training": {"epochs": 1, "batch_size": 650, "device": "cpu"},
+    "budget": {"children": 8},
+}
+
+
+def kept_children():
+    """(reward, path) of children whose weights lie somewhere, best first."""
+    with transaction(read_only=True) as connection:
+        rows = connection.execute(
+            select(Child.reward, Artifact.uri)
+            .join(Run, Run.child_id == Child.id)
+            .join(Artifact, Artifact.run_id == Run.id)
+            .where(Artifact.kind == ArtifactKind.WEIGHTS, Artifact.uri.is_not(None))
+            .order_by(Child.reward.desc())
+        )
+        return [(row.reward, Path(row.uri)) for row in rows]
+
+
+@pytest.fixture
+def searched(worker, post, monkeypatch):
+    """A search of eight children that has ended, of which two are kept."""
+    monkeypatch.setenv("NASNET_KEEP", "2")
+    get_settings.cache_clear()
+    search_id = make_search(**CHILDREN)
+    sample.sample(search_id)
+    post.drain()
+    assert reconcile.take_turn("one")
+    return search_id
+
+
+def test_the_weights_of_a_search_s_best_children_are_kept(searched):
+    with transaction(read_only=True) as connection:
+        rewards = sorted(connection.scalars(select(Child.reward)), reverse=True)
+    kept = kept_children()
+    assert [reward for reward, _ in kept] == rewards[:2]
+    assert sorted(Path(get_settings().artifact_url).rglob("*.pt")) == sorted(
+        path for _, path in kept
+    )
+
+
+def test_what_a_run_starts_from_is_kept_though_better_ones_came(searched):
+    best, worst = kept_children()
+    with transaction() as connection:
+        start = connection.scalar(select(Artifact.id).where(Artifact.uri == str(worst[1])))
+        connection.execute(
+            update(Run)
+            .where(Run.id == select(Run.id).order_by(Run.id).limit(1).scalar_subquery())
+            .values(start_artifact_id=start, state=RunState.PENDING)
+        )
+        assert retention.forget_losers(connection, 0) == [str(best[1])]
+        assert retention.forget_above(connection, 0) == []
+    assert kept_children() == [worst]
+
+
+def test_above_the_cap_the_worst_children_s_weights_go_first(searched):
+    best, worst = kept_children()
+    paths = [best[1], worst[1]]
+    with transaction() as connection:
+        total = retention.total_bytes(connection)
+        assert total == sum(path.stat().st_size for path in paths)
+        assert len(retention.forget_above(connection, total - 1)) == 1
+    assert kept_children() == [best]
+
+
+def test_no_run_starts_while_what_must_be_kept_is_above_the_cap(searched, monkeypatch):
+    assert train.no_room() is None
+    monkeypatch.setenv("NASNET_DISK", "1K")
+    get_settings.cache_clear()
+    assert "NASNET_DISK" in train.no_room()
+    assert reconcile.take_turn("one")  # nothing must be kept here
+    assert kept_children() == []
+    assert train.no_room() is None
+
+
+def test_files_of_an_attempt_that_is_over_go_and_those_of_a_later_one_stay(searched):
+    (_, path), _ = kept_children()
+    folder, run_id = path.parent, int(path.parent.name.removeprefix("run-"))
+    left = [folder / ".attempt-1-epoch-1-step-0.pt.x7", folder / "attempt-1-epoch-1-step-0.pt"]
+    later = [folder / ".attempt-2-epoch-1-step-0.pt.x7", folder / "attempt-2-epoch-1-step-0.pt"]
+    for file in (*left, *later):
+        file.write_bytes(b"x")
+    leftovers.clean(run_id, 1)
+    assert [file.exists() for file in (*left, *later, path)] == [False, False, True, True, True]
+
+
+def test_old_files_without_a_row_are_swept_and_told_of_and_young_ones_may_be_being_written(
+    searched,
+):
+    (_, path), _ = kept_children()
+    old, young = path.with_name("attempt-9-old.pt"), path.with_name("attempt-9-young.pt")
+    for file in (old, young):
+        file.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    os.utime(path, (0, 0))
+    assert leftovers.orphans() == [str(old)]
+    with transaction() as connection:
+        connection.execute(update(Tick).where(Tick.name == leftovers.TURN).values(until=None))
+    leftovers.sweep("me")
+    assert (old.exists(), young.exists(), path.exists()) == (False, True, True)
+
+
+def test_an_object_store_s_leftovers_go_too(worker, monkeypatch):
+    import fsspec
+
+    monkeypatch.setenv("NASNET_ARTIFACTS", "memory://left")
+    get_settings.cache_clear()
+    names = ("attempt-1-epoch-0-step-1.pt", "attempt-2-epoch-0-step-1.pt")
+    for name in names:
+        with fsspec.open(f"{leftovers.run_folder(7)}/{name}", "wb") as file:
+            file.write(b"x")
+    leftovers.clean(7, 1)
+    found = files.names_in(leftovers.run_folder(7))
+    assert [name.rpartition("/")[2] for name in found] == [names[1]]
+    assert leftovers.orphans() == []

@@ -153,7 +153,9 @@ def test_a_search_retrains_its_best_by_itself_and_once(worker, post):
         assert runs.of_search(connection, search_id, Purpose.RETRAIN) == []
     with transaction(read_only=True) as connection:
         files = connection.execute(
-            select(Artifact).where(Artifact.kind == ArtifactKind.WEIGHTS)
+            select(Artifact.id)
+            .join(Run, Run.id == Artifact.run_id)
+            .where(Artifact.kind == ArtifactKind.WEIGHTS, Run.purpose == Purpose.RETRAIN)
         ).all()
     assert len(files) == 4
 
