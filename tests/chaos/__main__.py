@@ -106,7 +106,8 @@ def run(home: Home, monkey: Monkey, arguments: argparse.Namespace) -> dict:
     minutes = (time.monotonic() - started) / 60
     if arguments.mode == "synchronous":
         ours = home.nasnet("search", "digest", "tiny").stdout
-        assert ours == undisturbed(home, command(arguments, budget)), "another digest"
+        theirs = undisturbed(home, command(arguments, budget))
+        assert ours == theirs, f"another digest: {ours!r}, undisturbed {theirs!r}"
     check_the_end(home)
     return {
         **{name: getattr(arguments, name) for name in ("database", "mode", "seed")},
@@ -130,7 +131,12 @@ def undisturbed(home: Home, typed: list[str]) -> str:
         sets = [argument.removeprefix("--set=") for argument in typed if "--set=" in argument]
         done = subprocess.run(
             [sys.executable, ROOT / "tests/undisturbed.py", home.folder / "tiny.toml", *sets],
-            env={**home.environment, "NASNET_HOME": folder, "NASNET_DATABASE_URL": ""},
+            env={
+                **home.environment,
+                "NASNET_HOME": folder,
+                "NASNET_DATABASE_URL": "",
+                "NASNET_LEASE": "86400",  # it has no heartbeat
+            },
             stdout=subprocess.PIPE,
             text=True,
             check=True,
