@@ -1,16 +1,58 @@
-"""Log lines of every process: JSON with search, run and attempt where there are such."""
+"""Log lines of every process: JSON with worker, search, run and attempt where there are such."""
 
+import contextlib
 import logging
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 
+KEPT = 3  # older files of each log
+LARGE = 10 * 2**20  # bytes after which a log begins anew
 
-def configure(process: str, path: Path | None = None) -> None:
+# What this process works on: one thing at a time, for all its threads.
+_about: dict[str, object] = {}
+
+
+@contextlib.contextmanager
+def about(**what: object) -> Iterator[None]:
+    """Say in every line meanwhile, of whatever thread, what is worked on."""
+    _about.update(what)
+    try:
+        yield
+    finally:
+        _about.clear()
+
+
+def rotate(path: Path) -> None:
+    """Begin a log anew once it is large; the process that writes it goes on writing.
+
+    It is copied and emptied, since the writer has it open and appends; a line that comes
+    between the two is lost.
+    """
+    if not path.exists() or path.stat().st_size < LARGE:
+        return
+    for number in range(KEPT - 1, 0, -1):
+        older = path.with_name(f"{path.name}.{number}")
+        if older.exists():
+            older.replace(path.with_name(f"{path.name}.{number + 1}"))
+    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    with path.open("r+b") as file:
+        file.truncate(0)
+
+
+def configure(worker: str, path: Path | None = None) -> None:
     """Send this process's log, and its libraries' warnings, to a file or to standard error."""
+
+    def name(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {"worker": worker, **_about, **event}
+
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -38,4 +80,3 @@ def configure(process: str, path: Path | None = None) -> None:
     root.setLevel(logging.WARNING)
     for ours in ("tasks", "pipeline", "db"):
         logging.getLogger(ours).setLevel(logging.INFO)
-    structlog.contextvars.bind_contextvars(process=process)

@@ -219,7 +219,7 @@ class Slot:
     def _give_up(self, hold: Hold) -> None:
         """End an attempt whose main thread hangs, then the process: only that ends the hang."""
         message = f"no step for {hold.patience:.0f} s"
-        log.error("training hangs", run=hold.run_id, attempt=hold.attempt)
+        log.error("training hangs")
         with contextlib.suppress(DBAPIError, LeaseLostError), transaction() as connection:
             leases.fail(
                 connection,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from db import leases, queue, retention
 from db.models import Purpose
 from db.session import retrying, transaction
-from pipeline import files
+from pipeline import files, logs
 from pipeline.config import DataConfig, NetworkConfig, RunConfig
 from pipeline.errors import (
     ChildError,
@@ -67,7 +67,7 @@ def train(run_id: int) -> None:
     if claim is None:
         return
     bound = {"search": claim.search_id, "run": run_id, "attempt": claim.attempt}
-    with structlog.contextvars.bound_contextvars(**bound):
+    with logs.about(**bound):
         config = RunConfig.model_validate(claim.config)
         with slot.holding(claim, config.training.timeout) as hold:
             end = _attempt(claim, config, hold)

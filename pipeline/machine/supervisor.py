@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from db import slots
 from db.queue import LEASES_UNTIL_GONE
 from db.session import transaction
-from pipeline import locks
+from pipeline import locks, logs
 from pipeline.machine.broker import Broker
 from pipeline.settings import Settings
 from tasks.devices import SlotSpec
@@ -146,6 +146,8 @@ class Supervisor:
         if time.monotonic() - self._looked > HUNG_CHECK:
             self._looked = time.monotonic()
             self._end_hung()
+            for path in (self.settings.home / "logs").glob("*.log"):
+                logs.rotate(path)
 
     def notices(self) -> list[str]:
         """What a user should know and has not been told: processes that do not stay alive."""
