@@ -12,12 +12,10 @@ from db.models import (
     IN_FULL,
     UNFINISHED,
     Arm,
-    Attempt,
     Child,
     ChildState,
     Epoch,
     Genotype,
-    Outcome,
     PolicyVersion,
     Purpose,
     Run,
@@ -163,22 +161,6 @@ def newest_version(connection: Connection, search_id: int) -> Any:
         .order_by(PolicyVersion.version.desc())
         .limit(1)
     ).one_or_none()
-
-
-def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> list[float]:
-    """How long the latest trainings of a search took."""
-    latest = (
-        select(Attempt.started_at, Attempt.ended_at)
-        .join(Run, Attempt.run_id == Run.id)
-        .where(
-            Run.search_id == search_id,
-            Run.purpose == Purpose.SEARCH,
-            Attempt.outcome == Outcome.DONE,
-        )
-        .order_by(Attempt.id.desc())
-        .limit(count)
-    )
-    return [(row.ended_at - row.started_at).total_seconds() for row in connection.execute(latest)]
 
 
 def ended_children(connection: Connection, search_id: int, after: dt.datetime | None) -> list[Any]:

@@ -2,15 +2,14 @@
 
 import dataclasses
 import datetime as dt
-import statistics
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from db import forecast as forecasts
 from db import queries
-from db.models import SearchState
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.cli.output import duration, print_json
@@ -31,7 +30,7 @@ class View:
     best: float | None
     mean: float | None
     version: Any
-    eta: tuple[float, float] | None  # seconds, and their spread
+    eta: forecasts.Forecast | None
     ended: list[Any]  # children that ended since the last view
 
     @property
@@ -70,13 +69,14 @@ class Watcher:
             counts = queries.state_counts(connection, self.search_id)
             best, mean = queries.rewards(connection, self.search_id)
             version = queries.newest_version(connection, self.search_id)
-            seconds = queries.recent_seconds(connection, self.search_id)
+            seconds = forecasts.recent_seconds(connection, self.search_id)
+            running = forecasts.running(connection, self.search_id)
         ended = [row for row in self._ended() if row.id not in self._seen]
         for row in ended:
             self._see(row)
         if self._since is not None:
             self._seen = {i: at for i, at in self._seen.items() if at >= self._since}
-        eta = expected_end(now, seconds, counts["running"])
+        eta = forecasts.forecast(now, seconds, running)
         return View(now, reason, counts, best, mean, version, eta, ended)
 
     def look_again(self, last: View) -> View:
@@ -85,19 +85,6 @@ class Watcher:
             return self.look()
         except DBAPIError:
             return dataclasses.replace(last, ended=[])
-
-
-def expected_end(now: Progress, seconds: list[float], running: int) -> tuple[float, float] | None:
-    """Seconds until the budget is met, and their standard deviation, or None where unknown.
-
-    Children that run are taken to be half done; as many run at once as there are slots.
-    """
-    if len(seconds) < 2 or now.state is not SearchState.RUNNING:
-        return None
-    left = now.lacking + now.open - running / 2
-    slots = max(1, now.slots)
-    mean, spread = statistics.fmean(seconds), statistics.stdev(seconds)
-    return left * mean / slots, max(left, 0) ** 0.5 * spread / slots
 
 
 def child_event(row: Any) -> dict[str, Any]:
@@ -191,5 +178,6 @@ class LiveShow:
             policy += f", entropy {view.version.entropy:.3f}"
         eta = "eta       -"
         if view.eta is not None:
-            eta = f"eta       {duration(view.eta[0])} \N{PLUS-MINUS SIGN} {duration(view.eta[1])}"
+            left, spread = duration(view.eta.seconds), duration(view.eta.spread)
+            eta = f"eta       {left} \N{PLUS-MINUS SIGN} {spread}"
         return [children, rewards, policy, eta]

@@ -1,0 +1,95 @@
+"""When will a search be done? From trainings that ended, and from those on their way."""
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from db.clock import clock, seconds_between
+from db.models import Attempt, Epoch, Outcome, Purpose, Run, RunState, is_state
+from db.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Seconds until the budget of children is met."""
+
+    seconds: float
+    spread: float  # standard deviation
+
+
+def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> list[float]:
+    """How long the latest trainings of a search took."""
+    latest = (
+        select(Attempt.started_at, Attempt.ended_at)
+        .join(Run, Attempt.run_id == Run.id)
+        .where(
+            Run.search_id == search_id,
+            Run.purpose == Purpose.SEARCH,
+            Attempt.outcome == Outcome.DONE,
+        )
+        .order_by(Attempt.id.desc())
+        .limit(count)
+    )
+    return [(row.ended_at - row.started_at).total_seconds() for row in connection.execute(latest)]
+
+
+def running(connection: Connection, search_id: int) -> list[Any]:
+    """How far each training of a search is: (epochs, done, mean seconds of one, elapsed).
+
+    ``elapsed``: seconds since the last epoch ended, or since it was taken.
+    """
+    curve = (
+        select(
+            Epoch.run_id,
+            func.max(Epoch.epoch).label("done"),
+            func.avg(Epoch.seconds).label("mean"),
+            func.max(Epoch.created_at).label("last"),
+        )
+        .join(Run, Run.id == Epoch.run_id)
+        .where(Run.search_id == search_id, is_state(Run.state, RunState.RUNNING))
+        .group_by(Epoch.run_id)
+        .subquery()
+    )
+    since = func.coalesce(curve.c.last, Run.state_since)
+    return list(
+        connection.execute(
+            select(
+                Run.config["training"]["epochs"].as_integer().label("epochs"),
+                func.coalesce(curve.c.done, 0).label("done"),
+                curve.c.mean,
+                seconds_between(since, clock()).label("elapsed"),
+            )
+            .join(curve, curve.c.run_id == Run.id, isouter=True)
+            .where(
+                Run.search_id == search_id,
+                is_state(Run.purpose, Purpose.SEARCH),
+                is_state(Run.state, RunState.RUNNING),
+            )
+        )
+    )
+
+
+def forecast(now: Progress, seconds: list[float], running: list[Any]) -> Forecast | None:
+    """When a search's budget will be met, or None where nothing tells yet.
+
+    Args:
+        seconds: that the latest trainings took; before the first ends, those on their way tell.
+        running: as ``running`` has it; a training without an epoch has a mean one before it.
+    """
+    if not now.state.is_active:
+        return None
+    seconds = seconds or [row.epochs * row.mean for row in running if row.mean]
+    if not seconds:
+        return None
+    mean = statistics.fmean(seconds)
+    spread = statistics.stdev(seconds) if len(seconds) > 1 else mean / 2
+    left = 0.0
+    for row in running:
+        whole = (row.epochs - row.done) * row.mean if row.mean else mean
+        left += max(0.0, whole - row.elapsed)
+    children = max(0, now.lacking + now.open - len(running))
+    slots = max(1, now.slots)
+    uncertain = (children + len(running) / 3) ** 0.5
+    return Forecast((left + children * mean) / slots, uncertain * spread / slots)
