@@ -86,7 +86,11 @@ def test_a_search_is_created_listed_shown_extended_and_stopped(home):
     [row] = home.json("search", "list")
     assert (row["name"], row["state"], row["budget"]) == ("a", "running", 5)
     assert home.nasnet("search", "create", "digits", "--name", "a", check=False).returncode == 2
-    home.nasnet("search", "extend", "a", "--children", "9")
+    home.nasnet("search", "extend", "a", "--children", "9", "--device-hours", "2.5")
+    budget = home.json("search", "show", "a")["config"]["budget"]
+    assert (budget["children"], budget["device_hours"], budget["hours"]) == (9, 2.5, None)
+    nothing = home.nasnet("search", "extend", "a", check=False)
+    assert (nothing.returncode, "--plateau" in nothing.stderr) == (2, True)
     assert home.json("search", "show", "a")["config"]["budget"]["children"] == 9
     home.nasnet("search", "pause", "a")
     assert home.json("search", "show", "a")["reason"] == "paused by hand"

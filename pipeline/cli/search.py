@@ -8,6 +8,7 @@ import typer
 
 from pipeline.cli.output import JsonFlag, print_json, print_rows
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
+from pipeline.errors import UserError
 
 app = typer.Typer(help="Create, list, watch, pause, resume, stop searches.", no_args_is_help=True)
 
@@ -24,7 +25,6 @@ def create(
     from db import schema
     from pipeline.cli.home import open_home
     from pipeline.cli.request import open_search, read_request
-    from pipeline.errors import UserError
     from tasks.app import ring
 
     request = read_request(source, name, assignments)
@@ -172,7 +172,6 @@ def pause(name: NameArgument) -> None:
 
     def change(connection: Any, search: Any) -> str:
         from db import searches
-        from pipeline.errors import UserError
 
         if not search.state.is_active:
             raise UserError(f"search {name!r} is {search.state}: there is nothing to pause")
@@ -189,7 +188,6 @@ def resume(name: NameArgument) -> None:
     def change(connection: Any, search: Any) -> str:
         from db import searches
         from db.models import SearchState
-        from pipeline.errors import UserError
 
         if search.state is SearchState.RUNNING:
             return "runs already"
@@ -210,7 +208,6 @@ def stop(name: NameArgument) -> None:
     def change(connection: Any, search: Any) -> str:
         from db import searches
         from db.models import SearchState
-        from pipeline.errors import UserError
 
         if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
             raise UserError(f"search {name!r} is {search.state}: there is nothing to stop")
@@ -224,27 +221,44 @@ def stop(name: NameArgument) -> None:
 def extend(
     name: NameArgument,
     children: Annotated[
-        int, typer.Option("--children", min=1, help="The new budget, in completed children.")
-    ],
+        int | None, typer.Option(min=1, help="Completed children in all, no fewer than before.")
+    ] = None,
+    hours: Annotated[float | None, typer.Option(help="Since it was created.")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="Of all devices.")] = None,
+    target_reward: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
+    plateau: Annotated[int | None, typer.Option(help="Children since the best one.")] = None,
 ) -> None:
-    """Raise a search's budget and let it go on, finished or not."""
+    """Change a search's budget and let it go on, finished or not."""
+    asked = {
+        "children": children,
+        "hours": hours,
+        "device_hours": device_hours,
+        "target_reward": target_reward,
+        "plateau": plateau,
+    }
+    budget = {key: value for key, value in asked.items() if value is not None}
+    if not budget:
+        options = ", ".join("--" + key.replace("_", "-") for key in asked)
+        raise UserError(f"say what to extend: one of {options}")
 
     def change(connection: Any, search: Any) -> str:
         from db import searches
         from db.models import SearchState
         from pipeline.config import load_config, make_config, merge
-        from pipeline.errors import UserError
 
         if search.state is SearchState.IMPORTED:
             raise UserError(f"search {name!r} was imported: it can be read, not extended")
         config = load_config(search.config).model_dump(mode="json")
-        before = config["budget"]["children"]
-        if children < before:
-            raise UserError(f"search {name!r} has a budget of {before} children already")
-        config = merge(config, {"budget": {"children": children}})
-        searches.reconfigure(connection, search.id, make_config(config).model_dump(mode="json"))
+        before = config["budget"]
+        if children is not None and children < before["children"]:
+            raise UserError(
+                f"search {name!r} has a budget of {before['children']} children already"
+            )
+        config = make_config(merge(config, {"budget": budget})).model_dump(mode="json")
+        searches.reconfigure(connection, search.id, config)
         searches.resume(connection, search.id)
-        return f"budget {before} -> {children} children; running"
+        changes = [f"{key} {before[key]} -> {config['budget'][key]}" for key in budget]
+        return f"budget: {', '.join(changes)}; running"
 
     _change(name, change, then_ring=True)
 
