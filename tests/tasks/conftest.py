@@ -39,11 +39,21 @@ def post(monkeypatch):
 
 
 @pytest.fixture
-def worker(store):
-    """This process as the slot cpu-0; no threads."""
-    slot = slots.Slot(get_settings(), "cpu-0", SlotSpec("cpu-0", "cpu", (0,)))
-    slots.become(slot)
-    slot.register()
-    yield slot
+def start_worker():
+    """Make this process the slot cpu-0 of the store that is there; no threads."""
+
+    def start():
+        slot = slots.Slot(get_settings(), "cpu-0", SlotSpec("cpu-0", "cpu", (0,)))
+        slots.become(slot)
+        slot.register()
+        return slot
+
+    yield start
     slots.become(None)
     train._cached_data.cache_clear()
+
+
+@pytest.fixture
+def worker(store, start_worker):
+    """This process as the slot cpu-0 of an empty store."""
+    return start_worker()
