@@ -15,9 +15,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from celery import Celery
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tasks.app import CONTROL_QUEUE, Task, train_queue
 from tests.chaos import laws
 from tests.processes import Home, wait_until
 from tests.servers import Postgres, is_root
@@ -68,6 +71,7 @@ class Monkey:
         self._mend()
         faults: list[Callable[[], str]] = [self._kill] * KILLS
         faults += [self._kill_supervisor, self._freeze, self._flush, self._ring_twice]
+        faults.append(self.forge)
         if self._disk:
             faults.append(self._fill_disk)
         if self.postgres:
@@ -181,6 +185,27 @@ class Monkey:
             return "absent broker"
         return "flush broker"
 
+    def forge(self) -> str:
+        """Messages as somebody may write them who should not be able to."""
+        [(uid,)] = self.home.rows("SELECT uid FROM store")
+        forger = Celery(
+            broker=f"redis+socket://{self.home.folder / 'broker.sock'}?virtual_host=0",
+            set_as_current=False,
+        )
+        forger.conf.broker_transport_options = {"global_keyprefix": f"nasnet:{uid}:"}
+        try:
+            with forger:
+                for task, arguments, serializer in FORGED:
+                    queue = train_queue("cpu", 1) if task is Task.TRAIN else CONTROL_QUEUE
+                    forger.send_task(
+                        task, args=arguments, queue=queue, serializer=serializer, retry=False
+                    )
+            with self._broker() as client:
+                client.lpush(f"nasnet:{uid}:{CONTROL_QUEUE}", b"{no message")
+        except (RedisError, OSError, OperationalError):
+            return "absent broker"
+        return "forge messages"
+
     def _ring_twice(self) -> str:
         """Every message that waits is put into its queue once more."""
         try:
@@ -192,6 +217,18 @@ class Monkey:
         except (RedisError, OSError):
             return "absent broker"
         return "double messages"
+
+
+FORGED = (
+    (Task.TRAIN, (10**12,), "json"),
+    (Task.TRAIN, (-1,), "json"),
+    (Task.TRAIN, ("1; DROP TABLE runs",), "json"),
+    (Task.TRAIN, ({"id": 1}, "more"), "json"),
+    (Task.UPDATE, (None,), "json"),
+    (Task.SAMPLE, (1,), "json"),
+    ("os.system", ("touch forged",), "json"),
+    (Task.TRAIN, (1,), "pickle"),
+)
 
 
 def _mount(folder: Path) -> bool:

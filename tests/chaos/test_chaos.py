@@ -15,12 +15,14 @@ def test_half_a_minute_of_the_monkey_changes_nothing(tmp_path, undisturbed):
     monkey = Monkey(home, ["run", "tiny.toml", "--json"], seed=1)
     try:
         wait_until(lambda: home.completed("tiny") >= 1)
+        assert monkey.forge() == "forge messages"
         disturb_until(monkey, seconds=30, every=1.5)
         last = wait_for_end(monkey)
         assert (last["event"], last["children"], last["version"]) == ("finished", 12, 3)
         assert monkey.kills >= 8
         assert home.nasnet("search", "digest", "tiny").stdout == undisturbed
         check_the_end(home)
+        assert not (home.folder / "forged").exists()
     finally:
         home.close()
         monkey.close()
