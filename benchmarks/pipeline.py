@@ -47,7 +47,7 @@ def be_worker(name: str) -> int:
         time.sleep(seconds)
         accuracy = (claim.seed % 1000) / 1000
         result = leases.Result(accuracy=accuracy, parameters=1, macs=1)
-        return tasks.train.Trained(result, [accuracy])
+        return tasks.train.Trained(result, [accuracy], stopped=False)
 
     tasks.train.perform = perform
     return worker.main(name)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
     NoSuchModuleError,
     OperationalError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 from tenacity import (
     Retrying,
@@ -40,6 +41,14 @@ from pipeline.settings import get_settings
 # database (sqlite.org/wal.html#walresetbug). Where only such a SQLite is to be had, nobody
 # checkpoints but reconcile: `checkpoint_wal`.
 SAFE_WAL = (3, 51, 3)
+# A server whose host has vanished without a goodbye is given up after 20 to 30 seconds.
+SERVER_GONE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds, of what was sent
+}
 # Seconds for which a connection that was just used is taken to stand.
 TRUSTED = 1.0
 
@@ -76,7 +85,7 @@ def make_engine(url: str) -> Engine:
         if backend == "sqlite":
             return _make_sqlite(parsed, pool)
         if backend == "postgresql":
-            arguments = {"connect_timeout": 10}
+            arguments = SERVER_GONE
             return _ask_after_rest(create_engine(parsed, connect_args=arguments, **pool))
     except NoSuchModuleError:
         raise UserError(f"NASNET_DATABASE_URL: unknown driver {parsed.drivername}") from None
@@ -162,7 +171,7 @@ def transaction(*, read_only: bool = False) -> Iterator[Connection]:
 
 def is_away(error: BaseException) -> bool:
     """Whether the database does not answer or is locked: another try may do better."""
-    return isinstance(error, OperationalError) or (
+    return isinstance(error, OperationalError | PoolTimeoutError) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     )
 

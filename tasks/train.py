@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from db import leases, queue, retention
 from db.models import Purpose
-from db.session import retrying, transaction
+from db.session import is_away, retrying, transaction
 from pipeline import files, logs
 from pipeline.config import DataConfig, NetworkConfig, RunConfig
 from pipeline.errors import (
@@ -109,6 +109,8 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
         _note_early_failure(error.failure, route)
         return End(route.failed(error.failure, error))
     except Exception as error:  # noqa: BLE001 - whatever a child's code raises is its `error`
+        if is_away(error):  # the database, as the training read what it starts from
+            return End(route.released(f"the database is away: {error}"))
         if devices.is_device_lost(error):
             leave()  # the process's CUDA context is spoiled: only a new process has a new one
             return End(route.released(str(error)), goes_on=False)

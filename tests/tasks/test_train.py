@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from db import checkpoints, searches, slots
 from db.clock import clock
@@ -93,6 +94,24 @@ def test_a_corrupt_checkpoint_is_passed_over_for_the_older_one(queued, monkeypat
     assert len(found) == 2
     with open(found[0].uri, "wb") as file:
         file.write(b"damaged")
+    train.train(queued)
+    assert state(queued).state is RunState.DONE
+
+
+def test_a_database_that_is_away_as_a_training_begins_is_no_failure_of_the_child(
+    queued, worker, monkeypatch
+):
+    def away(_route):
+        raise OperationalError("SELECT", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Route, "states", away)
+        train.train(queued)
+    [attempt] = rows(select(Attempt).where(Attempt.run_id == queued))
+    assert (attempt.outcome, attempt.failure) == (Outcome.RETURNED, None)
+    assert worker.early_failures == 0
+    with transaction() as connection:
+        connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
     train.train(queued)
     assert state(queued).state is RunState.DONE
 
