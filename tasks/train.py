@@ -109,16 +109,20 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
         _note_early_failure(error.failure, route)
         return End(route.failed(error.failure, error))
     except Exception as error:  # noqa: BLE001 - whatever a child's code raises is its `error`
-        if is_away(error):  # the database, as the training read what it starts from
-            return End(route.released(f"the database is away: {error}"))
-        if devices.is_device_lost(error):
-            leave()  # the process's CUDA context is spoiled: only a new process has a new one
-            return End(route.released(str(error)), goes_on=False)
-        _note_early_failure(Failure.ERROR, route)
-        return End(route.failed(Failure.ERROR, error))
+        return _unforeseen(error, route)
     current_slot().early_failures = 0
     finish = functools.partial(route.finish, trained.result, trained.accuracies, trained.stopped)
     return End(finish, leaves_files=route.leaves_files)
+
+
+def _unforeseen(error: Exception, route: Route) -> End:
+    if is_away(error):  # the database, as the training read what it starts from
+        return End(route.released(f"the database is away: {error}"))
+    if devices.is_device_lost(error):
+        leave()  # the process's CUDA context is spoiled: only a new process has a new one
+        return End(route.released(str(error)), goes_on=False)
+    _note_early_failure(Failure.ERROR, route)
+    return End(route.failed(Failure.ERROR, error))
 
 
 def _note_early_failure(failure: Failure, route: Route) -> None:

@@ -36,6 +36,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--mode", choices=["rolling", "synchronous"], default="rolling")
     parser.add_argument("--children", type=int, help="let the search end by itself after so many")
+    parser.add_argument("--epochs", type=int, default=2, help="of a child")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and leave it")
     return parser.parse_args()
 
@@ -83,6 +84,7 @@ def command(arguments: argparse.Namespace, budget: int) -> list[str]:
         "stop.duplicates": 1.0,
         "stop.failures": 1.0,
         "training.timeout": TIMEOUT,
+        "training.epochs": arguments.epochs,
     }
     return ["run", "tiny.toml", "--json", *(f"--set={k}={v}" for k, v in sets.items())]
 
