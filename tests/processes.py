@@ -59,6 +59,7 @@ class Home:
 
     def __init__(self, folder, **settings):
         self.folder = folder
+        self.command = [sys.executable, "-m", "pipeline.cli"]
         folder.mkdir(mode=0o700, exist_ok=True)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("NASNET_")}
         self.environment = {
@@ -73,7 +74,7 @@ class Home:
     def nasnet(self, *arguments, check=True, timeout=240):
         """Run a command to its end; returns the finished process."""
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
+            [*self.command, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -91,7 +92,7 @@ class Home:
     def start(self, *arguments, **environment):
         """Start a command in the background."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
+            [*self.command, *arguments],
             env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

