@@ -92,7 +92,7 @@ def command(arguments: argparse.Namespace, budget: int) -> list[str]:
 def run(home: Home, monkey: Monkey, arguments: argparse.Namespace) -> dict:
     """One search under the monkey; what was done and found."""
     started = time.monotonic()
-    wait_until(lambda: home.completed("tiny") >= 1)
+    wait_until(lambda: home.completed("tiny") >= 1, 300, "the first child")
 
     def say(fault: str) -> None:
         done = home.completed("tiny")
