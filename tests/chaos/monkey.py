@@ -200,6 +200,8 @@ class Monkey:
                     forger.send_task(
                         task, args=arguments, queue=queue, serializer=serializer, retry=False
                     )
+                trap = Trap(self.home.folder / "forged")
+                forger.send_task(Task.TRAIN, (trap,), queue=queue, serializer="pickle")
             with self._broker() as client:
                 client.lpush(f"nasnet:{uid}:{CONTROL_QUEUE}", b"{no message")
         except (RedisError, OSError, OperationalError):
@@ -227,8 +229,17 @@ FORGED = (
     (Task.UPDATE, (None,), "json"),
     (Task.SAMPLE, (1,), "json"),
     ("os.system", ("touch forged",), "json"),
-    (Task.TRAIN, (1,), "pickle"),
 )
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
 
 
 def _mount(folder: Path) -> bool:

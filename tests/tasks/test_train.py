@@ -1,6 +1,7 @@
 """One run on a slot: how each way of ending is written down."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -12,7 +13,7 @@ from db.models import Artifact, Attempt, Epoch, Outcome, Run, RunState, Slot, Ti
 from db.session import transaction
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError
 from pipeline.settings import get_settings
-from tasks import reconcile, sample, train
+from tasks import reconcile, route, sample, train
 from tests.factories import make_search
 
 TINY = {
@@ -114,6 +115,38 @@ def test_a_database_that_is_away_as_a_training_begins_is_no_failure_of_the_child
         connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
     train.train(queued)
     assert state(queued).state is RunState.DONE
+
+
+@pytest.mark.parametrize("away_for", [1, 2, 4])
+def test_a_database_that_is_away_while_a_child_trains_costs_it_nothing(
+    queued, monkeypatch, away_for
+):
+    """Curve, checkpoints and end are written once it is back; nothing is trained twice."""
+    left = [away_for]
+    real = route.transaction
+
+    def sometimes_away(**options):
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("SELECT", {}, Exception("connection refused"))
+        return real(**options)
+
+    train_network = train.train_network
+
+    def train_with_the_database_away(*arguments, **options):
+        for module in (route, train):
+            monkeypatch.setattr(module, "transaction", sometimes_away)
+        return train_network(*arguments, **options)
+
+    monkeypatch.setattr(train, "train_network", train_with_the_database_away)
+    train.train(queued)
+    assert left == [0]
+    assert state(queued).state is RunState.DONE
+    [attempt] = rows(select(Attempt).where(Attempt.run_id == queued))
+    assert (attempt.outcome, attempt.images_trained) == (Outcome.DONE, 2 * 1297)
+    assert len(rows(select(Epoch).where(Epoch.run_id == queued))) == 2
+    there = [row.uri for row in rows(select(Artifact.uri)) if row.uri]
+    assert sorted(map(str, Path(get_settings().artifact_url).rglob("*.pt"))) == sorted(there)
 
 
 def test_only_the_last_two_checkpoints_are_kept(queued):
