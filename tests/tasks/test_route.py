@@ -1,5 +1,7 @@
 """The whole way of a search, task by task, in one process."""
 
+import itertools
+
 import pytest
 from sqlalchemy import func, select, update
 
@@ -9,9 +11,9 @@ from db.models import Attempt, Child, ChildState, Epoch, Outcome, PolicyVersion,
 from db.progress import progress
 from db.session import transaction
 from pipeline.errors import ChildError, Failure
-from tasks import reconcile, train
+from tasks import reconcile, sample, train
 from tasks.app import Task, ring
-from tests.factories import make_search, make_version
+from tests.factories import claim, make_search, make_slot, make_version
 
 TINY = {
     "space": {"blocks": 1},
@@ -126,6 +128,21 @@ def test_a_worker_killed_in_its_training_changes_nothing(worker, post, monkeypat
     assert len(rows(select(Attempt).where(Attempt.outcome == Outcome.LOST))) == 4
 
 
+def test_a_run_whose_worker_says_nothing_any_more_is_another_s_once_its_lease_ends(worker, post):
+    search_id = make_search(**TINY)
+    sample.sample(search_id)
+    post.sent.clear()
+    [run, *_] = rows(select(Run).where(Run.state == "queued"))
+    gone = make_slot("cpu-9")
+    claim(run.id, gone)
+    with transaction() as connection:
+        connection.execute(update(Run).where(Run.id == run.id).values(lease_until=clock(-0.1)))
+    assert reconcile.take_turn("me")
+    post.drain()
+    attempts = rows(select(Attempt.outcome).where(Attempt.run_id == run.id).order_by(Attempt.id))
+    assert attempts == [("lost",), ("done",)]
+
+
 def test_lost_messages_are_found_by_reconcile(worker, post):
     search_id = make_search(mode="synchronous", **TINY)
     for _ in range(200):
@@ -177,6 +194,28 @@ def test_a_search_whose_children_all_break_pauses_and_says_so(worker, post, monk
     assert attempt.failure is Failure.ERROR
     assert "ZeroDivisionError" in attempt.traceback
     assert rows(select(func.count()).select_from(Child)) == [(15,)]
+
+
+def test_a_bug_in_one_operation_burns_no_whole_budget(worker, post, monkeypatch):
+    """Half of the children earn a reward; the search pauses all the same, and says of what."""
+    real, number = train.perform, itertools.count()
+
+    def half_broken(*arguments):
+        if next(number) % 2:
+            raise ZeroDivisionError("a bug in one operation")
+        return real(*arguments)
+
+    monkeypatch.setattr(train, "perform", half_broken)
+    monkeypatch.setattr(train, "probe_slot", lambda _config: None)
+    rules = {"failures": 0.4, "failures_of": 6}
+    search_id = make_search(**(TINY | {"budget": {"children": 100}, "stop": rules}))
+    ring(search_id)
+    post.drain()
+    assert state(search_id).state is SearchState.PAUSED
+    with transaction(read_only=True) as connection:
+        reason = searches.by_id(connection, search_id).reason
+    assert reason.startswith("3 of the last 6 children failed (3 error)")
+    assert len(rows(select(Child.id))) < 20
 
 
 def test_a_stopped_search_learns_what_it_has_and_is_finished(worker, post):
