@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,12 @@ def test_every_task_is_registered_by_its_name():
 
     registered = {name for name in celery_app.tasks if name.startswith("tasks.")}
     assert registered == {task.value for task in Task}
+
+
+def test_every_row_of_the_table_of_faults_names_a_test_that_there_is():
+    rows = [line for line in README.splitlines() if "| `test_" in line]
+    assert len(rows) > 20
+    source = "".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
+    for row in rows:
+        [name] = re.findall(r"`(test_\w+)`", row)
+        assert f"def {name}(" in source, name
