@@ -177,6 +177,7 @@ def ended_children(connection: Connection, search_id: int, after: dt.datetime | 
             Child.failure,
             Child.duplicate_of,
             Child.parameters,
+            Child.stopped_epoch,
             Genotype.digest,
         )
         .join(Genotype, Child.genotype_id == Genotype.id)
@@ -236,6 +237,7 @@ def best(
             Child.parameters,
             Child.macs,
             Child.failure,
+            Child.stopped_epoch,
             Child.version,
             Child.k,
             Genotype.body,

@@ -41,7 +41,8 @@ def list_genotypes(
     print_rows(rows, COLUMNS, as_json=as_json)
 
 
-COLUMNS = ["rank", "digest", "reward", "accuracy", "parameters", "macs", "found", "failure"]
+COLUMNS = ["rank", "digest", "reward", "accuracy", "parameters", "macs", "found", "stopped_epoch"]
+COLUMNS += ["failure"]
 
 
 def best_rows(rows: list[Any], search: str) -> list[dict[str, Any]]:
@@ -56,6 +57,7 @@ def best_rows(rows: list[Any], search: str) -> list[dict[str, Any]]:
             "macs": row.macs,
             "found": row.found,
             "failure": row.failure,
+            "stopped_epoch": row.stopped_epoch,
             "version": row.version,
             "k": row.k,
         }

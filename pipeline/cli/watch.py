@@ -98,6 +98,7 @@ def child_event(row: Any) -> dict[str, Any]:
         "reward": row.reward,
         "accuracy": row.accuracy,
         "failure": row.failure,
+        "stopped_epoch": row.stopped_epoch,
         "duplicate": row.duplicate_of is not None,
         "parameters": row.parameters,
     }
