@@ -1,9 +1,11 @@
 """Trainings in full: asked for as rows, trained like any run, tested once."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from db import checkpoints, queue, runs, searches
 from db.models import Artifact, ArtifactKind, Purpose, Run, RunState, SearchState
@@ -207,3 +209,24 @@ def test_a_run_that_no_slot_can_take_is_named():
     with transaction() as connection:
         assert runs.without_slot(connection, run_ids=[one, two]) == []
         assert queue.queue_for_idle(connection) == [(one, "cpu", 1), (two, "cpu", 2)]
+
+
+def test_weights_stay_where_the_end_was_written_and_nobody_heard(worker, post, monkeypatch):
+    """The connection breaks as the end is committed: the next try finds the run ended."""
+    run_id = ask_one(epochs=1)
+    real, broken = train.transaction, []
+
+    @contextlib.contextmanager
+    def breaks_at_the_end(**options):
+        with real(**options) as connection:
+            yield connection
+        if row(run_id).state is RunState.DONE and not broken:
+            broken.append(run_id)
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    monkeypatch.setattr(train, "transaction", breaks_at_the_end)
+    assert train_one(run_id).state is RunState.DONE
+    assert broken
+    with transaction(read_only=True) as connection:
+        weights = checkpoints.weights_of_run(connection, run_id)
+    assert Path(weights.uri).exists()
