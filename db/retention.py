@@ -46,7 +46,7 @@ def _forget(connection: Connection, rows: Sequence[Any]) -> list[str]:
     return [row.uri for row in rows]
 
 
-# a run that has not ended, or may be asked for again, starts from it
+# a run that has not ended starts from it
 _is_a_start = exists().where(Run.start_artifact_id == Artifact.id, literal_column(UNFINISHED))
 _of_children = (
     select(

@@ -3,16 +3,12 @@
 import json
 import os
 import signal
-import socket
-import subprocess
 from pathlib import Path
 
 import pytest
-from redis import Redis
-from redis.exceptions import RedisError
 
-from pipeline.machine.broker import server_binary
 from tests.processes import TINY, Home, wait_until
+from tests.servers import Broker
 
 PROCFILE = Path(__file__).parent.parent / "Procfile"
 
@@ -178,23 +174,9 @@ def test_a_child_that_wants_more_memory_than_its_slot_has_fails_alone(make_home)
 @pytest.fixture
 def tcp_broker(tmp_path):
     """The URL of a Redis-compatible server that asks for a password."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {"port": port, "bind": "127.0.0.1", "requirepass": "secret", "dir": tmp_path}
-    command = [server_binary(), *(f"--{name} {value}" for name, value in options.items())]
-    server = subprocess.Popen(" ".join(map(str, command)).split(), stdout=subprocess.DEVNULL)
-
-    def answers():
-        try:
-            return Redis(port=port, password="secret").ping()
-        except RedisError:
-            return False
-
-    wait_until(answers, what="the broker")
-    yield f"redis://:secret@127.0.0.1:{port}/0"
-    server.terminate()
-    server.wait()
+    broker = Broker(tmp_path)
+    yield broker.url
+    broker.kill()
 
 
 def test_processes_of_the_procfile_on_postgresql_and_a_broker_over_tcp_end_the_same(
