@@ -95,9 +95,6 @@ def connect() -> None:
 
 def send(task: Task, subject_id: int, queue: str = CONTROL_QUEUE) -> None:
     """Ring, after the commit. A broker that is away costs a log line: reconcile rings again."""
-    settings = get_settings()
-    if settings.broker_url is None and not settings.socket.exists():
-        return  # nothing runs here: nobody would hear
     try:
         connect()
         app.send_task(task.value, args=(subject_id,), queue=queue)

@@ -25,7 +25,6 @@ def create(
     from db import schema
     from pipeline.cli.home import open_home
     from pipeline.cli.request import open_search, read_request
-    from tasks.app import ring
 
     request = read_request(source, name, assignments)
     open_home()
@@ -33,7 +32,7 @@ def create(
     opened = open_search(request, resume=False)
     if not opened.created:
         raise UserError(f"search {opened.name!r} is there already; `nasnet run` goes on with it")
-    ring(opened.search_id)
+    _ring(opened.search_id)
     typer.echo(f"created search {opened.name!r}; `nasnet search watch {opened.name}` shows it")
 
 
@@ -160,10 +159,18 @@ def _change(name: str, change: Callable[[Any, Any], str], *, then_ring: bool = F
         search_id = searches.get(connection, name).id
         message = change(connection, children.lock_search(connection, search_id))
     if then_ring:
-        from tasks.app import ring
-
-        ring(search_id)
+        _ring(search_id)
     typer.echo(f"search {name!r}: {message}")
+
+
+def _ring(search_id: int) -> None:
+    """Ring for what is due, unless nothing runs here that could hear."""
+    from pipeline.settings import get_settings
+    from tasks.app import ring
+
+    settings = get_settings()
+    if settings.broker_url is not None or settings.socket.exists():
+        ring(search_id)
 
 
 @app.command()
