@@ -56,12 +56,13 @@ def known_curves(connection: Connection, child_id: int) -> list[list[float]]:
         .limit(COMPARED)
     )
     rows = connection.execute(
-        select(Run.id, Epoch.accuracy)
+        select(Run.id, Epoch.epoch, Epoch.accuracy)
         .join(Epoch, Epoch.run_id == Run.id)
         .where(Run.child_id.in_(known), Epoch.accuracy.is_not(None))
         .order_by(Run.id, Epoch.epoch)
     )
     curves: dict[int, list[float]] = defaultdict(list)
-    for run_id, accuracy in rows:
-        curves[run_id].append(accuracy)  # type: ignore[arg-type] # it is not null
+    for run_id, epoch, accuracy in rows:
+        if epoch == len(curves[run_id]) + 1:  # a curve ends where an epoch is missing
+            curves[run_id].append(accuracy)  # type: ignore[arg-type] # it is not null
     return list(curves.values())

@@ -98,6 +98,14 @@ def total_bytes(connection: Connection) -> int:
     return int(connection.execute(total).scalar_one())
 
 
+def kept_bytes(connection: Connection) -> int:
+    """What is left when every run has ended: all but checkpoints, which go by themselves."""
+    kept = select(func.coalesce(func.sum(Artifact.bytes), 0)).where(
+        literal_column(PRESENT), Artifact.kind != ArtifactKind.CHECKPOINT
+    )
+    return int(connection.execute(kept).scalar_one())
+
+
 def forget_above(connection: Connection, limit: int) -> list[str]:
     """Let children's weights go, the worst first, until all files take no more than ``limit``.
 

@@ -169,6 +169,10 @@ def transaction(*, read_only: bool = False) -> Iterator[Connection]:
             yield connection
 
 
+# What a database that does not answer raises, in time or at once.
+AWAY = (DBAPIError, PoolTimeoutError)
+
+
 def is_away(error: BaseException) -> bool:
     """Whether the database does not answer or is locked: another try may do better."""
     return isinstance(error, OperationalError | PoolTimeoutError) or (

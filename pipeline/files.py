@@ -119,6 +119,14 @@ def names_in(folder: str) -> list[str]:
         return []
 
 
+def folders_in(folder: str) -> list[str]:
+    """The folders in a folder of this machine; none where there is none."""
+    try:
+        return [entry.path for entry in os.scandir(folder) if entry.is_dir()]
+    except OSError:
+        return []
+
+
 def local_folder(url: str) -> Path | None:
     """A folder of this machine, or None where it is another's."""
     return Path(local_path(url)) if is_local(url) else None

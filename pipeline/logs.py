@@ -34,11 +34,13 @@ def rotate(path: Path) -> None:
     """
     if not path.exists() or path.stat().st_size < LARGE:
         return
+    copy = path.with_name(f".{path.name}.copy")
+    shutil.copyfile(path, copy)
     for number in range(KEPT - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    copy.replace(path.with_name(f"{path.name}.1"))
     with path.open("r+b") as file:
         file.truncate(0)
 

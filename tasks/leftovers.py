@@ -8,11 +8,15 @@ import re
 import time
 from pathlib import Path
 
+import structlog
+
 from db import retention, slots
-from db.session import transaction
+from db.session import AWAY, transaction
 from pipeline import files
 from pipeline.settings import get_settings
 from tasks.app import store_uid
+
+log = structlog.get_logger("tasks")
 
 TURN = "leftovers"
 INTERVAL = 3600.0  # seconds between sweeps of all
@@ -27,17 +31,36 @@ def run_folder(run_id: int) -> str:
 
 
 def clean(run_id: int, attempt: int) -> None:
-    """Delete what attempts up to this one left of a run without a row."""
-    found = [
-        path
-        for path in files.names_in(run_folder(run_id))
-        if (match := _OF_ATTEMPT.match(path.rpartition("/")[2])) and int(match[1]) <= attempt
-    ]
-    if not found:
-        return
+    """Delete what attempts up to this one left of a run without a row, if that can be done now."""
+    try:
+        found = [
+            path
+            for path in files.names_in(run_folder(run_id))
+            if (match := _OF_ATTEMPT.match(_name(path))) and int(match[1]) <= attempt
+        ]
+        if found:
+            _delete_unknown(run_id, found)
+    except AWAY:  # the hourly sweep comes by
+        log.warning("the database is away; files may be left", run=run_id)
+
+
+def _name(path: str) -> str:
+    """What a file is called in its run's folder: a folder has many spellings, a name has one."""
+    return path.rpartition("/")[2]
+
+
+def _unknown(run_id: int, found: list[str]) -> list[str]:
+    """Those of a run's files that no row points at; none where the rows' files are elsewhere."""
     with transaction(read_only=True) as connection:
-        known = retention.places_of_run(connection, run_id)
-    for path in set(found) - known:
+        known = {_name(place) for place in retention.places_of_run(connection, run_id)}
+    there = {_name(path) for path in files.names_in(run_folder(run_id))}
+    if known and not known & there:
+        return []
+    return [path for path in found if _name(path) not in known]
+
+
+def _delete_unknown(run_id: int, found: list[str]) -> None:
+    for path in _unknown(run_id, found):
         files.delete(path)
 
 
@@ -46,22 +69,19 @@ def orphans(older_than: float = OLD) -> list[str]:
     folder = files.local_folder(get_settings().artifact_url)
     if folder is None:
         return []
-    found = [path for path in folder.glob(f"{store_uid()}/run-*/*") if _age(path) > older_than]
-    with transaction(read_only=True) as connection:
-        known = set().union(
-            *(
-                retention.places_of_run(connection, int(name))
-                for path in {path.parent for path in found}
-                if (name := path.name.removeprefix("run-")).isdigit()
-            )
-        )
-    return sorted(str(path) for path in found if str(path) not in known)
+    left: list[str] = []
+    for path in files.folders_in(str(folder / store_uid())):
+        run_id = _name(path).removeprefix("run-")
+        found = [name for name in files.names_in(path) if _age(name) > older_than]
+        if found and run_id.isdigit():
+            left += _unknown(int(run_id), found)
+    return sorted(left)
 
 
-def _age(path: Path) -> float:
+def _age(path: str) -> float:
     try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
+        return time.time() - Path(path).stat().st_mtime
+    except OSError:
         return 0.0
 
 

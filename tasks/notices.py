@@ -5,14 +5,14 @@ whose sender dies in between goes twice, and none goes never.
 """
 
 import functools
+import logging
 import threading
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from db import notices, slots
-from db.session import transaction
+from db.session import AWAY, transaction
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
 
@@ -28,8 +28,8 @@ def loop(stop: threading.Event, owner: str) -> None:
     while not stop.wait(INTERVAL):
         try:
             send_waiting(owner)
-        except DBAPIError as error:
-            log.warning("the database is away", error=str(error.orig))
+        except AWAY as error:
+            log.warning("the database is away", error=str(error))
 
 
 def send_waiting(owner: str) -> int:
@@ -43,6 +43,9 @@ def send_waiting(owner: str) -> int:
         waiting = notices.waiting(connection, list(addresses))
     arrived = 0
     for notice in waiting:
+        with transaction() as connection:  # an address may take its time: the turn is renewed
+            if slots.take_turn(connection, TURN, owner, TURN_SECONDS) is None:
+                break
         sent = _send(addresses[notice.target], notice.title, notice.body)
         with transaction() as connection:
             if sent:
@@ -74,10 +77,7 @@ def check_addresses() -> None:
     """
     for number, url in enumerate(get_settings().notify.split(), 1):
         if not _apprise().Apprise().add(url):
-            raise UserError(
-                f"NASNET_NOTIFY: address {number} is no URL that apprise knows "
-                f"({url.partition(':')[0]}:...)"
-            )
+            raise UserError(f"NASNET_NOTIFY: address {number} is no URL that apprise knows")
 
 
 def _apprise() -> Any:
@@ -87,4 +87,6 @@ def _apprise() -> Any:
         raise UserError(
             "NASNET_NOTIFY needs the extra `notice`: pip install 'nasnet-pipeline[notice]'"
         ) from None
+    # what it logs may show an address, which is a secret
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     return apprise

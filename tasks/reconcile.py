@@ -9,10 +9,9 @@ import socket
 import threading
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from db import leases, notices, queue, retention, searches, slots
-from db.session import checkpoint_wal, transaction
+from db.session import AWAY, checkpoint_wal, transaction
 from pipeline.files import delete as delete_file
 from pipeline.settings import get_settings
 from tasks import leftovers
@@ -74,6 +73,6 @@ def loop(stop: threading.Event, owner: str) -> None:
     while not stop.is_set():
         try:
             take_turn(owner)
-        except DBAPIError as error:
-            log.warning("the database is away", error=str(error.orig))
+        except AWAY as error:
+            log.warning("the database is away", error=str(error))
         stop.wait(interval())

@@ -8,11 +8,10 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from db import checkpoints, epochs, leases, retention
 from db.models import ArtifactKind
-from db.session import is_away, transaction
+from db.session import AWAY, is_away, transaction
 from pipeline import files
 from pipeline.config import RewardConfig, load_config
 from pipeline.errors import Failure, LeaseLostError
@@ -85,10 +84,10 @@ class Route:
             with transaction() as connection:
                 leases.renew(connection, self.claim.run_id, self.claim.attempt, lease=self.lease)
                 self._write_epochs(connection)
-        except DBAPIError as error:
+        except AWAY as error:
             if not is_away(error):
                 raise
-            log.warning("the database is away; training goes on", error=str(error.orig))
+            log.warning("the database is away; training goes on", error=str(error))
         else:
             self._unwritten.clear()
 
@@ -125,18 +124,20 @@ class Route:
                     step=step,
                     lease=self.lease,
                 )
+                self._write_epochs(connection)  # a resume begins after them
                 old = checkpoints.of_run(connection, claim.run_id)[checkpoints.KEEP :]
                 checkpoints.forget_files(connection, [c.id for c in old])
         except LeaseLostError:
             files.delete(uri)  # no row points at it
             raise
-        except DBAPIError as error:
+        except AWAY as error:
             if not is_away(error):
                 raise
             # its row may stand all the same: what has none goes with the attempt's end
             self.leaves_files = True
-            log.warning("the database is away; no checkpoint", error=str(error.orig))
+            log.warning("the database is away; no checkpoint", error=str(error))
             return
+        self._unwritten.clear()
         for forgotten in old:
             files.delete(forgotten.uri)
 
@@ -159,7 +160,7 @@ class Route:
         try:
             with transaction(read_only=True) as connection:
                 return retention.is_among_best(connection, claim.search_id, earned, keep)
-        except DBAPIError:  # the result itself is waited with; weights are a comfort
+        except AWAY:  # the result itself is waited with; weights are a comfort
             return False
 
     def start_weights(self) -> dict[str, Any] | None:

@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from db import leases, queue, slots
 from db.models import SearchState, SlotState
-from db.session import get_engine, transaction
+from db.session import AWAY, get_engine, transaction
 from pipeline import locks
 from pipeline.errors import Failure, LeaseLostError, LeaseReturnedError
 from pipeline.settings import Settings
@@ -160,8 +159,8 @@ class Slot:
         while not self.stopping.wait(self.lease / 4) or self._hold is not None:
             try:
                 self._beat()
-            except DBAPIError as error:  # never aborts a training: the fence decides at the end
-                log.warning("heartbeat failed", error=str(error.orig))
+            except AWAY as error:  # never aborts a training: the fence decides at the end
+                log.warning("heartbeat failed", error=str(error))
             self._retire_if_alone()
             if self.stopping.is_set():
                 time.sleep(min(1.0, self.lease / 4))
@@ -220,7 +219,7 @@ class Slot:
         """End an attempt whose main thread hangs, then the process: only that ends the hang."""
         message = f"no step for {hold.patience:.0f} s"
         log.error("training hangs")
-        with contextlib.suppress(DBAPIError, LeaseLostError), transaction() as connection:
+        with contextlib.suppress(*AWAY, LeaseLostError), transaction() as connection:
             leases.fail(
                 connection,
                 hold.run_id,
@@ -234,21 +233,24 @@ class Slot:
         """Take nothing until the check passes; it is made again each minute (law 8)."""
         log.error("this slot takes no more runs", reason=reason)
         while not self.stopping.is_set():
-            with contextlib.suppress(DBAPIError), transaction() as connection:
+            with contextlib.suppress(*AWAY), transaction() as connection:
                 slots.set_state(connection, self.id, os.getpid(), SlotState.REFUSING, reason)
             if self.stopping.wait(min(60.0, 4 * self.lease)):
                 return
-            found = check()
-            if found is None:
-                break
+            try:
+                found = check()
+                if found is None:
+                    with transaction() as connection:
+                        slots.set_state(connection, self.id, os.getpid(), SlotState.UP)
+                    break
+            except AWAY as error:  # asked again next time
+                found = f"the database is away: {error}"
             reason = found
-        with contextlib.suppress(DBAPIError), transaction() as connection:
-            slots.set_state(connection, self.id, os.getpid(), SlotState.UP)
         log.info("this slot takes runs again")
 
     def say_goodbye(self) -> None:
         """Note that the process left in order."""
-        with contextlib.suppress(DBAPIError), transaction() as connection:
+        with contextlib.suppress(*AWAY), transaction() as connection:
             slots.set_state(connection, self.id, os.getpid(), SlotState.DOWN)
         get_engine().dispose()
 

@@ -1,5 +1,6 @@
 """Train: a slot takes a queued run, trains it under a lease, and writes its end once."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -212,8 +213,11 @@ def _train_from(
         group=group,
         is_hopeless=route.judge(),
     )
-    if in_full or route.is_worth_keeping(trained.accuracies, trained.stopped):
+    if in_full:
         route.keep_weights(trained.weights)
+    elif route.is_worth_keeping(trained.accuracies, trained.stopped):
+        with contextlib.suppress(MachineError):  # the child's result does not depend on them
+            route.keep_weights(trained.weights)
     result = leases.Result(
         accuracy=trained.accuracies[-1],
         test_accuracy=trained.test_accuracy,
@@ -257,7 +261,7 @@ def no_room() -> str | None:
     if settings.disk is None:
         return None
     with transaction(read_only=True) as connection:
-        taken = retention.total_bytes(connection)
+        taken = retention.kept_bytes(connection)
     if taken <= settings.disk:
         return None
     return (

@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from db import slots
 from db.queue import LEASES_UNTIL_GONE
-from db.session import transaction
+from db.session import AWAY, transaction
 from pipeline import locks, logs
 from pipeline.machine.broker import Broker
 from pipeline.settings import Settings
@@ -118,6 +118,8 @@ class Supervisor:
         self.broker = None if settings.broker_url else Broker(settings)
         self._lock: int | None = None
         self._looked = 0.0
+        self._listened = 0.0  # when the heartbeats could last be read
+        self._heard: dict[str, tuple[object, float]] = {}  # each one's last, and since when
         self._noticed: set[str] = set()
 
     def take_over(self) -> bool:
@@ -147,7 +149,8 @@ class Supervisor:
             self._looked = time.monotonic()
             self._end_hung()
             for path in (self.settings.home / "logs").glob("*.log"):
-                logs.rotate(path)
+                with contextlib.suppress(OSError):  # no room for the copy
+                    logs.rotate(path)
 
     def notices(self) -> list[str]:
         """What a user should know and has not been told: processes that do not stay alive."""
@@ -161,19 +164,38 @@ class Supervisor:
         ]
 
     def _end_hung(self) -> None:
-        """Kill processes that live and have been silent for two leases."""
+        """Kill processes that live and have been silent for two leases, while we listened."""
+        now = time.monotonic()
+        processes = {worker.name: worker for worker in self.workers}
+        for row in self._listen(now):
+            worker = processes.get(row.name)
+            if worker is None or row.pid != worker.pid:
+                continue
+            silent = (row.now - row.heartbeat_at).total_seconds()
+            listened = now - self._heard[row.name][1]
+            if silent > LEASES_UNTIL_GONE * row.lease and listened > row.lease / 2:
+                log.error("a process hangs; ending it", process=worker.name, silent=silent)
+                worker.kill()
+
+    def _listen(self, now: float) -> list[Any]:
+        """The heartbeats' rows; notes since when each has stood still before our eyes.
+
+        After a database that was away, or a machine that slept, all look silent: they speak first.
+        """
         try:
             with transaction(read_only=True) as connection:
                 rows = slots.by_home(connection, socket.gethostname(), str(self.settings.home))
-        except DBAPIError:  # they are silent because the database is
-            return
-        for worker in self.workers:
-            for row in rows:
-                silent = (row.now - row.heartbeat_at).total_seconds()
-                is_it = row.name == worker.name and row.pid == worker.pid
-                if is_it and silent > LEASES_UNTIL_GONE * row.lease:
-                    log.error("a process hangs; ending it", process=worker.name, silent=silent)
-                    worker.kill()
+        except AWAY:
+            self._heard.clear()
+            return []
+        if now - self._listened > 5 * HUNG_CHECK:
+            self._heard.clear()
+        self._listened = now
+        for row in rows:
+            beat = row.pid, row.heartbeat_at
+            if self._heard.get(row.name, (None, 0.0))[0] != beat:
+                self._heard[row.name] = beat, now
+        return rows
 
     def stop(self) -> None:
         """End every process softly: leases given back, then the broker; removes the socket.

@@ -191,3 +191,20 @@ def test_an_object_store_s_leftovers_go_too(worker, monkeypatch):
     found = files.names_in(leftovers.run_folder(7))
     assert [name.rpartition("/")[2] for name in found] == [names[1]]
     assert leftovers.orphans() == []
+
+
+@pytest.mark.parametrize("prefix", ["file://", "local://", "/"])
+def test_a_folder_of_another_spelling_loses_nothing(worker, post, monkeypatch, home, prefix):
+    """What rows point at is known by its name, however its folder is written."""
+    monkeypatch.setenv("NASNET_ARTIFACTS", f"{prefix}{home}/./artifacts")
+    get_settings.cache_clear()
+    run_id = ask_one(checkpoint_seconds=0.0)
+    assert train_one(run_id).state is RunState.DONE
+    there = sorted(Path(home / "artifacts").rglob("*.pt"))
+    assert len(there) == 3
+    for path in there:
+        os.utime(path, (0, 0))
+    leftovers.clean(run_id, 9)
+    assert leftovers.orphans() == []
+    leftovers.sweep("me")
+    assert sorted(Path(home / "artifacts").rglob("*.pt")) == there
