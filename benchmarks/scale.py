@@ -40,6 +40,9 @@ EPOCHS = 20  # rows a child
 
 def be_player(number: int, slots_of_it: int, compress: float) -> None:
     """A process that plays some slots, a thread each."""
+    from db.session import get_engine
+
+    get_engine()  # once, before the threads ask for it at one moment
     threads = [
         threading.Thread(target=play, args=(f"p{number}-{i}", compress), daemon=True)
         for i in range(slots_of_it)
