@@ -35,7 +35,11 @@ def rotate(path: Path) -> None:
     if not path.exists() or path.stat().st_size < LARGE:
         return
     copy = path.with_name(f".{path.name}.copy")
-    shutil.copyfile(path, copy)
+    try:
+        shutil.copyfile(path, copy)
+    except OSError:  # no room: nothing may be left of it
+        copy.unlink(missing_ok=True)
+        raise
     for number in range(KEPT - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():

@@ -38,8 +38,8 @@ def clean(run_id: int, attempt: int) -> None:
             for path in files.names_in(run_folder(run_id))
             if (match := _OF_ATTEMPT.match(_name(path))) and int(match[1]) <= attempt
         ]
-        if found:
-            _delete_unknown(run_id, found)
+        for path in _unknown(run_id, found) if found else ():
+            files.delete(path)
     except AWAY:  # the hourly sweep comes by
         log.warning("the database is away; files may be left", run=run_id)
 
@@ -57,11 +57,6 @@ def _unknown(run_id: int, found: list[str]) -> list[str]:
     if known and not known & there:
         return []
     return [path for path in found if _name(path) not in known]
-
-
-def _delete_unknown(run_id: int, found: list[str]) -> None:
-    for path in _unknown(run_id, found):
-        files.delete(path)
 
 
 def orphans(older_than: float = OLD) -> list[str]:
