@@ -29,10 +29,10 @@ from torch.nn.functional import cross_entropy
 
 from pipeline import config as configs
 from pipeline.config import NetworkConfig, TrainingConfig
-from pipeline.genotype import NASNET_A
 from pipeline.networks import CellNetwork, build_network, count_parameters
 from pipeline.networks.cell import Cell, Shape
 from pipeline.networks.layers import Layers
+from pipeline.published_cells import NASNET_A
 from pipeline.training import checkpoint
 from pipeline.training.datasets import load_dataset
 from pipeline.training.optimization import make_optimizer

@@ -38,7 +38,7 @@ def be_worker(name: str) -> int:
     """A worker like any other, but for its training."""
     sys.path.insert(0, str(HERE.parent.parent))
     import tasks.train
-    from db import leases
+    from db import attempts
     from tasks import worker
 
     seconds = float(os.environ.get(SLEEP, 0))
@@ -46,7 +46,7 @@ def be_worker(name: str) -> int:
     def perform(claim: Any, _config: Any, _route: Any) -> Any:
         time.sleep(seconds)
         accuracy = (claim.seed % 1000) / 1000
-        result = leases.Result(accuracy=accuracy, parameters=1, macs=1)
+        result = attempts.Result(accuracy=accuracy, parameters=1, macs=1)
         return tasks.train.Trained(result, [accuracy], stopped=False)
 
     tasks.train.perform = perform
@@ -153,7 +153,8 @@ def create_search(controller: str) -> int:
 
     from db import searches
     from db.session import transaction
-    from pipeline.config import make_config, merge, preset_text
+    from pipeline.config import make_config
+    from pipeline.config_tables import merge, preset_text
 
     changes = {
         "controller": {"name": controller},
@@ -200,7 +201,8 @@ def fill(search_id: int, count: int) -> None:
 
     from db import children, searches, versions
     from db.clock import clock
-    from db.models import Arm, Attempt, Child, Run
+    from db.enums import Arm
+    from db.models import Attempt, Child, Run
     from db.progress import progress
     from db.session import transaction
     from pipeline.config import load_config

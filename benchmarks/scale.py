@@ -85,7 +85,7 @@ def play(name: str, compress: float) -> None:
 
 def train(run_id: int, slot_id: int, seconds: float, compress: float) -> None:
     """A run from its claim to its end, but for the training."""
-    from db import epochs, leases, queue, slots
+    from db import attempts, epochs, leases, queue, slots
     from db.session import transaction
     from tasks.app import ring, send_runs
 
@@ -110,9 +110,9 @@ def train(run_id: int, slot_id: int, seconds: float, compress: float) -> None:
                 )  # fmt: skip
     reward = (claim.seed % 1000) / 1000
     with transaction() as connection:
-        result = leases.Result(accuracy=reward, parameters=1, macs=1)
-        leases.finish(
-            connection, run_id, claim.attempt, result, leases.Work(), leases.Earned(reward)
+        result = attempts.Result(accuracy=reward, parameters=1, macs=1)
+        attempts.finish(
+            connection, run_id, claim.attempt, result, attempts.Work(), attempts.Earned(reward)
         )
         queued = queue.queue_next(connection, "cpu", 1)
     send_runs([(queued_id, "cpu", 1) for queued_id in queued])

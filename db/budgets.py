@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select
 
 from db.clock import clock, seconds_between
-from db.models import Arm, Attempt, Child, ChildState, Purpose, Run, Search, is_state
+from db.enums import Arm, ChildState, Purpose
+from db.models import Attempt, Child, Run, Search, is_state
 
 
 def spent(connection: Connection, search: Any) -> str | None:

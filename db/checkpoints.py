@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, Float, bindparam, insert, select, update
 
 from db.clock import clock
+from db.enums import ArtifactKind
 from db.leases import HELD, lost
-from db.models import Artifact, ArtifactKind, Run
+from db.models import Artifact, Run
 
 # Files a run keeps: the newest may prove corrupt.
 KEEP = 2

@@ -15,18 +15,8 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.clock import clock
-from db.models import (
-    Arm,
-    Child,
-    ChildState,
-    Genotype,
-    Purpose,
-    RewardKind,
-    Run,
-    RunState,
-    Search,
-    is_state,
-)
+from db.enums import Arm, ChildState, Purpose, RewardKind, RunState
+from db.models import Child, Genotype, Run, Search, is_state
 from pipeline.errors import Failure
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from db.clock import clock
-from db.models import Run, RunState, Search, SearchState, Slot, Tick, is_state
+from db.enums import RunState, SearchState
+from db.models import Run, Search, Slot, Tick, is_state
 from db.queue import MESSAGE_LOST_AFTER
 
 # A lease that ended so long ago should have been freed: a turn of reconcile, and some room.

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from db.clock import clock, seconds_between
-from db.models import Attempt, Epoch, Outcome, Purpose, Run, RunState, is_state
+from db.enums import Outcome, Purpose, RunState
+from db.models import Attempt, Epoch, Run, is_state
 from db.progress import Progress
 
 

@@ -8,19 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from db.clock import clock
-from db.models import (
-    Arm,
-    Attempt,
-    Child,
-    ChildState,
-    Notice,
-    NoticeKind,
-    Run,
-    RunState,
-    Search,
-    SearchState,
-    is_state,
-)
+from db.enums import Arm, ChildState, NoticeKind, RunState, SearchState
+from db.models import Attempt, Child, Notice, Run, Search, is_state
 from pipeline.settings import get_settings
 
 # An active search in which nothing runs and nothing has ended for so long has stalled.

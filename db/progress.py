@@ -8,21 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
 
 from db.clock import clock
-from db.models import (
-    UNFINISHED,
-    Arm,
-    Child,
-    ChildState,
-    PolicyVersion,
-    Purpose,
-    Run,
-    RunState,
-    Search,
-    SearchState,
-    Slot,
-    SlotState,
-    is_state,
-)
+from db.enums import Arm, ChildState, Purpose, RunState, SearchState, SlotState
+from db.models import UNFINISHED, Child, PolicyVersion, Run, Search, Slot, is_state
 from db.queue import LEASES_UNTIL_GONE
 
 

@@ -8,20 +8,16 @@ from sqlalchemy import Connection, Integer, bindparam, func, literal_column, sel
 from sqlalchemy.orm import aliased
 
 from db.clock import clock
+from db.enums import Arm, ChildState, Purpose, RunState, SearchState
 from db.models import (
     IN_FULL,
     UNFINISHED,
-    Arm,
     Child,
-    ChildState,
     Epoch,
     Genotype,
     PolicyVersion,
-    Purpose,
     Run,
-    RunState,
     Search,
-    SearchState,
     Slot,
     is_state,
 )

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, not_, or_, sel
 
 from db import children
 from db.clock import clock
-from db.models import Purpose, Run, RunState, Search, SearchState, Slot, SlotState, is_state
+from db.enums import Purpose, RunState, SearchState, SlotState
+from db.models import Run, Search, Slot, is_state
 
 # A queued row so old has no message any more: one queued for a slot is taken at once.
 MESSAGE_LOST_AFTER = 30.0

@@ -9,18 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, exists, func, literal_column, select
 
 from db.checkpoints import forget_files
-from db.models import (
-    LYING,
-    PRESENT,
-    UNFINISHED,
-    Artifact,
-    ArtifactKind,
-    Child,
-    Purpose,
-    Run,
-    RunState,
-    is_state,
-)
+from db.enums import ArtifactKind, Purpose, RunState
+from db.models import LYING, PRESENT, UNFINISHED, Artifact, Child, Run, is_state
 
 _of_ended = (
     select(Artifact.id, Artifact.uri)

@@ -19,19 +19,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.children import NEW_RUN
 from db.clock import clock
-from db.models import (
-    IN_FULL,
-    UNFINISHED,
-    Epoch,
-    Genotype,
-    Purpose,
-    Run,
-    RunState,
-    Search,
-    Slot,
-    SlotState,
-    is_state,
-)
+from db.enums import Purpose, RunState, SlotState
+from db.models import IN_FULL, UNFINISHED, Epoch, Genotype, Run, Search, Slot, is_state
 from db.queue import LEASES_UNTIL_GONE
 
 

@@ -8,16 +8,8 @@ from sqlalchemy import Connection, Integer, bindparam, func, insert, null, selec
 
 from db import notices, queue
 from db.clock import clock
-from db.models import (
-    Arm,
-    Child,
-    ChildState,
-    NoticeKind,
-    PolicyVersion,
-    Search,
-    SearchState,
-    is_state,
-)
+from db.enums import Arm, ChildState, NoticeKind, SearchState
+from db.models import Child, PolicyVersion, Search, is_state
 from pipeline.errors import UserError
 
 # A search that learns nothing for so many batches, or finds nothing new, pauses and says so.

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Boolean, Connection, Float, bindparam, insert, select, update
 
 from db.clock import clock
-from db.models import Slot, SlotState, Store, Tick
+from db.enums import SlotState
+from db.models import Slot, Store, Tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

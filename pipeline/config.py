@@ -4,14 +4,12 @@ Frozen models; an unknown key is an error. A configuration is read from a TOML f
 preset, all defaults filled in, and stored whole in the ``searches`` row.
 """
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from importlib import resources
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
 
 # Raised when a release renames or moves a key; `migrate` then lifts stored configurations.
@@ -287,87 +285,9 @@ CHANGEABLE = ("budget", "stop", "retrain", "then")
 RECIPE_KEYS = {*DataConfig.model_fields, *RecipeConfig.model_fields}
 
 
-def preset_names() -> list[str]:
-    """The presets that ship with the package."""
-    files = resources.files("pipeline.presets").iterdir()
-    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
-
-
-def preset_text(name: str) -> str:
-    """A preset's TOML, comments included.
-
-    Raises:
-        UserError: there is no such preset.
-    """
-    if name not in preset_names():
-        raise UserError(f"no preset {name!r}; there are: {', '.join(preset_names())}")
-    return resources.files("pipeline.presets").joinpath(f"{name}.toml").read_text("utf-8")
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """A preset's tables.
-
-    Raises:
-        UserError: there is no such preset.
-    """
-    return tomllib.loads(preset_text(name))
-
-
 def is_recipe(tables: Mapping[str, Any]) -> bool:
     """Whether tables say how to train a network, and nothing of a search."""
     return "training" in tables and not set(tables) - RECIPE_KEYS
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A configuration file's tables.
-
-    Raises:
-        UserError: the file cannot be read or is no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not TOML: {error}") from None
-
-
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``--set key=value``, dotted keys, as nested tables. Values are TOML, or else plain text.
-
-    Raises:
-        UserError: an assignment has no ``=`` or contradicts another.
-    """
-    tables: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--set {assignment}: expected key=value, such as budget.children=40")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        *path, leaf = key.strip().split(".")
-        table = tables
-        for part in path:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise UserError(f"--set {assignment}: {part} is a value, not a table")
-        if isinstance(table.get(leaf), dict) != isinstance(value, dict) and leaf in table:
-            raise UserError(f"--set {assignment}: {leaf} is given twice")
-        table[leaf] = value
-    return tables
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the keys of ``over`` in its place, table by table."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            value = merge(old, value)
-        merged[key] = value
-    return merged
 
 
 def make_config(tables: Mapping[str, Any]) -> SearchConfig:
@@ -438,20 +358,6 @@ def load_config(stored: Mapping[str, Any]) -> SearchConfig:
             "upgrade the package"
         )
     return make_config(stored)
-
-
-def differences(
-    written: Mapping[str, Any], stored: Mapping[str, Any], prefix: str = ""
-) -> list[tuple[str, Any, Any]]:
-    """(key, stored, written) of each key that somebody wrote and that differs."""
-    found: list[tuple[str, Any, Any]] = []
-    for key, value in written.items():
-        old = stored.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            found += differences(value, old, f"{prefix}{key}.")
-        elif value != old:
-            found.append((f"{prefix}{key}", old, value))
-    return found
 
 
 # Of which of several models a value is: no part of a key.

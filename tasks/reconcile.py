@@ -10,7 +10,7 @@ import threading
 
 import structlog
 
-from db import leases, notices, queue, retention, searches, slots
+from db import attempts, notices, queue, retention, searches, slots
 from db.session import AWAY, checkpoint_wal, transaction
 from pipeline.files import delete as delete_file
 from pipeline.settings import get_settings
@@ -39,7 +39,7 @@ def take_turn(owner: str) -> bool:
         # after a sleep of the whole machine every lease looks ended: let the workers speak first
         if turn.since_last is not None and turn.since_last.total_seconds() > settings.lease:
             slots.grant_grace(connection, TURN, settings.lease / 4)
-        freed = {} if slots.in_grace(connection, TURN) else leases.expire(connection)
+        freed = {} if slots.in_grace(connection, TURN) else attempts.expire(connection)
         lost = queue.unqueue_lost(connection)
         late = queue.late(connection)
         queued = queue.queue_for_idle(connection)

@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from db import checkpoints, epochs, leases, retention
-from db.models import ArtifactKind
+from db import attempts, checkpoints, epochs, leases, retention
+from db.enums import ArtifactKind
 from db.session import AWAY, is_away, transaction
 from pipeline import files
 from pipeline.config import RewardConfig, load_config
@@ -51,9 +51,9 @@ class Route:
         return load_config(stored).reward if stored else RewardConfig()
 
     @property
-    def work(self) -> leases.Work:
+    def work(self) -> attempts.Work:
         """What this attempt has done."""
-        return leases.Work(images_trained=self.images_trained, images_scored=self.images_scored)
+        return attempts.Work(images_trained=self.images_trained, images_scored=self.images_scored)
 
     def judge(self) -> Callable[[Sequence[float]], bool] | None:
         """Who says when a child is hopeless, if anybody may."""
@@ -188,13 +188,13 @@ class Route:
         yield None
 
     def finish(
-        self, result: leases.Result, accuracies: list[float], stopped: bool, c: Connection
+        self, result: attempts.Result, accuracies: list[float], stopped: bool, c: Connection
     ) -> None:
         """Write the run's end and its child's reward."""
         self._write_epochs(c)
         earned = None
         if self.claim.child_id is not None:
-            earned = leases.Earned(
+            earned = attempts.Earned(
                 reward(accuracies, self.rewards, stopped=stopped),
                 len(accuracies) if stopped else None,
             )
@@ -211,13 +211,13 @@ class Route:
                 lease=self.lease,
                 kind=ArtifactKind.WEIGHTS,
             )
-        leases.finish(c, claim.run_id, claim.attempt, result, self.work, earned)
+        attempts.finish(c, claim.run_id, claim.attempt, result, self.work, earned)
 
     def failed(self, failure: Failure, error: Exception) -> Callable[[Connection], object]:
         """How to write that the attempt failed."""
         log.warning("attempt failed", failure=failure.value, error=str(error))
         return functools.partial(
-            leases.fail,
+            attempts.fail,
             run_id=self.claim.run_id,
             attempt=self.claim.attempt,
             failure=failure,
@@ -230,7 +230,7 @@ class Route:
         """How to write that the run is given back."""
         log.info("run given back", reason=reason)
         return functools.partial(
-            leases.release,
+            attempts.release,
             run_id=self.claim.run_id,
             attempt=self.claim.attempt,
             message=reason,

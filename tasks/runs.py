@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from db import queries, queue, runs
 from db.children import run_key
-from db.models import Arm, Purpose
+from db.enums import Arm, Purpose
 from db.session import transaction
 from pipeline.config import RecipeConfig, RunConfig, SearchConfig
 from pipeline.genotype import CellGenotype, Genotype

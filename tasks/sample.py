@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from db import budgets, children, queries, queue, searches, versions
-from db.models import Arm
+from db.enums import Arm
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.config import SearchConfig, load_config

@@ -19,8 +19,8 @@ from importlib import metadata
 
 import structlog
 
-from db import leases, queue, slots
-from db.models import SearchState, SlotState
+from db import attempts, leases, queue, slots
+from db.enums import SearchState, SlotState
 from db.session import AWAY, get_engine, transaction
 from pipeline import locks
 from pipeline.errors import Failure, LeaseLostError, LeaseReturnedError
@@ -117,7 +117,7 @@ class Slot:
         )
         with transaction() as connection:
             self.id = slots.register(connection, holder)
-            closed = leases.close_slot(connection, self.id)
+            closed = attempts.close_slot(connection, self.id)
             queued = queue.queue_for_idle(connection)
         if closed:
             log.warning("the slot's last process died with a run", runs=list(closed))
@@ -220,7 +220,7 @@ class Slot:
         message = f"no step for {hold.patience:.0f} s"
         log.error("training hangs")
         with contextlib.suppress(*AWAY, LeaseLostError), transaction() as connection:
-            leases.fail(
+            attempts.fail(
                 connection,
                 hold.run_id,
                 hold.attempt,

@@ -10,8 +10,8 @@ import structlog
 import torch
 from sqlalchemy import Connection
 
-from db import leases, queue, retention
-from db.models import Purpose
+from db import attempts, leases, queue, retention
+from db.enums import Purpose
 from db.session import is_away, retrying, transaction
 from pipeline import files, logs
 from pipeline.config import DataConfig, NetworkConfig, RunConfig
@@ -24,8 +24,9 @@ from pipeline.errors import (
     MachineError,
     UserError,
 )
-from pipeline.genotype import NASNET_A, Genotype, genotype_from_data
+from pipeline.genotype import Genotype, genotype_from_data
 from pipeline.networks import build, count_macs, count_parameters, load_body
+from pipeline.published_cells import NASNET_A
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
 from pipeline.training.datasets import ImageData, load_dataset
@@ -160,7 +161,7 @@ def _write(slot: Slot, claim: leases.Claim, end: End) -> None:
 class Trained:
     """A run that was trained to its end."""
 
-    result: leases.Result
+    result: attempts.Result
     accuracies: list[float]  # on the validation images, an epoch each
     stopped: bool  # before its last epoch
 
@@ -218,7 +219,7 @@ def _train_from(
     elif route.is_worth_keeping(trained.accuracies, trained.stopped):
         with contextlib.suppress(MachineError):  # the child's result does not depend on them
             route.keep_weights(trained.weights)
-    result = leases.Result(
+    result = attempts.Result(
         accuracy=trained.accuracies[-1],
         test_accuracy=trained.test_accuracy,
         parameters=parameters,

@@ -6,10 +6,12 @@ import struct
 
 from sqlalchemy import select
 
-from db import children, leases, searches, slots, versions
-from db.models import Arm, Child, Run
+from db import attempts, children, leases, searches, slots, versions
+from db.enums import Arm
+from db.models import Child, Run
 from db.session import transaction
-from pipeline.config import make_config, merge
+from pipeline.config import make_config
+from pipeline.config_tables import merge
 from pipeline.spaces import NASNetSpace
 
 _numbers = itertools.count()
@@ -118,11 +120,11 @@ def claim(run_id, slot_id, lease=90.0):
 
 def finish(run_id, attempt, reward=0.5, **result):
     with transaction() as connection:
-        leases.finish(
+        attempts.finish(
             connection,
             run_id,
             attempt,
-            leases.Result(accuracy=reward, **result),
-            leases.Work(images_trained=10),
-            leases.Earned(reward),
+            attempts.Result(accuracy=reward, **result),
+            attempts.Work(images_trained=10),
+            attempts.Earned(reward),
         )

@@ -196,8 +196,8 @@ def resolve(text: str) -> "Genotype":
         UserError: none, or more than one; says what was tried.
     """
     from pipeline.errors import UserError
-    from pipeline.genotype import PUBLISHED
     from pipeline.genotype_files import read_genotype
+    from pipeline.published_cells import PUBLISHED
 
     if text in PUBLISHED:
         return PUBLISHED[text]

@@ -12,14 +12,8 @@ app = typer.Typer(help="The configurations that ship with the package.", no_args
 @app.command("list")
 def list_presets(as_json: JsonFlag = False) -> None:
     """List the presets."""
-    from pipeline.config import (
-        NetworkConfig,
-        is_recipe,
-        make_config,
-        make_run_config,
-        preset_names,
-        read_preset,
-    )
+    from pipeline.config import NetworkConfig, is_recipe, make_config, make_run_config
+    from pipeline.config_tables import preset_names, read_preset
 
     rows = []
     for name in preset_names():
@@ -47,13 +41,8 @@ def show(
 ) -> None:
     """Print a preset's file; with --json, all keys with their defaults filled in."""
     from pipeline.cli.output import print_json
-    from pipeline.config import (
-        is_recipe,
-        make_config,
-        make_run_config,
-        preset_text,
-        read_preset,
-    )
+    from pipeline.config import is_recipe, make_config, make_run_config
+    from pipeline.config_tables import preset_text, read_preset
 
     tables = read_preset(name)
     if as_json:

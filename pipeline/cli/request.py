@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import config as configs
+from pipeline import config_tables
 from pipeline.config import CHANGEABLE, DataConfig, SearchConfig
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
@@ -43,21 +44,21 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
     Raises:
         UserError: an unknown preset or key, a wrong type, a file that cannot be read.
     """
-    own = configs.parse_assignments(assignments or [])
+    own = config_tables.parse_assignments(assignments or [])
     path = Path(source)
     if source.endswith(".toml") or path.is_file():
-        in_file = configs.read_toml(path)
+        in_file = config_tables.read_toml(path)
         preset = in_file.get("preset")
-        written = configs.merge(in_file, own)
+        written = config_tables.merge(in_file, own)
         default_name = path.name.removesuffix(".toml")
     else:
         preset, written, default_name = source, {**own, "preset": source}, source
     if preset is not None and not isinstance(preset, str):
         raise UserError(f"{source}: preset: expected a preset's name")
-    base = {} if preset is None else configs.read_preset(preset)
+    base = {} if preset is None else config_tables.read_preset(preset)
     if configs.is_recipe(base):
         raise UserError(f"preset {preset} says how to train, not what to search: `nasnet retrain`")
-    tables = configs.merge(base, written)
+    tables = config_tables.merge(base, written)
     request = Request(_checked_name(name or default_name), written, tables)
     _ = request.config  # raises what is wrong with it
     return request
@@ -113,7 +114,7 @@ def open_search(request: Request, *, resume: bool) -> Opened:
 def _is_complete(found: Any, changed: dict[str, Any]) -> bool:
     """Whether a search has met its budget and keeps it: what comes then may be asked for now."""
     from db import searches
-    from db.models import SearchState
+    from db.enums import SearchState
 
     met = found.state is SearchState.FINISHED and found.reason != searches.STOPPED_BY_HAND
     return met and changed["budget"] == found.config["budget"]
@@ -121,7 +122,7 @@ def _is_complete(found: Any, changed: dict[str, Any]) -> bool:
 
 def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None:
     from db import searches
-    from db.models import SearchState
+    from db.enums import SearchState
 
     if found.state is SearchState.IMPORTED:
         raise UserError(f"search {found.name!r} was imported: it can be read, not resumed")
@@ -139,7 +140,7 @@ def changed_tables(request: Request, stored: dict[str, Any]) -> dict[str, Any] |
         UserError: any other key differs.
     """
     current = configs.load_config(stored).model_dump(mode="json")
-    different = configs.differences(request.written, current)
+    different = config_tables.differences(request.written, current)
     for key, old, new in different:
         if key.split(".")[0] not in CHANGEABLE:
             raise UserError(
@@ -149,13 +150,13 @@ def changed_tables(request: Request, stored: dict[str, Any]) -> dict[str, Any] |
     if not different:
         return None
     written = {key: request.written[key] for key in CHANGEABLE if key in request.written}
-    return configs.make_config(configs.merge(current, written)).model_dump(mode="json")
+    return configs.make_config(config_tables.merge(current, written)).model_dump(mode="json")
 
 
 def _changes(stored: dict[str, Any], changed: dict[str, Any] | None) -> tuple[str, ...]:
     if changed is None:
         return ()
-    return tuple(f"{key} = {new}" for key, _, new in configs.differences(changed, stored))
+    return tuple(f"{key} = {new}" for key, _, new in config_tables.differences(changed, stored))
 
 
 def _resolved(config: SearchConfig) -> SearchConfig:

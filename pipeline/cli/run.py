@@ -83,7 +83,7 @@ def _follow_then(
     interruption: Interruption,
 ) -> Any:
     """Follow what a search does by itself after its end, if there is something to follow."""
-    from db.models import SearchState
+    from db.enums import SearchState
     from pipeline.cli.runs_watch import RunsWatcher, runs_show
     from tasks import runs
 
@@ -119,7 +119,7 @@ def _source(name: str) -> str:
 def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
     """Print the result of a search that rests; returns the exit code."""
     from db import queries, searches
-    from db.models import SearchState
+    from db.enums import SearchState
     from db.session import transaction
     from pipeline.cli.genotype import best_rows, print_best
     from pipeline.cli.watch import BEST

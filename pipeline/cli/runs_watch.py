@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from db import runs
-from db.models import RunState, SearchState
+from db.enums import RunState, SearchState
 from db.session import transaction
 from pipeline.cli.follow import EXIT_HALTED
 from pipeline.cli.output import duration, print_json, print_rows, shown

@@ -194,7 +194,7 @@ def resume(name: NameArgument) -> None:
 
     def change(connection: Any, search: Any) -> str:
         from db import searches
-        from db.models import SearchState
+        from db.enums import SearchState
 
         if search.state is SearchState.RUNNING:
             return "runs already"
@@ -214,7 +214,7 @@ def stop(name: NameArgument) -> None:
 
     def change(connection: Any, search: Any) -> str:
         from db import searches
-        from db.models import SearchState
+        from db.enums import SearchState
 
         if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
             raise UserError(f"search {name!r} is {search.state}: there is nothing to stop")
@@ -250,8 +250,9 @@ def extend(
 
     def change(connection: Any, search: Any) -> str:
         from db import searches
-        from db.models import SearchState
-        from pipeline.config import load_config, make_config, merge
+        from db.enums import SearchState
+        from pipeline.config import load_config, make_config
+        from pipeline.config_tables import merge
 
         if search.state is SearchState.IMPORTED:
             raise UserError(f"search {name!r} was imported: it can be read, not extended")

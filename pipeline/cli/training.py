@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline import config as configs
+from pipeline import config_tables
 from pipeline.cli.output import JsonFlag, print_json
 from pipeline.config import DataConfig, RunConfig
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from db.models import Purpose
+    from db.enums import Purpose
 
 PresetOption = Annotated[
     str | None, typer.Option("--preset", help="The recipe, such as cifar10-final.")
@@ -40,7 +41,7 @@ class Recipe:
 
     def lay(self, tables: dict[str, Any]) -> None:
         """Put tables over what is there."""
-        self.tables = configs.merge(self.tables, tables)
+        self.tables = config_tables.merge(self.tables, tables)
 
     def lay_options(
         self,
@@ -56,7 +57,7 @@ class Recipe:
             "training": {} if epochs is None else {"epochs": epochs},
         }
         self.lay({key: table for key, table in options.items() if table})
-        self.lay(configs.parse_assignments(assignments or []))
+        self.lay(config_tables.parse_assignments(assignments or []))
 
     def made(self, *, needs_network: bool = True) -> RunConfig:
         """The configuration, checked, with the device filled in.
@@ -85,7 +86,7 @@ class Recipe:
 
 def _preset_tables(name: str) -> dict[str, Any]:
     """A preset as a recipe; of a search, its data and its table ``retrain``."""
-    tables = configs.read_preset(name)
+    tables = config_tables.read_preset(name)
     if configs.is_recipe(tables):
         return tables
     return _search_tables(f"preset {name!r}", configs.make_config(tables))
@@ -144,7 +145,7 @@ def retrain(
     The recipe is the search's table `retrain`, or a preset's; the data are the search's.
     """
     from db import searches
-    from db.models import Arm, SearchState
+    from db.enums import Arm, SearchState
     from db.session import transaction
     from pipeline.cli.home import open_store
     from tasks import runs
@@ -207,7 +208,7 @@ def transfer(
 
     The recipe is a preset's, or that of --like; for SEARCH:RANK that search's.
     """
-    from db.models import Purpose
+    from db.enums import Purpose
     from pipeline.cli.genotype import resolve
     from pipeline.genotype import CellGenotype
 
@@ -260,7 +261,7 @@ def baseline(
     as_json: JsonFlag = False,
 ) -> None:
     """Train a known network under the same recipe as found ones, for the leaderboard."""
-    from db.models import Purpose
+    from db.enums import Purpose
     from pipeline.genotype import KnownNetwork
     from pipeline.networks.known import known_names
 

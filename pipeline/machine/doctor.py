@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from db import diagnosis, notices, runs, schema
-from db.models import SlotState
+from db.enums import SlotState
 from db.queue import LEASES_UNTIL_GONE
 from db.session import transaction
 from pipeline import files, locks

@@ -95,19 +95,29 @@ class PointwiseConv2d(nn.Conv2d):
     It is the sum of 1x1 convolutions of the parts, the weight's columns split among them. A
     concatenation costs more than its copy: the gradients it hands back are strided. Where there
     are none, in evaluation, it is made after all: the graph is then the paper's.
+
+    With a stride it takes the pixels first, then convolves: the backward pass of a strided one
+    on fewer than 8 channels writes beyond its memory on CPUs with AVX2 and no AVX-512
+    (https://github.com/uxlfoundation/oneDNN/issues/6035; torch 2.14 has it).
     """
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
         """(N, C, H, W), or parts whose channels add up to C -> (N, filters, ...)."""
         if isinstance(x, Tensor):
-            return super().forward(x)
+            return conv2d(self._taken(x), self.weight)
         if not self.training or x[0].numel() < SMALL_PART:
-            return super().forward(torch.cat(list(x), 1))
+            return conv2d(self._taken(torch.cat(list(x), 1)), self.weight)
         columns = self.weight.split([part.shape[1] for part in x], 1)
-        result = conv2d(x[0], columns[0], stride=self.stride)
+        result = conv2d(self._taken(x[0]), columns[0])
         for part, column in zip(x[1:], columns[1:], strict=True):
-            result = result.add_(conv2d(part, column, stride=self.stride))
+            result = result.add_(conv2d(self._taken(part), column))
         return result
+
+    def _taken(self, x: Tensor) -> Tensor:
+        """The pixels that the stride does not leave out."""
+        if self.stride == (1, 1):
+            return x
+        return x[:, :, :: self.stride[0], :: self.stride[1]]
 
 
 class SameConv2d(nn.Conv2d):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from pipeline.config import NetworkConfig
-from pipeline.genotype import NASNET_A, CellGenotype
+from pipeline.genotype import CellGenotype
+from pipeline.published_cells import NASNET_A
 
 
 @dataclass(frozen=True, slots=True)

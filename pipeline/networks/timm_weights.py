@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.genotype import NASNET_A
 from pipeline.networks.network import CellNetwork
+from pipeline.published_cells import NASNET_A
 
 # What the layers of an operation are called, by their places in ours.
 _SEPARABLE = {

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 from sqlalchemy import select, update
 
-from db import budgets, children, leases, searches
+from db import attempts, budgets, children, searches
 from db.models import Attempt, Run, Search
 from db.session import transaction
 from tests.factories import claim, make_search, make_slot, make_version, propose, queue_run, run_of
@@ -77,7 +77,7 @@ def test_device_hours_are_those_of_all_attempts_times_their_devices():
         queue_run(run_id)
         claim(run_id, slot)
     with transaction() as connection:
-        leases.release(connection, run_ids[0], 1, message="given back")
+        attempts.release(connection, run_ids[0], 1, message="given back")
         started = connection.scalars(select(Attempt.started_at).order_by(Attempt.id)).all()
         for attempt, (run_id, at) in enumerate(zip(run_ids, started, strict=True), start=1):
             # the first held its device for an hour; the second holds two for an hour so far

@@ -2,8 +2,9 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from db import leases
-from db.models import ChildState, Genotype, Run, RunState
+from db import attempts
+from db.enums import ChildState, RunState
+from db.models import Genotype, Run
 from db.session import transaction
 from pipeline.errors import Failure
 from tests.factories import (
@@ -62,7 +63,7 @@ def test_a_duplicate_of_a_penalised_child_takes_the_penalty():
     queue_run(run_id)
     held = claim(run_id, make_slot())
     with transaction() as connection:
-        leases.fail(connection, run_id, held.attempt, Failure.DIVERGED, message="nan")
+        attempts.fail(connection, run_id, held.attempt, Failure.DIVERGED, message="nan")
     [second] = propose(search_id, [1], first=1)
     assert (child(second).reward, child(second).failure) == (0.0, Failure.DIVERGED)
 
@@ -73,7 +74,7 @@ def test_a_duplicate_is_trained_itself_when_the_first_ends_without_a_reward():
     queue_run(run_id)
     held = claim(run_id, make_slot())
     with transaction() as connection:
-        leases.fail(connection, run_id, held.attempt, Failure.ERROR, message="bug")
+        attempts.fail(connection, run_id, held.attempt, Failure.ERROR, message="bug")
     assert child(first).state is ChildState.SKIPPED
     assert child(second).duplicate_of is None
     assert child(third).duplicate_of == second

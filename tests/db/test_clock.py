@@ -16,7 +16,7 @@ import time
 from db import leases
 from db.session import transaction
 with transaction() as connection:
-    print(int(time.time()), *leases.expire(connection))
+    print(int(time.time()), *attempts.expire(connection))
 """
 
 

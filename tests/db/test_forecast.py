@@ -8,7 +8,8 @@ from sqlalchemy import update
 
 from db import epochs, forecast
 from db.clock import clock
-from db.models import Run, SearchState
+from db.enums import SearchState
+from db.models import Run
 from db.progress import progress
 from db.session import transaction
 from tests.factories import claim, make_children, make_slot, queue_run, run_of

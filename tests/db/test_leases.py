@@ -3,9 +3,10 @@ import threading
 import pytest
 from sqlalchemy import select, update
 
-from db import checkpoints, leases, queue, searches
+from db import attempts, checkpoints, leases, queue, searches
 from db.clock import clock
-from db.models import Attempt, ChildState, Outcome, Run, RunState, SearchState
+from db.enums import ChildState, Outcome, RunState, SearchState
+from db.models import Attempt, Run
 from db.session import transaction
 from pipeline.errors import Failure, LeaseLostError
 from tests.factories import (
@@ -42,7 +43,7 @@ def end_lease(run_id):
 
 def expire():
     with transaction() as connection:
-        return leases.expire(connection)
+        return attempts.expire(connection)
 
 
 def state(run_id):
@@ -50,7 +51,7 @@ def state(run_id):
         return connection.execute(select(Run).where(Run.id == run_id)).one()
 
 
-def attempts(run_id):
+def attempts_of(run_id):
     with transaction(read_only=True) as connection:
         return connection.execute(
             select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number)
@@ -103,7 +104,7 @@ def test_a_worker_that_lost_its_lease_cannot_write(run, slot):
         finish(run, first.attempt, 0.9)
     finish(run, second.attempt, 0.8)
     assert state(run).accuracy == 0.8
-    assert [row.outcome for row in attempts(run)] == [Outcome.LOST, Outcome.DONE]
+    assert [row.outcome for row in attempts_of(run)] == [Outcome.LOST, Outcome.DONE]
 
 
 def test_a_finish_rewards_the_child(run, slot):
@@ -155,7 +156,7 @@ def test_a_lease_given_back_is_not_counted(run, slot):
     for _ in range(7):
         held = claim(run, slot)
         with transaction() as connection:
-            leases.release(connection, run, held.attempt, message="SIGTERM")
+            attempts.release(connection, run, held.attempt, message="SIGTERM")
         assert (state(run).state, state(run).tries) == (RunState.PENDING, 0)
         queue_run(run)
 
@@ -163,11 +164,11 @@ def test_a_lease_given_back_is_not_counted(run, slot):
 def test_a_child_that_diverged_is_penalised_and_not_tried_again(run, slot):
     held = claim(run, slot)
     with transaction() as connection:
-        over = leases.fail(connection, run, held.attempt, Failure.DIVERGED, message="nan")
+        over = attempts.fail(connection, run, held.attempt, Failure.DIVERGED, message="nan")
     assert over
     ended = child(held.child_id)
     assert (ended.reward, ended.failure) == (0.0, Failure.DIVERGED)
-    assert attempts(run)[0].message == "nan"
+    assert attempts_of(run)[0].message == "nan"
 
 
 def fail_once(run_id, slot, failure):
@@ -175,7 +176,7 @@ def fail_once(run_id, slot, failure):
         queue_run(run_id)
     held = claim(run_id, slot)
     with transaction() as connection:
-        return leases.fail(connection, run_id, held.attempt, failure, message="why")
+        return attempts.fail(connection, run_id, held.attempt, failure, message="why")
 
 
 def test_a_search_says_what_becomes_of_a_failure(slot):
@@ -200,14 +201,14 @@ def test_the_rules_hold_where_a_lease_ends(slot):
     claim(run_id, slot)
     end_lease(run_id)
     with transaction() as connection:
-        leases.expire(connection)
+        attempts.expire(connection)
     assert (child(child_id).reward, child(child_id).failure) == (0.0, Failure.LOST)
 
 
 def test_a_slot_that_starts_again_closes_what_its_last_process_held(run, slot):
     claim(run, slot)
     with transaction() as connection:
-        assert leases.close_slot(connection, slot) == {run: 1}
+        assert attempts.close_slot(connection, slot) == {run: 1}
     assert state(run).state is RunState.PENDING
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from db import children, leases, searches
-from db.models import SearchState
+from db import attempts, children, searches
+from db.enums import SearchState
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.errors import Failure
@@ -139,7 +139,7 @@ def skip_all(child_ids):
         queue_run(run_id)
         held = claim(run_id, slot)
         with transaction() as connection:
-            leases.fail(connection, run_id, held.attempt, Failure.ERROR, message="bug")
+            attempts.fail(connection, run_id, held.attempt, Failure.ERROR, message="bug")
 
 
 def failing(search_id):

@@ -1,14 +1,7 @@
 import pytest
 
-from pipeline.config import (
-    differences,
-    load_config,
-    make_config,
-    merge,
-    parse_assignments,
-    preset_names,
-    preset_text,
-)
+from pipeline.config import load_config, make_config
+from pipeline.config_tables import differences, merge, parse_assignments, preset_names, preset_text
 from pipeline.errors import UserError
 from pipeline.settings import check_broker_url, get_settings
 

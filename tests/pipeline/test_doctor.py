@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text, update
 
 from db import searches
-from db.models import Run, RunState, Slot, SlotState
+from db.enums import RunState, SlotState
+from db.models import Run, Slot
 from db.session import transaction
 from pipeline.machine import doctor
 from pipeline.machine.broker import server_binary

@@ -9,9 +9,10 @@ from pipeline import exports
 from pipeline.config import NetworkConfig
 from pipeline.errors import UserError
 from pipeline.exports import Exported, ExportError, write_genotype, write_network
-from pipeline.genotype import AMOEBANET_A, DARTS_V2, NASNET_A, KnownNetwork
+from pipeline.genotype import KnownNetwork
 from pipeline.genotype_files import read_genotype
 from pipeline.networks import build
+from pipeline.published_cells import AMOEBANET_A, DARTS_V2, NASNET_A
 
 SHAPE = (3, 16, 16)
 

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import AMOEBANET_A, NASNET_A, PUBLISHED, Block, Cell, CellGenotype
+from pipeline.genotype import Block, Cell, CellGenotype
+from pipeline.published_cells import AMOEBANET_A, NASNET_A, PUBLISHED
 from pipeline.spaces import NASNetSpace
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipeline.config import DataConfig, NetworkConfig, TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, UserError
-from pipeline.genotype import NASNET_A
 from pipeline.networks import build_network
+from pipeline.published_cells import NASNET_A
 from pipeline.training import own_images
 from pipeline.training.datasets import load_dataset
 from pipeline.training.feeding import make_feed

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import resource
 import threading
 
 import pytest
@@ -54,3 +55,23 @@ def test_a_large_log_begins_anew_under_the_writer_and_three_older_ones_stay(tmp_
     older = [tmp_path / f"control.log.{number}" for number in (1, 2, 3)]
     assert [file.read_bytes()[:1] for file in older] == [b"5", b"4", b"3"]
     assert sorted(tmp_path.iterdir()) == sorted([path, *older])
+
+
+@pytest.fixture
+def no_room():
+    """Files of this process may not grow beyond 50 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_log_whose_copy_finds_no_room_is_left_as_it_was(tmp_path, monkeypatch, request):
+    monkeypatch.setattr(logs, "LARGE", 100)
+    path = tmp_path / "control.log"
+    path.write_bytes(b"0" * 100)
+    request.getfixturevalue("no_room")
+    with pytest.raises(OSError, match="too large"):
+        logs.rotate(path)
+    assert path.read_bytes() == b"0" * 100
+    assert list(tmp_path.iterdir()) == [path]

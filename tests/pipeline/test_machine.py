@@ -1,13 +1,22 @@
 import os
 import signal
+import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from redis import Redis
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
+from db import slots
+from db.clock import clock
+from db.models import Slot
+from db.session import transaction
 from pipeline import locks
 from pipeline.errors import UserError
+from pipeline.machine import supervisor as supervision
 from pipeline.machine.broker import Broker
 from pipeline.machine.supervisor import Supervisor, Worker
 from pipeline.settings import MAX_SOCKET_PATH, get_settings
@@ -115,3 +124,58 @@ def test_a_process_that_does_not_stay_alive_is_told_once(home, monkeypatch):
     assert notice.startswith("no-such-slot ended 3 times")
     assert "no slot 'no-such-slot'" in Path(notice.rpartition(" ")[2]).read_text("utf-8")
     assert supervisor.notices() == []
+
+
+@pytest.fixture
+def watched(sqlite_store, monkeypatch):
+    """A supervisor of one worker that last spoke long ago, and what the tests may do to both."""
+    now, ended = [1000.0], []
+    monkeypatch.setattr(supervision.time, "monotonic", lambda: now[0])
+    settings = get_settings()
+    supervisor = Supervisor(settings, [])
+    worker = SimpleNamespace(name="cpu-0", pid=os.getpid(), kill=lambda: ended.append(now[0]))
+    supervisor.workers = [worker]
+    holder = slots.Holder(
+        host=socket.gethostname(),
+        home=str(settings.home),
+        name="cpu-0",
+        pid=os.getpid(),
+        lease=0.01,
+        versions={},
+    )
+    with transaction() as connection:
+        slots.register(connection, holder)
+        connection.execute(update(Slot).values(heartbeat_at=clock(-60.0)))
+
+    def look(after):
+        now[0] += after
+        supervisor._end_hung()
+        return bool(ended)
+
+    return look
+
+
+def test_a_worker_that_is_silent_while_it_is_listened_to_is_ended(watched):
+    assert not watched(after=0)
+    assert watched(after=1)
+
+
+def test_a_supervisor_that_slept_listens_before_it_judges(watched):
+    assert not watched(after=0)
+    assert not watched(after=3600)
+    assert watched(after=1)
+
+
+def test_a_database_that_was_away_makes_no_worker_silent(watched, monkeypatch):
+    assert not watched(after=0)
+
+    def away(*, read_only):
+        raise OperationalError(
+            "select", {}, OSError("connection refused"), connection_invalidated=True
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supervision, "transaction", away)
+        assert not watched(after=1)
+    assert not watched(after=1)
+    assert watched(after=1)

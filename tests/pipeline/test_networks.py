@@ -6,23 +6,17 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.config import NetworkConfig
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import (
-    AMOEBANET_A,
-    NASNET_A,
-    OPERATIONS,
-    PUBLISHED,
-    Block,
-    Cell,
-    CellGenotype,
-)
+from pipeline.genotype import OPERATIONS, Block, Cell, CellGenotype
 from pipeline.networks import build_network, count_macs, count_parameters, layers
 from pipeline.networks import cell as built
 from pipeline.networks import network as skeleton
 from pipeline.networks.layers import FactorizedReduction, Layers, PointwiseConv2d
 from pipeline.networks.operations import CONSTRUCTORS
+from pipeline.published_cells import AMOEBANET_A, NASNET_A, PUBLISHED
 from pipeline.spaces import NASNetSpace
 
 LAYERS = Layers()
@@ -239,6 +233,33 @@ def test_a_bottleneck_narrower_than_one_filter_is_left_out():
     assert count_parameters(CONSTRUCTORS["conv_1x7_7x1"](LAYERS, 6, 2, 2)) == (
         (6 * 2 * 7 + 4) + (2 * 2 * 7 + 4)
     )
+
+
+class Strides(TorchDispatchMode):
+    """The strides of the convolutions that torch is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.convolution.default:
+            self.seen.add(tuple(args[3]))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("channels", [2, 4, 8])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_1x1_convolution_with_a_stride_learns_as_torch_defines_it(channels, whole):
+    conv = Layers().conv(channels, 8, stride=2).to(memory_format=torch.channels_last)
+    x = torch.randn(64, channels, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
+    with Strides() as strides:
+        conv(x if whole else [x[:, :1], x[:, 1:]]).square().sum().backward()
+    assert strides.seen == {(1, 1)}  # oneDNN writes beyond its memory at another
+    twin, weight = (t.detach().double().requires_grad_() for t in (x, conv.weight))
+    functional.conv2d(twin, weight, stride=2).square().sum().backward()
+    torch.testing.assert_close(x.grad.double(), twin.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(conv.weight.grad.double(), weight.grad, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 2), (1, 1)])

@@ -8,8 +8,8 @@ import torch
 
 from pipeline.config import make_run_config
 from pipeline.errors import ChildError, Failure
-from pipeline.genotype import NASNET_A
 from pipeline.networks import build
+from pipeline.published_cells import NASNET_A
 from pipeline.training import parallel, trainer
 from pipeline.training.datasets import load_dataset
 from pipeline.training.group import ALONE

@@ -4,13 +4,13 @@ from torch import nn
 
 from pipeline.config import NetworkConfig, changed
 from pipeline.errors import UserError
-from pipeline.genotype import NASNET_A
 from pipeline.networks import build_network, count_parameters
 from pipeline.networks.cell import State
 from pipeline.networks.description import describe
 from pipeline.networks.layers import Layers, SameAvgPool2d, SameMaxPool2d, pad_same
 from pipeline.networks.network import plan_cells
 from pipeline.networks.published import PUBLISHED_NETWORKS
+from pipeline.published_cells import NASNET_A
 
 SMALL = NetworkConfig(num_cells=1, num_filters=8)
 

@@ -3,7 +3,8 @@ import random
 import pytest
 
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import NASNET_A, Cell
+from pipeline.genotype import Cell
+from pipeline.published_cells import NASNET_A
 from pipeline.spaces import NASNetSpace
 
 

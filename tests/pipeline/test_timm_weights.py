@@ -4,9 +4,9 @@ from torch import nn
 
 from pipeline.config import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.genotype import AMOEBANET_A, NASNET_A
 from pipeline.networks import build_network
 from pipeline.networks.timm_weights import load_timm, to_timm
+from pipeline.published_cells import AMOEBANET_A, NASNET_A
 
 timm_nasnet = pytest.importorskip("timm.models.nasnet", reason="needs the extra `test`: timm")
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from pipeline.config import NetworkConfig, TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseLostError, LeaseReturnedError
-from pipeline.genotype import NASNET_A
 from pipeline.networks import build_network
+from pipeline.published_cells import NASNET_A
 from pipeline.training import checkpoint
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError

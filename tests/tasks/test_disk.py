@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import select, update
 
 from db import checkpoints, retention
-from db.models import Artifact, ArtifactKind, Child, Run, RunState, Tick
+from db.enums import ArtifactKind, RunState
+from db.models import Artifact, Child, Run, Tick
 from db.session import transaction
 from pipeline import files
 from pipeline.settings import get_settings

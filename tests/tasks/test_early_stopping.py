@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import select
 
 from db import epochs, queries, versions
-from db.models import Child, ChildState, Epoch, Run
+from db.enums import ChildState
+from db.models import Child, Epoch, Run
 from db.session import transaction
 from tasks import sample
 from tests.factories import (

@@ -10,7 +10,8 @@ from sqlalchemy import select, text
 from db import notices as outbox
 from db import searches
 from db.clock import clock
-from db.models import Notice, NoticeKind
+from db.enums import NoticeKind
+from db.models import Notice
 from db.session import transaction
 from pipeline.errors import UserError
 from pipeline.settings import get_settings

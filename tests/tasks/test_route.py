@@ -7,7 +7,8 @@ from sqlalchemy import func, select, update
 
 from db import queries, searches, soundness
 from db.clock import clock
-from db.models import Attempt, Child, ChildState, Epoch, Outcome, PolicyVersion, Run, SearchState
+from db.enums import ChildState, Outcome, SearchState
+from db.models import Attempt, Child, Epoch, PolicyVersion, Run
 from db.progress import progress
 from db.session import transaction
 from pipeline.errors import ChildError, Failure

@@ -8,11 +8,13 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from db import checkpoints, queue, runs, searches
-from db.models import Artifact, ArtifactKind, Purpose, Run, RunState, SearchState
+from db.enums import ArtifactKind, Purpose, RunState, SearchState
+from db.models import Artifact, Run
 from db.session import transaction
 from pipeline.config import load_config, make_run_config
 from pipeline.errors import Failure
-from pipeline.genotype import NASNET_A, KnownNetwork
+from pipeline.genotype import KnownNetwork
+from pipeline.published_cells import NASNET_A
 from pipeline.training import checkpoint
 from tasks import reconcile, train
 from tasks.app import ring

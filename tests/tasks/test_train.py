@@ -9,7 +9,8 @@ from sqlalchemy.exc import OperationalError
 
 from db import checkpoints, searches, slots
 from db.clock import clock
-from db.models import Artifact, Attempt, Epoch, Outcome, Run, RunState, Slot, Tick
+from db.enums import Outcome, RunState, SlotState
+from db.models import Artifact, Attempt, Epoch, Run, Slot, Tick
 from db.session import transaction
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError
 from pipeline.settings import get_settings
@@ -245,3 +246,26 @@ def test_two_reconcilers_take_turns(worker):
     with transaction() as connection:
         assert slots.take_turn(connection, reconcile.TURN, "b", 15) is None
         assert slots.take_turn(connection, reconcile.TURN, "a", 15) is not None
+
+
+def slot(worker):
+    return rows(select(Slot.state, Slot.reason).where(Slot.id == worker.id))[0]
+
+
+def test_a_slot_that_rests_goes_on_resting_while_the_database_is_away(worker, monkeypatch):
+    worker.lease = 0.01
+    answers = [OperationalError("select", {}, OSError("connection refused")), "no room", None]
+    asked = []
+
+    def check():
+        asked.append(slot(worker).reason)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    worker.rest("too warm", check)
+    assert asked[0] == "too warm"
+    assert "away" in asked[1]
+    assert asked[2:] == ["no room"]
+    assert slot(worker).state is SlotState.UP

@@ -1,0 +1,101 @@
+"""A configuration before it is checked: tables from presets, TOML files and ``--set``, merged."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with the package."""
+    files = resources.files("pipeline.presets").iterdir()
+    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+
+
+def preset_text(name: str) -> str:
+    """A preset's TOML, comments included.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if name not in preset_names():
+        raise UserError(f"no preset {name!r}; there are: {', '.join(preset_names())}")
+    return resources.files("pipeline.presets").joinpath(f"{name}.toml").read_text("utf-8")
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """A preset's tables.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    return tomllib.loads(preset_text(name))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A configuration file's tables.
+
+    Raises:
+        UserError: the file cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not TOML: {error}") from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """``--set key=value``, dotted keys, as nested tables. Values are TOML, or else plain text.
+
+    Raises:
+        UserError: an assignment has no ``=`` or contradicts another.
+    """
+    tables: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {assignment}: expected key=value, such as budget.children=40")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *path, leaf = key.strip().split(".")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UserError(f"--set {assignment}: {part} is a value, not a table")
+        if isinstance(table.get(leaf), dict) != isinstance(value, dict) and leaf in table:
+            raise UserError(f"--set {assignment}: {leaf} is given twice")
+        table[leaf] = value
+    return tables
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the keys of ``over`` in its place, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def differences(
+    written: Mapping[str, Any], stored: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """(key, stored, written) of each key that somebody wrote and that differs."""
+    found: list[tuple[str, Any, Any]] = []
+    for key, value in written.items():
+        old = stored.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            found += differences(value, old, f"{prefix}{key}.")
+        elif value != old:
+            found.append((f"{prefix}{key}", old, value))
+    return found
