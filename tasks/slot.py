@@ -51,6 +51,7 @@ class Hold:
     timeout: float | None  # of the configuration
     lost: bool = False  # the fence fell: write nothing
     wanted_back: str | None = None  # why the run is to be given back
+    trains: bool = True  # until its training has ended: what is left waits for the database
     last_step: float = field(default_factory=time.monotonic)
     epoch_seconds: list[float] = field(default_factory=list)
 
@@ -74,6 +75,12 @@ class Hold:
             return self.timeout
         epoch = statistics.median(self.epoch_seconds) if self.epoch_seconds else 0.0
         return max(LEAST_TIMEOUT, MEDIAN_EPOCHS * epoch)
+
+    def hangs(self, now: float, since_look: float) -> bool:
+        """Whether its training has taken no step for too long, as a look each second finds."""
+        if since_look > STOPPED:  # the whole process stood still: no child's fault
+            self.last_step = now
+        return self.trains and now - self.last_step > self.patience
 
 
 class Slot:
@@ -208,11 +215,7 @@ class Slot:
             time.sleep(1.0)
             last, looked = looked, time.monotonic()
             hold = self._hold
-            if hold is None:
-                continue
-            if looked - last > STOPPED:  # the whole process stood still: no child's fault
-                hold.last_step = looked
-            elif looked - hold.last_step > hold.patience:
+            if hold is not None and hold.hangs(looked, looked - last):
                 self._give_up(hold)
 
     def _give_up(self, hold: Hold) -> None:

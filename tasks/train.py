@@ -73,6 +73,7 @@ def train(run_id: int) -> None:
         config = RunConfig.model_validate(claim.config)
         with slot.holding(claim, config.training.timeout) as hold:
             end = _attempt(claim, config, hold)
+            hold.trains = False
             _write(slot, claim, end)
         if end.machine_fault is not None:
             slot.rest(end.machine_fault, functools.partial(check_machine, config))

@@ -1,6 +1,7 @@
 """One run on a slot: how each way of ending is written down."""
 
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -269,3 +270,22 @@ def test_a_slot_that_rests_goes_on_resting_while_the_database_is_away(worker, mo
     assert "away" in asked[1]
     assert asked[2:] == ["no room"]
     assert slot(worker).state is SlotState.UP
+
+
+def test_a_result_that_waits_for_the_database_is_no_training_that_hangs(
+    queued, worker, monkeypatch
+):
+    hung = []
+
+    def asking(function):
+        def called(*arguments):
+            hung.append(worker._hold.hangs(time.monotonic() + 1e6, since_look=1.0))
+            return function(*arguments)
+
+        return called
+
+    monkeypatch.setattr(train, "perform", asking(train.perform))
+    monkeypatch.setattr(train, "_write", asking(train._write))
+    train.train(queued)
+    assert hung == [True, False]
+    assert state(queued).state is RunState.DONE
