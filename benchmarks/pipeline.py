@@ -229,12 +229,10 @@ def fill(search_id: int, count: int) -> None:
             )
             for k in range(min(500, left))
         ]
-        new = [sample._new_child(p, config, space) for p in proposals]
+        new = [sample._new_child(Arm.POLICY, p, config, space) for p in proposals]
         with transaction() as connection:
             top = connection.scalar(select(func.max(Child.id))) or 0
-            children.propose(
-                connection, search_id, version, Arm.POLICY, new, sample._template(config)
-            )
+            children.propose(connection, search_id, version, new, sample._template(config))
             fresh = list(connection.scalars(select(Child.id).where(Child.id > top)))
             connection.execute(
                 update(Child)

@@ -24,6 +24,7 @@ from pipeline.errors import Failure
 class NewChild:
     """A proposal with its decoded genotype, in columns."""
 
+    arm: Arm
     k: int
     actions: tuple[int, ...]
     log_probs: bytes
@@ -141,11 +142,12 @@ def propose(
     connection: Connection,
     search_id: int,
     version: int,
-    arm: Arm,
     proposals: Sequence[NewChild],
     template: RunTemplate,
 ) -> None:
     """Write a version's proposals, and a pending run for each genotype the search has not met.
+
+    Both arms at once, so that genotypes are added in one order (`find_or_add_genotypes`).
 
     Raises:
         IntegrityError: one of them is there already; nothing is written then.
@@ -159,7 +161,7 @@ def propose(
         {
             "search_id": search_id,
             "version": version,
-            "arm": arm,
+            "arm": p.arm,
             "k": p.k,
             "actions": list(p.actions),
             "log_probs": p.log_probs,

@@ -1,4 +1,4 @@
-"""What a column may say: the states of a search, a child, a run, a slot, and the kinds of things.
+"""What a column may say, and what a ranked list is asked for by.
 
 The values are text in the store, and part of its public query language.
 """
@@ -101,3 +101,21 @@ class ArtifactKind(enum.StrEnum):
     CHECKPOINT = "checkpoint"
     WEIGHTS = "weights"
     SHARED = "shared"
+
+
+class Order(enum.StrEnum):
+    """By what genotypes are ranked: the best, or the smallest, first."""
+
+    REWARD = "reward"
+    ACCURACY = "accuracy"
+    PARAMETERS = "parameters"
+    MACS = "macs"
+    ID = "id"  # in the order they were proposed
+
+
+class Place(enum.StrEnum):
+    """The cells in which an operation is looked for."""
+
+    NORMAL = "normal"
+    REDUCTION = "reduction"
+    EITHER = "either"

@@ -78,6 +78,7 @@ def where(condition: str) -> dict[str, Any]:
 UNFINISHED = "runs.state IN ('pending', 'queued', 'running')"
 LYING = "artifacts.kind = 'checkpoint' AND artifacts.uri IS NOT NULL"
 PRESENT = "artifacts.uri IS NOT NULL"
+BAD = "attempts.outcome IN ('failed', 'lost')"
 IN_FULL = "runs.purpose IN ('retrain', 'transfer', 'baseline')"
 
 
@@ -183,6 +184,8 @@ class Child(Base):
             **where("state = 'rewarded' AND learned_by IS NULL AND arm = 'policy'"),
         ),
         Index("ix_children_waiting", "duplicate_of", **where("state = 'open'")),
+        Index("ix_children_control", "search_id", "arm", "state", **where("arm = 'control'")),
+        Index("ix_children_failed", "search_id", "failure", **where("failure IS NOT NULL")),
         # best k of a search, and every column that a ranked filter asks for
         Index(
             "ix_children_ranked",
@@ -311,6 +314,7 @@ class Attempt(Base):
     __table_args__ = (
         UniqueConstraint("run_id", "number"),
         Index("ix_attempts_slot_id", "slot_id", "id"),
+        Index("ix_attempts_bad", "failure", "run_id", **where(BAD.replace("attempts.", ""))),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -3,7 +3,10 @@
 Everything due follows from the rows: no phase is stored, so nothing can disagree with it.
 """
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
 
@@ -22,18 +25,27 @@ class Progress:
     synchronous: bool
     batch: int
     budget: int  # children that carry a reward (law 12)
+    share: Fraction = Fraction(0)  # of the budget that is the control arm's
     version: int | None  # the newest; None before the first
     learned: int  # rewards that versions were learned from
     unlearned: int  # rewards that wait for an update
-    open: int  # children without an end
-    stored: int  # children of the newest version
+    open: int  # children without an end, of both arms
+    stored: int  # the policy's children of the newest version
+    control_stored: int = 0  # the control arm's of all versions: the next one's k
+    control_open: int = 0
+    control_skipped: int = 0
     unstarted: int  # runs that no slot has taken
     slots: int  # that could take them
 
     @property
+    def control(self) -> int:
+        """Children of the control arm that carry a reward."""
+        return self.control_stored - self.control_open - self.control_skipped
+
+    @property
     def completed(self) -> int:
-        """Children that carry a reward."""
-        return self.learned + self.unlearned
+        """Children that carry a reward, of both arms."""
+        return self.learned + self.unlearned + self.control
 
     @property
     def lacking(self) -> int:
@@ -52,17 +64,52 @@ class Progress:
 
     @property
     def children_due(self) -> int:
+        """How many proposals both arms should make now."""
+        return self.policy_due + self.control_due
+
+    @property
+    def policy_due(self) -> int:
         """How many proposals the newest version should make now."""
-        if self.version is None or self.state is not SearchState.RUNNING:
+        if not self._may_propose:
             return 0
+        lacking = self.lacking - self._control_lacking(self._control_budget)
+        return max(0, min(self.batch - self.stored % self.batch, lacking))
+
+    @property
+    def control_due(self) -> int:
+        """How many uniform proposals go with them: so many that the arms keep pace.
+
+        In whole numbers of the configuration's share and of children that are not skipped, so
+        that in synchronous mode they follow from the configuration (law 11).
+        """
+        if not self.share or not self._may_propose:
+            return 0
+        due = self.policy_due
+        policy = self.learned + self.unlearned + self.open - self.control_open + due
+        pace = math.floor(policy * self.share / (1 - self.share))
+        goal = min(pace, self._control_budget)
+        return min(self._control_lacking(goal), self.lacking - due)
+
+    @property
+    def _control_budget(self) -> int:
+        """How many children of the budget are the control arm's."""
+        return math.floor(self.share * self.budget)
+
+    def _control_lacking(self, goal: int) -> int:
+        """Children of the control arm to propose until there are so many, if all end well."""
+        return max(0, goal - self.control - self.control_open)
+
+    @property
+    def _may_propose(self) -> bool:
+        """Whether this is the moment for more children, should the budget lack some."""
+        if self.version is None or self.state is not SearchState.RUNNING:
+            return False
         if self.synchronous:
-            return 0 if self.stored else min(self.batch, self.lacking)
+            return self.stored == 0 and self.open == 0
         # Half a batch ahead costs no freshness, since a version lasts for a batch. No slot waits
         # while the controller learns, unless learning lags a whole batch behind.
         ahead = max(1, self.slots, self.batch // 2)
-        if self.unlearned >= 2 * self.batch or self.unstarted >= ahead:
-            return 0
-        return min(self.batch - self.stored % self.batch, self.lacking)
+        return self.unlearned < 2 * self.batch and self.unstarted < ahead
 
     @property
     def sample_is_due(self) -> bool:
@@ -137,6 +184,23 @@ _counts = select(
     .scalar_subquery()
     .label("slots"),
 ).where(Search.id == _search_id)
+_of_control = (Child.search_id == _search_id, is_state(Child.arm, Arm.CONTROL))
+_control_count = select(func.count()).select_from(Child).where(*_of_control)
+_counts_with_control = _counts.add_columns(
+    # k counts them all, from version to version: a million rewards need not be counted
+    select(Child.k + 1)
+    .where(*_of_control)
+    .order_by(Child.version.desc(), Child.k.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("control_stored"),
+    _control_count.where(is_state(Child.state, ChildState.OPEN))
+    .scalar_subquery()
+    .label("control_open"),
+    _control_count.where(is_state(Child.state, ChildState.SKIPPED))
+    .scalar_subquery()
+    .label("control_skipped"),
+)
 
 
 def progress(connection: Connection, search_id: int) -> Progress | None:
@@ -144,6 +208,15 @@ def progress(connection: Connection, search_id: int) -> Progress | None:
     row = connection.execute(_counts, {"search_id": search_id}).one_or_none()
     if row is None:
         return None
+    control: dict[str, Any] = {}
+    if row.config.get("control"):  # all counts once more, as they are at one moment
+        row = connection.execute(_counts_with_control, {"search_id": search_id}).one()
+        control = dict(
+            share=Fraction(str(row.config["control"])),  # as it is written: 0.1 is a tenth
+            control_stored=row.control_stored or 0,
+            control_open=row.control_open,
+            control_skipped=row.control_skipped,
+        )
     config = row.config
     return Progress(
         search_id=search_id,
@@ -158,4 +231,5 @@ def progress(connection: Connection, search_id: int) -> Progress | None:
         stored=row.stored,
         unstarted=row.unstarted,
         slots=row.slots,
+        **control,
     )

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 
-from db.clock import clock
+from db.clock import clock, seconds_between
 from db.enums import Arm, ChildState, Purpose, RunState, SearchState
 from db.models import (
     IN_FULL,
@@ -21,6 +21,7 @@ from db.models import (
     Slot,
     is_state,
 )
+from db.progress import Progress
 
 _search_id = bindparam("search_id", type_=Integer)
 
@@ -50,13 +51,16 @@ def unlearned(connection: Connection, search_id: int, limit: int | None) -> list
 
 
 def proposed(connection: Connection, search_id: int) -> list[Any]:
-    """The search's children so far, by (version, arm, k), with their rewards."""
+    """The policy's children so far, by (version, k), with their rewards.
+
+    Not the control arm's: a controller that reads them would learn from them.
+    """
     return list(
         connection.execute(
             select(Child.actions, Genotype.digest, Child.reward)
             .join(Genotype, Child.genotype_id == Genotype.id)
-            .where(Child.search_id == search_id)
-            .order_by(Child.version, Child.arm, Child.k)
+            .where(Child.search_id == search_id, is_state(Child.arm, Arm.POLICY))
+            .order_by(Child.version, Child.k)
         )
     )
 
@@ -130,13 +134,22 @@ def state_counts(connection: Connection, search_id: int) -> dict[str, int]:
     return {**children._mapping, "running": running or 0}
 
 
-def rewards(connection: Connection, search_id: int) -> Any:
-    """(best, mean) reward of a search."""
-    return connection.execute(
-        select(func.max(Child.reward), func.avg(Child.reward)).where(
-            Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED)
-        )
-    ).one()
+def rewards(connection: Connection, search_id: int, arm: Arm | None = None) -> Any:
+    """(best, mean) reward of a search, or of one of its arms."""
+    statement = select(func.max(Child.reward), func.avg(Child.reward)).where(
+        Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED)
+    )
+    if arm is not None:
+        statement = statement.where(Child.arm == arm)
+    return connection.execute(statement).one()
+
+
+def control_arm(connection: Connection, now: Progress) -> dict[str, Any] | None:
+    """What random search found beside the policy; None where the search has no control arm."""
+    if not now.share:
+        return None
+    best, mean = rewards(connection, now.search_id, Arm.CONTROL)
+    return {"completed": now.control, "best": best, "mean": mean}
 
 
 def newest_version(connection: Connection, search_id: int) -> Any:
@@ -166,6 +179,7 @@ def ended_children(connection: Connection, search_id: int, after: dt.datetime | 
             Child.id,
             Child.ended_at,
             Child.version,
+            Child.arm,
             Child.k,
             Child.state,
             Child.reward,
@@ -182,67 +196,6 @@ def ended_children(connection: Connection, search_id: int, after: dt.datetime | 
     )
     if after is not None:
         statement = statement.where(Child.ended_at > after)
-    return list(connection.execute(statement))
-
-
-def best(
-    connection: Connection,
-    search_id: int,
-    *,
-    limit: int,
-    offset: int = 0,
-    arm: Arm | None = None,
-) -> list[Any]:
-    """The best genotypes of a search: each once, ties by the child found first.
-
-    Of one arm, or of all: then, where a search has derived children, they are what is ranked.
-    """
-    derived = connection.scalar(
-        select(Child.id)
-        .where(Child.search_id == search_id, Child.arm == Arm.DERIVE, Child.reward.is_not(None))
-        .limit(1)
-    )
-    arms = [Arm.DERIVE] if derived is not None else [Arm.POLICY, Arm.CONTROL]
-    if arm is not None:
-        arms = [arm]
-    top = (
-        select(
-            Child.genotype_id,
-            func.max(Child.reward).label("reward"),
-            func.min(Child.id).label("child_id"),
-            func.count().label("found"),
-        )
-        .where(
-            Child.search_id == search_id,
-            is_state(Child.state, ChildState.REWARDED),
-            Child.arm.in_(arms),
-        )
-        .group_by(Child.genotype_id)
-        .order_by(func.max(Child.reward).desc(), func.min(Child.id))
-        .limit(limit)
-        .offset(offset)
-        .subquery()
-    )
-    statement = (
-        select(
-            Genotype.id.label("genotype_id"),
-            Genotype.digest,
-            top.c.reward,
-            top.c.found,
-            Child.accuracy,
-            Child.parameters,
-            Child.macs,
-            Child.failure,
-            Child.stopped_epoch,
-            Child.version,
-            Child.k,
-            Genotype.body,
-        )
-        .select_from(top)
-        .join(Genotype, Genotype.id == top.c.genotype_id)
-        .join(Child, Child.id == top.c.child_id)
-        .order_by(top.c.reward.desc(), top.c.child_id)
-    )
     return list(connection.execute(statement))
 
 
@@ -272,6 +225,8 @@ def children_of_genotype(connection: Connection, genotype_id: int, limit: int = 
                 Child.reward,
                 Child.accuracy,
                 Child.failure,
+                Child.duplicate_of,
+                Child.learned_by,
                 Run.id.label("run"),
                 Run.attempt.label("attempts"),
             )
@@ -305,6 +260,27 @@ def list_slots(connection: Connection) -> list[Any]:
                 Run, (Run.slot_id == Slot.id) & is_state(Run.state, RunState.RUNNING), isouter=True
             )
             .order_by(Slot.host, Slot.home, Slot.name)
+        )
+    )
+
+
+def waiting_by_queue(connection: Connection) -> list[Any]:
+    """(device, devices, pending, queued, oldest) of each kind of slot that runs wait for."""
+    pending, queued = is_state(Run.state, RunState.PENDING), is_state(Run.state, RunState.QUEUED)
+    return list(
+        connection.execute(
+            select(
+                Run.device,
+                Run.devices,
+                func.count().filter(pending).label("pending"),
+                func.count().filter(queued).label("queued"),
+                seconds_between(func.min(Run.state_since), clock()).label("oldest_seconds"),
+            )
+            .where(
+                literal_column(UNFINISHED), is_state(Run.state, RunState.PENDING, RunState.QUEUED)
+            )
+            .group_by(Run.device, Run.devices)
+            .order_by(Run.device, Run.devices)
         )
     )
 

@@ -135,7 +135,7 @@ _latest = (
     select(Child.state, Child.duplicate_of)
     .where(
         Child.search_id == _search_id,
-        Child.arm == Arm.POLICY,
+        Child.arm == bindparam("arm"),
         Child.created_at > _resumed_at,
     )
     .order_by(Child.version.desc(), Child.k.desc())
@@ -153,24 +153,35 @@ _lessons = (
 )
 
 
+def _arms(search: Any) -> list[Arm]:
+    """The arms of a search that earn rewards."""
+    return [Arm.POLICY, Arm.CONTROL] if search.config.get("control") else [Arm.POLICY]
+
+
+def _children_of(arm: Arm) -> str:
+    return "children" if arm is Arm.POLICY else f"{arm} children"
+
+
 def stuck_reason(connection: Connection, search: Any) -> str | None:
     """Why a search had better pause before it proposes more, or None."""
     count = BATCHES_UNTIL_STUCK * search.config["controller"]["batch"]
-    latest = connection.execute(_latest, {"search_id": search.id, "count": count}).all()
     lessons = connection.scalars(_lessons, {"search_id": search.id}).all()
     if len(lessons) == BATCHES_UNTIL_STUCK and not any(lessons):
         return f"no child of the last {BATCHES_UNTIL_STUCK} policy versions carries a reward"
-    if len(latest) < count:
-        return None
-    if all(row.state is ChildState.SKIPPED for row in latest):
-        return f"none of the last {count} children carries a reward"
-    share = sum(row.duplicate_of is not None for row in latest) / count
-    limit = search.config["stop"]["duplicates"]
-    if share >= limit and share > 0:
-        return (
-            f"{share:.0%} of the last {count} children were duplicates "
-            f"(stop.duplicates = {limit:g})"
-        )
+    for arm in _arms(search):
+        parameters = {"search_id": search.id, "arm": arm, "count": count}
+        latest = connection.execute(_latest, parameters).all()
+        if len(latest) < count:
+            continue
+        if all(row.state is ChildState.SKIPPED for row in latest):
+            return f"none of the last {count} {_children_of(arm)} carries a reward"
+        share = sum(row.duplicate_of is not None for row in latest) / count
+        limit = search.config["stop"]["duplicates"]
+        if arm is Arm.POLICY and share >= limit and share > 0:
+            return (
+                f"{share:.0%} of the last {count} children were duplicates "
+                f"(stop.duplicates = {limit:g})"
+            )
     return None
 
 
@@ -178,7 +189,7 @@ _ended = (
     select(Child.failure)
     .where(
         Child.search_id == _search_id,
-        Child.arm == Arm.POLICY,
+        Child.arm == bindparam("arm"),
         Child.state != ChildState.OPEN,
         Child.duplicate_of.is_(None),
         Child.created_at > _resumed_at,
@@ -194,15 +205,17 @@ def failing_reason(connection: Connection, search: Any) -> str | None:
     limit, count = stop.get("failures", 1.0), stop.get("failures_of", 20)
     if limit >= 1:
         return None
-    ended = connection.scalars(_ended, {"search_id": search.id, "count": count}).all()
-    failures = Counter(failure.value for failure in ended if failure is not None)
-    if len(ended) < count or failures.total() <= limit * count:
-        return None
-    classes = ", ".join(f"{number} {name}" for name, number in failures.most_common())
-    return (
-        f"{failures.total()} of the last {count} children failed ({classes}); their messages "
-        f"stand in the table attempts (stop.failures = {limit:g})"
-    )
+    for arm in _arms(search):  # each alone: a policy learns to avoid what random choices meet
+        parameters = {"search_id": search.id, "arm": arm, "count": count}
+        ended = connection.scalars(_ended, parameters).all()
+        failures = Counter(failure.value for failure in ended if failure is not None)
+        if len(ended) == count and failures.total() > limit * count:
+            classes = ", ".join(f"{number} {name}" for name, number in failures.most_common())
+            return (
+                f"{failures.total()} of the last {count} {_children_of(arm)} failed ({classes}); "
+                f"their messages stand in the table attempts (stop.failures = {limit:g})"
+            )
+    return None
 
 
 def active(connection: Connection) -> list[int]:

@@ -53,7 +53,7 @@ SERVER_GONE = {
 TRUSTED = 1.0
 
 
-def _sqlite_module() -> types.ModuleType:
+def sqlite_module() -> types.ModuleType:
     """The SQLite with the WAL fix where a wheel brings one, else Python's own."""
     try:
         from pysqlite3 import dbapi2
@@ -65,7 +65,7 @@ def _sqlite_module() -> types.ModuleType:
 
 def sqlite_is_safe() -> bool:
     """Whether this process's SQLite has the WAL-reset fix."""
-    return bool(_sqlite_module().sqlite_version_info >= SAFE_WAL)
+    return bool(sqlite_module().sqlite_version_info >= SAFE_WAL)
 
 
 def make_engine(url: str) -> Engine:
@@ -119,7 +119,7 @@ def _ask_after_rest(engine: Engine) -> Engine:
 def _make_sqlite(url: Any, pool: dict[str, Any]) -> Engine:
     engine = create_engine(
         url,
-        module=_sqlite_module(),
+        module=sqlite_module(),
         connect_args={"timeout": 30, "check_same_thread": False},
         **pool,
     )
@@ -216,7 +216,7 @@ def backup(path: Path) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     source = engine.raw_connection()
     try:
-        target = _sqlite_module().connect(str(beside))
+        target = sqlite_module().connect(str(beside))
         try:
             source.driver_connection.backup(target)  # type: ignore[union-attr]
         finally:

@@ -48,6 +48,13 @@ IMPOSSIBLE = {
     "child {} was learned from by a version that is no later than its own": (
         "SELECT id FROM children WHERE learned_by <= version"
     ),
+    "child {} of the control arm was learned from": (
+        "SELECT id FROM children WHERE arm = 'control' AND learned_by IS NOT NULL"
+    ),
+    "search {} has children of the control arm whose numbers have a gap": (
+        "SELECT search_id FROM children WHERE arm = 'control' GROUP BY search_id"
+        " HAVING count(*) <> max(k) + 1"
+    ),
     "child {} is open, and neither trained nor waiting for another": (
         "SELECT id FROM children WHERE state = 'open' AND duplicate_of IS NULL"
         " AND score_run_id IS NULL AND NOT EXISTS (SELECT 1 FROM runs WHERE"
@@ -83,9 +90,9 @@ IMPOSSIBLE = {
     ),
     "search {} has finished and still has open children or unlearned rewards": (
         "SELECT id FROM searches WHERE state = 'finished' AND EXISTS (SELECT 1 FROM children"
-        " WHERE children.search_id = searches.id AND children.arm = 'policy'"
-        " AND (children.state = 'open'"
-        " OR (children.state = 'rewarded' AND children.learned_by IS NULL)))"
+        " WHERE children.search_id = searches.id AND ((children.arm IN ('policy', 'control')"
+        " AND children.state = 'open') OR (children.arm = 'policy'"
+        " AND children.state = 'rewarded' AND children.learned_by IS NULL)))"
     ),
 }
 

@@ -244,6 +244,8 @@ class SearchConfig(DataConfig):
     mode: Literal["rolling", "synchronous"] = "rolling"  # law 11
     space: NASNetSpaceConfig = NASNetSpaceConfig()
     controller: ControllerConfig = PPOConfig()
+    # of budget.children: uniform choices, trained alike and never learned from; to be held against
+    control: float = Field(0.0, ge=0, lt=1)
     reward: RewardConfig = RewardConfig()
     failures: FailuresConfig = FailuresConfig()
     early_stopping: EarlyStoppingConfig | None = None  # of children; None: all train in full

@@ -8,13 +8,13 @@ previous cell, 1 is h_{i-1}, the output of the one before it, and block b makes 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.canonical_order import Graph, canonical_orders
 from pipeline.config import MAX_BLOCKS
-from pipeline.errors import InvalidGenotypeError
+from pipeline.errors import InvalidGenotypeError, UserError
 
 # The 13 operations of the NASNet space (arXiv:1707.07012, section 3), in the paper's order. The
 # position is the operation's bit in the store's bitmasks: new names are appended, never inserted.
@@ -37,6 +37,20 @@ COMBINES = ("add", "concat")
 # DARTS' names of operations that it calls otherwise, and its inputs that it counts otherwise.
 DARTS_NAMES = {"skip_connect": "identity", "conv_7x1_1x7": "conv_1x7_7x1"}
 _SWAPPED = {0: 1, 1: 0}
+
+
+def operation_mask(names: Iterable[str]) -> int:
+    """Operations as the store's bitmasks have them.
+
+    Raises:
+        UserError: there is no such operation.
+    """
+    mask = 0
+    for name in names:
+        if name not in OPERATIONS:
+            raise UserError(f"no operation {name!r}; there are: {', '.join(OPERATIONS)}")
+        mask |= 1 << OPERATIONS.index(name)
+    return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +163,7 @@ class Cell:
 
     def operation_mask(self) -> int:
         """The operations the cell uses, bit i for ``OPERATIONS[i]``."""
-        names = {operation for block in self.blocks for _, operation in block.sides}
-        return sum(1 << OPERATIONS.index(name) for name in names)
+        return operation_mask(operation for block in self.blocks for _, operation in block.sides)
 
     def to_data(self) -> dict[str, Any]:
         """Plain lists: a block is [left input, left op, right input, right op, combine]."""

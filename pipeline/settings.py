@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     lease: float = Field(90.0, ge=3, le=86_400)  # seconds a silent worker keeps its run
     keep: int = Field(5, ge=0)  # children a search whose weights are kept, the best ones
     disk: int | None = Field(None, ge=0)  # bytes that artifacts may take; None: what there is
+    token: str | None = Field(None, min_length=16)  # of the dashboard; None: made in home
     notify: str = ""  # apprise URLs, parted by blanks
     notify_on: str = "finished paused failing stalled"  # and best
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from db import queries, queue, runs
+from db import queue, ranking, runs
 from db.children import run_key
 from db.enums import Arm, Purpose
 from db.session import transaction
@@ -84,7 +84,7 @@ def ask_retrain(
     arm: Arm | None = None,
 ) -> list[int]:
     """Ask for the best genotypes of a search to be trained in full; returns the runs."""
-    best = queries.best(connection, search_id, limit=top, arm=arm)
+    best = ranking.best(connection, search_id, limit=top, arm=arm)
     return [
         ask(
             connection,

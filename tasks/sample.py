@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import structlog
@@ -13,8 +14,8 @@ from db import budgets, children, queries, queue, searches, versions
 from db.enums import Arm
 from db.progress import Progress, progress
 from db.session import transaction
-from pipeline.config import SearchConfig, load_config
-from pipeline.controllers import Proposal, Proposed, make_controller, save_state
+from pipeline.config import RandomConfig, SearchConfig, load_config
+from pipeline.controllers import Proposal, Proposed, RandomSearch, make_controller, save_state
 from pipeline.errors import NasnetError
 from pipeline.spaces import SearchSpace, make_space
 from tasks import policies
@@ -59,11 +60,12 @@ def _propose(search_id: int) -> bool:
     space = make_space(config.space)
     if newest is None:
         return _write_first_version(now, config, space)
-    controller = policies.take(config, search_id, newest)
-    proposed = _proposed(search_id) if controller.reads_proposed else []
-    proposals = controller.sample(now.stored, now.children_due, proposed)
-    policies.keep(config, newest.sha256, controller)
-    return _store(now, config, space, proposals)
+    proposals = {
+        Arm.POLICY: _policy_proposals(now, config, newest) if now.policy_due else [],
+        Arm.CONTROL: _control_proposals(now, config, space) if now.control_due else [],
+    }
+    new = [_new_child(arm, p, config, space) for arm in proposals for p in proposals[arm]]
+    return _store(now, config, new)
 
 
 def _move(seen: Progress, move: Callable[[Connection, int, str], None], reason: str) -> None:
@@ -91,19 +93,29 @@ def _write_first_version(seen: Progress, config: SearchConfig, space: SearchSpac
     return True
 
 
-def _store(
-    seen: Progress, config: SearchConfig, space: SearchSpace, proposals: list[Proposal]
-) -> bool:
+def _policy_proposals(now: Progress, config: SearchConfig, newest: Any) -> list[Proposal]:
+    controller = policies.take(config, now.search_id, newest)
+    proposed = _proposed(now.search_id) if controller.reads_proposed else []
+    proposals = controller.sample(now.stored, now.policy_due, proposed)
+    policies.keep(config, newest.sha256, controller)
+    return proposals
+
+
+def _control_proposals(now: Progress, config: SearchConfig, space: SearchSpace) -> list[Proposal]:
+    """What random search proposes beside this version; k goes on from version to version."""
+    controller = RandomSearch(space, RandomConfig(), seed=config.seed, arm=Arm.CONTROL.value)
+    controller.load_state_dict({"version": now.version})
+    return controller.sample(now.control_stored, now.control_due, [])
+
+
+def _store(seen: Progress, config: SearchConfig, new: list[children.NewChild]) -> bool:
     """Write the proposals, unless something moved: they are then drawn again, the same."""
-    new = [_new_child(proposal, config, space) for proposal in proposals]
     assert seen.version is not None
     try:
         with transaction() as connection:
             if not _is_as_seen(connection, seen):
                 return True
-            children.propose(
-                connection, seen.search_id, seen.version, Arm.POLICY, new, _template(config)
-            )
+            children.propose(connection, seen.search_id, seen.version, new, _template(config))
             queued = queue.queue_for_idle(connection)
     except IntegrityError:  # another sampler was quicker
         return True
@@ -116,11 +128,12 @@ def _is_as_seen(connection: Connection, seen: Progress) -> bool:
     """Whether the search still is where it was read, now that nobody else can move it."""
     children.lock_search(connection, seen.search_id)
     now = progress(connection, seen.search_id)
-    return now is not None and (now.state, now.version, now.stored) == (
-        seen.state,
-        seen.version,
-        seen.stored,
-    )
+    return now is not None and _place(now) == _place(seen)
+
+
+def _place(now: Progress) -> tuple[object, ...]:
+    """What other samplers and updates move."""
+    return now.state, now.version, now.stored, now.control_stored
 
 
 def _proposed(search_id: int) -> list[Proposed]:
@@ -129,13 +142,16 @@ def _proposed(search_id: int) -> list[Proposed]:
     return [Proposed(tuple(row.actions), row.digest, row.reward) for row in rows]
 
 
-def _new_child(proposal: Proposal, config: SearchConfig, space: SearchSpace) -> children.NewChild:
+def _new_child(
+    arm: Arm, proposal: Proposal, config: SearchConfig, space: SearchSpace
+) -> children.NewChild:
     # the canonical form is what is stored and built, so that a training depends on the graph
     # alone and not on which encoding of it came first
     genotype = space.decode(proposal.actions).canonical()
     digest = genotype.literal_digest
     seed = hashlib.sha256(f"{config.seed}:{digest}".encode()).digest()
     return children.NewChild(
+        arm=arm,
         k=proposal.k,
         actions=proposal.actions,
         log_probs=np.asarray(proposal.log_probs, dtype="<f8").tobytes(),

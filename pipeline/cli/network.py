@@ -31,7 +31,7 @@ def network(
     from pipeline.config import changed
     from pipeline.networks.description import describe
 
-    base = _named(name)
+    base = named(name)
     counts = {"num_cells": cells, "num_filters": filters}
     config = changed(base.config, {k: v for k, v in counts.items() if v is not None})
     side = size or base.image_size
@@ -52,7 +52,7 @@ def network(
     print_rows(rows, list(rows[0]), as_json=False)
 
 
-def _named(name: str) -> "PublishedNetwork":
+def named(name: str) -> "PublishedNetwork":
     """A published network, or a genotype in the default skeleton for CIFAR."""
     from pipeline.cli.genotype import resolve
     from pipeline.config import NetworkConfig

@@ -66,7 +66,7 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
 
 def _checked_name(name: str) -> str:
     # a colon parts a search's name from a rank, and a name stands in links and file names
-    if not name or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name):
+    if not name.strip(".") or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name):
         raise UserError(f"--name {name!r}: use letters, digits, and - _ . (at most 100)")
     return name
 

@@ -118,14 +118,14 @@ def _source(name: str) -> str:
 
 def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
     """Print the result of a search that rests; returns the exit code."""
-    from db import queries, searches
+    from db import ranking, searches
     from db.enums import SearchState
     from db.session import transaction
     from pipeline.cli.genotype import best_rows, print_best
     from pipeline.cli.watch import BEST
 
     with transaction(read_only=True) as connection:
-        rows = best_rows(queries.best(connection, search_id, limit=BEST), name)
+        rows = best_rows(ranking.best(connection, search_id, limit=BEST), name)
     finished = view.progress.state is SearchState.FINISHED
     met = finished and view.reason != searches.STOPPED_BY_HAND
     command = f"nasnet run {_source(name)} --name {name}"

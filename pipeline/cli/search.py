@@ -1,7 +1,6 @@
 """``nasnet search``: searches as rows, whatever runs them."""
 
 import sys
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +24,7 @@ def create(
     from db import schema
     from pipeline.cli.home import open_home
     from pipeline.cli.request import open_search, read_request
+    from tasks.steering import ring_here
 
     request = read_request(source, name, assignments)
     open_home()
@@ -32,7 +32,7 @@ def create(
     opened = open_search(request, resume=False)
     if not opened.created:
         raise UserError(f"search {opened.name!r} is there already; `nasnet run` goes on with it")
-    _ring(opened.search_id)
+    ring_here(opened.search_id)
     typer.echo(f"created search {opened.name!r}; `nasnet search watch {opened.name}` shows it")
 
 
@@ -56,6 +56,7 @@ def list_searches(as_json: JsonFlag = False) -> None:
                     "name": search.name,
                     "state": str(search.state),
                     "children": now.completed,
+                    "control": now.control,
                     "budget": now.budget,
                     "best_reward": best,
                     "mean_reward": mean,
@@ -99,6 +100,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
                 **queries.state_counts(connection, search.id),
             },
             "reward": {"best": best, "mean": mean},
+            "control": queries.control_arm(connection, now),
             "policy": None if version is None else dict(version._mapping),
             "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],
             "config": search.config,
@@ -148,80 +150,31 @@ def watch(name: NameArgument, as_json: JsonFlag = False) -> None:
         show.close()
 
 
-def _change(name: str, change: Callable[[Any, Any], str], *, then_ring: bool = False) -> None:
-    """Change a search's state under its lock, and say what was done."""
-    from db import children, searches
-    from db.session import transaction
+def _steer(name: str, verb: str, *arguments: Any) -> None:
+    """Do something to a search, and say what was done."""
     from pipeline.cli.home import open_store
+    from tasks import steering
 
     open_store()
-    with transaction() as connection:
-        search_id = searches.get(connection, name).id
-        message = change(connection, children.lock_search(connection, search_id))
-    if then_ring:
-        _ring(search_id)
-    typer.echo(f"search {name!r}: {message}")
-
-
-def _ring(search_id: int) -> None:
-    """Ring for what is due, unless nothing runs here that could hear."""
-    from pipeline.settings import get_settings
-    from tasks.app import ring
-
-    settings = get_settings()
-    if settings.broker_url is not None or settings.socket.exists():
-        ring(search_id)
+    typer.echo(f"search {name!r}: {getattr(steering, verb)(name, *arguments)}")
 
 
 @app.command()
 def pause(name: NameArgument) -> None:
     """Queue nothing more of a search; its runs are given back with a checkpoint."""
-
-    def change(connection: Any, search: Any) -> str:
-        from db import searches
-
-        if not search.state.is_active:
-            raise UserError(f"search {name!r} is {search.state}: there is nothing to pause")
-        searches.pause(connection, search.id, searches.PAUSED_BY_HAND)
-        return "paused; `nasnet search resume` goes on"
-
-    _change(name, change)
+    _steer(name, "pause")
 
 
 @app.command()
 def resume(name: NameArgument) -> None:
     """Let a paused, stopping or failed search go on, by the workers that are there."""
-
-    def change(connection: Any, search: Any) -> str:
-        from db import searches
-        from db.enums import SearchState
-
-        if search.state is SearchState.RUNNING:
-            return "runs already"
-        if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
-            raise UserError(
-                f"search {name!r} is {search.state}; `nasnet search extend` raises a budget"
-            )
-        searches.resume(connection, search.id)
-        return "resumed; `nasnet run` or `nasnet up` starts workers here"
-
-    _change(name, change, then_ring=True)
+    _steer(name, "resume")
 
 
 @app.command()
 def stop(name: NameArgument) -> None:
     """Propose nothing more; what has begun ends, the last update follows, then it is finished."""
-
-    def change(connection: Any, search: Any) -> str:
-        from db import searches
-        from db.enums import SearchState
-
-        if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
-            raise UserError(f"search {name!r} is {search.state}: there is nothing to stop")
-        searches.stop(connection, search.id, searches.STOPPED_BY_HAND)
-        return "stopping; children that no worker had begun were withdrawn"
-
-    _change(name, change, then_ring=True)
+    _steer(name, "stop")
 
 
 @app.command()
@@ -247,28 +200,7 @@ def extend(
     if not budget:
         options = ", ".join("--" + key.replace("_", "-") for key in asked)
         raise UserError(f"say what to extend: one of {options}")
-
-    def change(connection: Any, search: Any) -> str:
-        from db import searches
-        from db.enums import SearchState
-        from pipeline.config import load_config, make_config
-        from pipeline.config_tables import merge
-
-        if search.state is SearchState.IMPORTED:
-            raise UserError(f"search {name!r} was imported: it can be read, not extended")
-        config = load_config(search.config).model_dump(mode="json")
-        before = config["budget"]
-        if children is not None and children < before["children"]:
-            raise UserError(
-                f"search {name!r} has a budget of {before['children']} children already"
-            )
-        config = make_config(merge(config, {"budget": budget})).model_dump(mode="json")
-        searches.reconfigure(connection, search.id, config)
-        searches.resume(connection, search.id)
-        changes = [f"{key} {before[key]} -> {config['budget'][key]}" for key in budget]
-        return f"budget: {', '.join(changes)}; running"
-
-    _change(name, change, then_ring=True)
+    _steer(name, "extend", budget)
 
 
 @app.command()

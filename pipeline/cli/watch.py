@@ -29,6 +29,7 @@ class View:
     counts: dict[str, int]
     best: float | None
     mean: float | None
+    control: dict[str, Any] | None  # its own count, best and mean
     version: Any
     eta: forecasts.Forecast | None
     ended: list[Any]  # children that ended since the last view
@@ -68,6 +69,7 @@ class Watcher:
             _, reason = queries.search_state(connection, self.search_id)
             counts = queries.state_counts(connection, self.search_id)
             best, mean = queries.rewards(connection, self.search_id)
+            control = queries.control_arm(connection, now)
             version = queries.newest_version(connection, self.search_id)
             seconds = forecasts.recent_seconds(connection, self.search_id)
             running = forecasts.running(connection, self.search_id)
@@ -77,7 +79,7 @@ class Watcher:
         if self._since is not None:
             self._seen = {i: at for i, at in self._seen.items() if at >= self._since}
         eta = forecasts.forecast(now, seconds, running)
-        return View(now, reason, counts, best, mean, version, eta, ended)
+        return View(now, reason, counts, best, mean, control, version, eta, ended)
 
     def look_again(self, last: View) -> View:
         """The search as it is now; as it was, without news, while the database is away."""
@@ -92,6 +94,7 @@ def child_event(row: Any) -> dict[str, Any]:
     return {
         "event": "child",
         "version": row.version,
+        "arm": str(row.arm),
         "k": row.k,
         "digest": row.digest,
         "state": str(row.state),
@@ -174,6 +177,8 @@ class LiveShow:
         rewards = "reward    none yet"
         if view.best is not None and view.mean is not None:
             rewards = f"reward    best {view.best:.4f}, mean {view.mean:.4f}"
+        if view.control is not None:
+            rewards += "\n" + _control_line(view.control)
         policy = f"policy    version {now.version}"
         if view.version is not None and view.version.entropy is not None:
             policy += f", entropy {view.version.entropy:.3f}"
@@ -182,3 +187,10 @@ class LiveShow:
             left, spread = duration(view.eta.seconds), duration(view.eta.spread)
             eta = f"eta       {left} \N{PLUS-MINUS SIGN} {spread}"
         return [children, rewards, policy, eta]
+
+
+def _control_line(control: dict[str, Any]) -> str:
+    line = f"control   {control['completed']} of the children done"
+    if control["best"] is not None:
+        line += f", best {control['best']:.4f}, mean {control['mean']:.4f}"
+    return line

@@ -37,6 +37,10 @@ class SearchSpace(Protocol):
     def decisions(self) -> tuple[Decision, ...]:
         """The decisions of all turns, in order."""
 
+    @property
+    def labels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What people call each decision, and each of its choices."""
+
     def decode(self, actions: Sequence[int]) -> CellGenotype:
         """The genotype that these actions, one per decision, stand for."""
 

@@ -9,6 +9,10 @@ from pipeline.spaces.base import Decision, Turn
 DECISIONS_PER_BLOCK = 5
 
 
+def _inputs(block: int) -> tuple[str, ...]:
+    return ("h_i", "h_i-1", *(f"state {b + 2}" for b in range(block)))
+
+
 class NASNetSpace:
     """Five decisions a block, in the paper's order; block b may read b + 2 hidden states.
 
@@ -32,6 +36,19 @@ class NASNetSpace:
         )
         self.decisions = cell + cell
         self.turns = tuple(Turn((decision,)) for decision in self.decisions)
+
+    @property
+    def labels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Such as ``("normal 2, left input", ("h_i", "h_i-1", "state 2", "state 3"))``."""
+        parts = ("left input", "right input", "left operation", "right operation", "combine")
+        return tuple(
+            (f"{cell} {b}, {part}", choices)
+            for cell in ("normal", "reduction")
+            for b in range(self.blocks)
+            for part, choices in zip(
+                parts, (*[_inputs(b)] * 2, *[OPERATIONS] * 2, COMBINES), strict=True
+            )
+        )
 
     def decode(self, actions: Sequence[int]) -> CellGenotype:
         """The two cells that these actions stand for; unused hidden states are concatenated.

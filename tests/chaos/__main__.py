@@ -36,6 +36,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--mode", choices=["rolling", "synchronous"], default="rolling")
     parser.add_argument("--children", type=int, help="let the search end by itself after so many")
+    parser.add_argument("--control", type=float, default=0.0, help="share of random search")
     parser.add_argument("--epochs", type=int, default=2, help="of a child")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and leave it")
     return parser.parse_args()
@@ -79,6 +80,7 @@ def command(arguments: argparse.Namespace, budget: int) -> list[str]:
     """What is run, and typed again after each kill."""
     sets = {
         "mode": arguments.mode,
+        "control": arguments.control,
         "budget.children": budget,
         "early_stopping.name": "median",
         "stop.duplicates": 1.0,

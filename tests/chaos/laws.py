@@ -75,7 +75,7 @@ def changed_batches(home: Home) -> list[str]:
     if home.config(config)["mode"] == "synchronous":
         rows = home.rows(
             "SELECT versions.version, learned, (SELECT count(*) FROM children WHERE reward"
-            " IS NOT NULL AND children.version = versions.version - 1)"
+            " IS NOT NULL AND arm = 'policy' AND children.version = versions.version - 1)"
             " FROM policy_versions AS versions WHERE versions.version > 0"
         )
         return [f"version {v}: learned from {n}, not {all_}" for v, n, all_ in rows if n != all_]

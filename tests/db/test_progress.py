@@ -1,7 +1,12 @@
+import math
+import random
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
 
 from db import attempts, children, searches
-from db.enums import SearchState
+from db.enums import Arm, SearchState
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.errors import Failure
@@ -97,6 +102,94 @@ def test_an_exceeded_budget_is_met():
     assert now(learned=45, budget=40).is_over
 
 
+def control(**changes):
+    base = dict(share=Fraction(1, 4), budget=40, learned=0, control_stored=0)
+    return now(**(base | changes))
+
+
+def test_a_control_child_is_due_with_the_policy_s_that_make_it_due():
+    fresh = control(batch=10)
+    assert (fresh.policy_due, fresh.control_due) == (10, 3)
+    later = control(learned=10, control_stored=3, stored=3, open=4, control_open=1)
+    # 10 and 3 of the policy: with 7 more they are 20, which makes 6, of which 3 are there
+    assert (later.policy_due, later.control_due) == (7, 3)
+
+
+def test_control_children_count_to_the_budget_as_the_policy_s_do():
+    met = control(learned=30, control_stored=12, control_skipped=2)
+    assert (met.control, met.completed, met.lacking, met.is_over) == (10, 40, 0, True)
+    one_runs = control(learned=30, control_stored=10, control_open=1, open=1)
+    assert (one_runs.completed, one_runs.lacking, one_runs.is_over) == (39, 0, False)
+
+
+def test_a_skipped_control_child_is_replaced_though_the_policy_has_all_of_its():
+    lacks = control(learned=30, control_stored=10, control_skipped=1)
+    assert (lacks.policy_due, lacks.control_due, lacks.is_over) == (0, 1, False)
+    assert lacks.sample_is_due
+    synchronous = control(synchronous=True, learned=30, control_stored=10, control_skipped=1)
+    assert (synchronous.control_due, synchronous.update_is_due) == (1, False)
+
+
+def test_synchronous_waits_for_the_control_arm_too():
+    waits = control(synchronous=True, stored=10, unlearned=10, open=1, control_open=1)
+    assert not waits.update_is_due
+    # a version of the control arm alone: what is skipped is replaced once all have ended
+    alone = dict(synchronous=True, learned=30, control_stored=10, control_skipped=1)
+    assert control(**alone, open=1, control_open=1).control_due == 0
+
+
+def test_a_lowered_budget_is_not_exceeded_by_either_arm():
+    # 12 of the policy and 8 of the control arm are 20; half of 20 would be 10 of each
+    met = control(share=Fraction(1, 2), budget=20, learned=12, control_stored=8)
+    assert (met.policy_due, met.control_due, met.is_over) == (0, 0, True)
+    one = control(share=Fraction(1, 2), budget=21, learned=12, control_stored=8)
+    assert (one.policy_due, one.control_due) == (0, 1)
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+@pytest.mark.parametrize("share", ["0", "0.01", "0.1", "0.25", "0.3", "0.5", "0.7", "0.99"])
+@pytest.mark.parametrize("budget", [1, 7, 40, 101])
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_whatever_is_skipped_both_arms_meet_their_part_of_the_budget(
+    synchronous, share, budget, batch
+):
+    """A search played by its counts alone, in which one child in five is skipped."""
+    skips = random.Random(f"{share}{budget}{batch}")
+    at = control(synchronous=synchronous, share=Fraction(share), budget=budget, batch=batch)
+    for _ in range(1000):
+        if at.is_over:
+            break
+        if at.sample_is_due:
+            policy, theirs = at.policy_due, at.control_due
+            assert policy + theirs <= at.lacking
+            rewarded, skipped = ended(policy, skips), ended(theirs, skips)
+            at = replace(
+                at,
+                stored=at.stored + policy,
+                unlearned=at.unlearned + rewarded,
+                control_stored=at.control_stored + theirs,
+                control_skipped=at.control_skipped + theirs - skipped,
+            )
+            continue
+        assert at.update_is_due
+        learned = at.unlearned if synchronous else min(batch, at.unlearned)
+        at = replace(
+            at,
+            version=at.version + 1,
+            stored=0,
+            learned=at.learned + learned,
+            unlearned=at.unlearned - learned,
+        )
+    assert at.is_over
+    assert at.control == math.floor(Fraction(share) * budget)
+    assert at.learned == budget - at.control
+
+
+def ended(count, skips):
+    """How many of so many children earn a reward."""
+    return sum(skips.random() > 0.2 for _ in range(count))
+
+
 @pytest.mark.usefixtures("store")
 class TestCounting:
     def test_counts_follow_the_rows(self):
@@ -119,6 +212,22 @@ class TestCounting:
         with transaction(read_only=True) as connection:
             found = progress(connection, search_id)
         assert (found.completed, found.learned, found.unlearned) == (1, 1, 0)
+
+    def test_the_control_arm_is_counted_by_the_number_of_its_last_child(self):
+        search_id = make_search(control=0.5)
+        make_version(search_id)
+        propose(search_id, [1, 2])
+        ids = propose(search_id, [3, 4, 5], arm=Arm.CONTROL)
+        make_version(search_id, 1)
+        ids += propose(search_id, [6, 7], version=1, first=3, arm=Arm.CONTROL)
+        skip_all(ids[:1])
+        with transaction() as connection:
+            children.settle(connection, ids[3], children.Answer(reward=0.5))
+        with transaction(read_only=True) as connection:
+            found = progress(connection, search_id)
+        assert (found.control_stored, found.control_open, found.control_skipped) == (5, 3, 1)
+        assert (found.control, found.completed, found.open, found.stored) == (1, 1, 5, 0)
+        assert found.share == Fraction(1, 2)
 
     def test_a_reward_is_consumed_once(self):
         search_id, (first,) = make_children(seeds=[1])

@@ -75,6 +75,8 @@ def test_a_search_on_its_way_is_sound(search):
         ("UPDATE children SET learned_by = NULL WHERE id = 1", "version 2 learned from more or"),
         ("UPDATE policy_versions SET total_learned = 4 WHERE learned = 1", "another total"),
         ("UPDATE searches SET state = 'finished'", "has finished and still has open"),
+        ("UPDATE children SET arm = 'control' WHERE id = 1", "child 1 of the control arm was"),
+        ("UPDATE children SET arm = 'control' WHERE id = 3", "whose numbers have a gap"),
     ],
 )
 def test_a_row_that_cannot_be_is_named(search, change, said):

@@ -49,3 +49,13 @@ def test_a_cell_that_concatenates_used_states_is_not_in_the_space():
         NASNetSpace(5).encode(NASNET_A)
     plain = Cell.with_unused_concat(NASNET_A.normal.blocks)
     assert plain.concat == (2, 3, 4, 5, 6)
+
+
+def test_every_decision_and_each_of_its_choices_has_a_name_of_its_own():
+    space = NASNetSpace(3)
+    assert [len(choices) for _, choices in space.labels] == [d.choices for d in space.decisions]
+    assert len({name for name, _ in space.labels}) == len(space.decisions)
+    assert all(len(set(choices)) == len(choices) for _, choices in space.labels)
+    names = dict(space.labels)
+    assert names["reduction 2, right input"] == ("h_i", "h_i-1", "state 2", "state 3")
+    assert names["normal 0, left operation"][5] == "max_pool_3x3"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, select, text
 
-from db import queries, schema, searches, soundness
+from db import ranking, schema, searches, soundness
 from db.models import Child, Epoch, Search
 from db.session import get_engine, transaction
 from pipeline.config import load_config
@@ -67,7 +67,7 @@ def test_a_search_of_an_old_release_is_read_and_goes_on(old_store, post, start_w
     schema.upgrade()
     with transaction(read_only=True) as connection:
         assert soundness.impossible(connection) == []
-        [best] = queries.best(connection, 1, limit=1)
+        [best] = ranking.best(connection, 1, limit=1)
         assert best.reward > 0.1
         assert connection.execute(select(Epoch)).all()
         config = load_config(searches.get(connection, "tiny").config)

@@ -1,0 +1,153 @@
+"""What a search's figures are drawn from: rows in order, or an even sample of very many."""
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import Connection, func, literal_column, select
+
+from db.enums import ChildState
+from db.models import BAD, Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot, is_state
+
+# Of rows that a figure shows each as a mark; more cannot be told apart.
+MOST = 5000
+
+
+def rewards(
+    connection: Connection, search_id: int, after: tuple[dt.datetime, int] | None = None
+) -> list[Any]:
+    """(id, ended_at, arm, reward) of rewarded children in the order they ended.
+
+    ``after`` is (ended_at, id) of the last one known already.
+    """
+    statement = (
+        select(Child.id, Child.ended_at, Child.arm, Child.reward)
+        .where(Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED))
+        .order_by(Child.ended_at, Child.id)
+    )
+    if after is not None:
+        ended_at, child_id = after
+        statement = statement.where(
+            Child.ended_at >= ended_at, (Child.ended_at > ended_at) | (Child.id > child_id)
+        )
+    return list(connection.execute(statement))
+
+
+def versions(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
+    """Policy versions with their diagnostics, the newest among them; every n-th of very many."""
+    return list(
+        connection.execute(
+            select(
+                PolicyVersion.version,
+                PolicyVersion.entropy,
+                PolicyVersion.kl,
+                PolicyVersion.clip_fraction,
+                PolicyVersion.baseline,
+                PolicyVersion.mean_reward,
+                PolicyVersion.staleness,
+                PolicyVersion.duplicates,
+            )
+            .where(PolicyVersion.search_id == search_id, *_every_nth(connection, search_id, most))
+            .order_by(PolicyVersion.version)
+        )
+    )
+
+
+def probabilities(connection: Connection, search_id: int, most: int = 60) -> list[Any]:
+    """(version, probabilities) of every n-th version, the newest among them."""
+    return list(
+        connection.execute(
+            select(PolicyVersion.version, PolicyVersion.probabilities)
+            .where(PolicyVersion.search_id == search_id, *_every_nth(connection, search_id, most))
+            .order_by(PolicyVersion.version)
+        )
+    )
+
+
+def _every_nth(connection: Connection, search_id: int, most: int) -> list[Any]:
+    newest = connection.scalar(
+        select(func.max(PolicyVersion.version)).where(PolicyVersion.search_id == search_id)
+    )
+    step = (newest or 0) // most + 1
+    return [PolicyVersion.version % step == (newest or 0) % step]
+
+
+def sample(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
+    """Rewarded children: all, or of very many every n-th."""
+    first, last = connection.execute(
+        select(func.min(Child.id), func.max(Child.id)).where(Child.search_id == search_id)
+    ).one()
+    step = (last - first) // most + 1 if first is not None else 1
+    return list(
+        connection.execute(
+            select(
+                Child.id,
+                Child.arm,
+                Child.reward,
+                Child.accuracy,
+                Child.parameters,
+                Child.macs,
+                Child.ops_normal,
+                Child.ops_reduction,
+                Genotype.digest,
+            )
+            .join(Genotype, Genotype.id == Child.genotype_id)
+            .where(
+                Child.search_id == search_id,
+                Child.id % step == (last or 0) % step,
+                is_state(Child.state, ChildState.REWARDED),
+            )
+            .order_by(Child.id)
+        )
+    )
+
+
+def curves_of(connection: Connection, run_ids: list[int]) -> list[Any]:
+    """The learning curves of some runs."""
+    return list(
+        connection.execute(
+            select(Epoch).where(Epoch.run_id.in_(run_ids)).order_by(Epoch.run_id, Epoch.epoch)
+        )
+    )
+
+
+def runs_of_children(connection: Connection, child_ids: list[int]) -> dict[int, int]:
+    """The run of each child that has one."""
+    rows = connection.execute(select(Run.child_id, Run.id).where(Run.child_id.in_(child_ids)))
+    return {row.child_id: row.id for row in rows}
+
+
+def holds(connection: Connection, search_id: int | None, most: int = 1000) -> list[Any]:
+    """The newest attempts, of a search or of all, oldest first."""
+    statement = (
+        select(
+            Attempt.run_id,
+            Attempt.number,
+            Attempt.started_at,
+            Attempt.ended_at,
+            Attempt.outcome,
+            Attempt.failure,
+            Slot.host,
+            Slot.name,
+        )
+        .join(Slot, Slot.id == Attempt.slot_id)
+        .order_by(Attempt.id.desc())
+        .limit(most)
+    )
+    if search_id is not None:
+        statement = statement.join(Run, Run.id == Attempt.run_id).where(Run.search_id == search_id)
+    return list(connection.execute(statement))[::-1]
+
+
+def failures(
+    connection: Connection, search_id: int | None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """By class: how many attempts failed, and how many children; of a search or of all."""
+    attempts = select(Attempt.failure, func.count()).where(literal_column(BAD))
+    children = select(Child.failure, func.count()).where(Child.failure.is_not(None))
+    if search_id is not None:
+        attempts = attempts.join(Run, Run.id == Attempt.run_id).where(Run.search_id == search_id)
+        children = children.where(Child.search_id == search_id)
+    return (
+        {str(name): n for name, n in connection.execute(attempts.group_by(Attempt.failure))},
+        {str(name): n for name, n in connection.execute(children.group_by(Child.failure))},
+    )

@@ -1,0 +1,136 @@
+"""``nasnet genotype draw`` and ``compare``: pictures of architectures, and what differs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.genotype import GenotypeArgument, resolve
+from pipeline.cli.output import JsonFlag, print_json, print_rows
+
+if TYPE_CHECKING:
+    from pipeline.drawing import Format, Picture
+
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="It ends in .svg or .png.")
+]
+
+
+def draw(
+    genotype: GenotypeArgument,
+    output: OutputOption = None,
+    network: Annotated[
+        bool, typer.Option("--network", help="The skeleton that the cells are stacked in.")
+    ] = False,
+    cells: Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")] = None,
+    filters: Annotated[int | None, typer.Option("--filters", help="F of the first stage.")] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, max=4096, help="Of the images, in pixels.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option("--classes", min=1, max=100_000)] = None,
+) -> None:
+    """Draw a genotype's cells, or with --network the skeleton around them.
+
+    Without --output the file is in this folder: the digest's first 12 letters and .svg.
+    """
+    from pipeline.drawing import picture_of
+    from pipeline.errors import UserError
+
+    if output is not None:
+        _check(output)
+    if network:
+        digest, picture = _network(genotype, cells, filters, size, classes)
+    elif any(value is not None for value in (cells, filters, size, classes)):
+        raise UserError("--cells, --filters, --size and --classes are of a network: --network")
+    else:
+        found = resolve(genotype)
+        digest, picture = found.digest, picture_of(found, genotype)
+    path = output or Path(f"{digest[:12]}.svg")
+    _write(picture, path)
+    typer.echo(f"{path}: {genotype}, {'its network' if network else 'its cells'}")
+
+
+def compare(
+    first: GenotypeArgument,
+    second: GenotypeArgument,
+    output: OutputOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print what differs between two genotypes' canonical forms; with --output draw it, too."""
+    from pipeline.differences import differences
+    from pipeline.drawing import picture_of_comparison
+
+    if output is not None:
+        _check(output)
+    a, b = resolve(first), resolve(second)
+    if output is not None:
+        _write(picture_of_comparison(a, b, (first, second)), output)
+    rows = [
+        {key: value for key, value in asdict(found).items() if not key.endswith("_names")}
+        for found in differences(a, b)
+    ]
+    if as_json:
+        print_json({"first": a.digest, "second": b.digest, "differences": rows})
+        return
+    typer.echo(
+        f"first:  {first}, digest {a.digest[:12]}\nsecond: {second}, digest {b.digest[:12]}"
+    )
+    if rows:
+        print_rows(rows, list(rows[0]), as_json=False)
+    else:
+        typer.echo("the same architecture")
+    if output is not None:
+        typer.echo(f"{output}: drawn")
+
+
+def _network(
+    name: str, cells: int | None, filters: int | None, size: int | None, classes: int | None
+) -> tuple[str, "Picture"]:
+    """The digest and the skeleton of a genotype, or of a published network by its name."""
+    from pipeline.cli.network import named
+    from pipeline.config import changed
+    from pipeline.drawing import picture_of_network
+    from pipeline.networks.description import describe
+
+    base = named(name)
+    counts = {"num_cells": cells, "num_filters": filters}
+    config = changed(base.config, {k: v for k, v in counts.items() if v is not None})
+    shape = 3, size or base.image_size, size or base.image_size
+    found = describe(base.genotype, config, image_shape=shape, classes=classes or base.classes)
+    title = f"{name}: {config.num_cells} @ {config.num_filters}"
+    return base.genotype.digest, picture_of_network(config, found.endpoints, shape, title)
+
+
+def _check(path: Path) -> "Format":
+    """A file's format, by its ending; checked before anything is computed.
+
+    Raises:
+        UserError: the ending is another, or there is no such folder.
+    """
+    from pipeline.drawing import FORMATS
+    from pipeline.errors import UserError
+
+    for form in FORMATS:
+        if path.suffix.lower() == f".{form}":
+            if not path.parent.is_dir():
+                raise UserError(f"{path}: there is no folder {path.parent}")
+            return form
+    raise UserError(f"{path}: expected a name that ends in .{' or .'.join(FORMATS)}")
+
+
+def _write(picture: "Picture", path: Path) -> None:
+    """Write a picture whole, or nothing.
+
+    Raises:
+        UserError: the extra is missing, or the file cannot be written.
+    """
+    from pipeline import files
+    from pipeline.drawing import draw as drawn
+    from pipeline.errors import MachineError, UserError
+
+    data = drawn(picture, _check(path))
+    try:
+        files.write(str(path), memoryview(data))
+    except MachineError as error:
+        raise UserError(str(error)) from None

@@ -1,0 +1,93 @@
+"""The same as JSON, for programs; described by /api/openapi.json."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+
+from db import queries, searches
+from db.session import transaction
+from pipeline.config import load_config
+from pipeline.dashboard import failures, genotypes, observed, workers
+from pipeline.dashboard.access import Access
+from pipeline.dashboard.searches import steer
+from pipeline.errors import Failure
+
+router = APIRouter(prefix="/api")
+
+
+class Budget(BaseModel):
+    """What `extend` changes."""
+
+    children: int | None = None
+    hours: float | None = None
+    device_hours: float | None = None
+    target_reward: float | None = None
+    plateau: int | None = None
+
+
+@router.get("/searches")
+def list_searches() -> list[dict[str, Any]]:
+    """All searches, the newest last."""
+    with transaction(read_only=True) as connection:
+        return [observed.overview(connection, row) for row in queries.list_searches(connection)]
+
+
+@router.get("/searches/{name}")
+def show_search(name: str) -> dict[str, Any]:
+    """A search: its status and its whole configuration."""
+    with transaction(read_only=True) as connection:
+        config = load_config(searches.get(connection, name).config).model_dump(mode="json")
+        return {**observed.status(connection, name), "config": config}
+
+
+@router.post("/searches/{name}/{verb}")
+def change(request: Request, name: str, verb: str, budget: Budget | None = None) -> dict[str, str]:
+    """pause, resume, stop or extend a search; needs the token."""
+    access: Access = request.app.state.access
+    access.require_change(request, "")
+    asked = budget.model_dump(exclude_none=True) if budget is not None else {}
+    return {"done": steer(name, verb, asked)}
+
+
+@router.get("/searches/{name}/genotypes")
+def list_genotypes(
+    name: str,
+    asked: Annotated[genotypes.Asked, Query()],
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> list[dict[str, Any]]:
+    """Genotypes with a reward, ranked and filtered; pages of ``limit``."""
+    with transaction(read_only=True) as connection:
+        return genotypes.listed(connection, name, asked, limit, (asked.page - 1) * limit)
+
+
+@router.get("/genotypes/{digest}")
+def show_genotype(digest: str) -> dict[str, Any]:
+    """A genotype, by six letters or more of its digest."""
+    with transaction(read_only=True) as connection:
+        genotype, row = genotypes.found(connection, digest)
+        children = [] if row is None else queries.children_of_genotype(connection, row.id)
+    return {
+        "digest": genotype.digest,
+        "genotype": genotype.to_data(),
+        "children": [dict(child._mapping) for child in children],
+    }
+
+
+@router.get("/workers")
+def list_workers() -> list[dict[str, Any]]:
+    """Worker processes, what each holds, and how long it has been silent."""
+    with transaction(read_only=True) as connection:
+        return workers.slots(connection)
+
+
+@router.get("/failures")
+def list_failures(
+    search: str = "",
+    failure: Failure | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> list[dict[str, Any]]:
+    """Attempts that failed, the newest first."""
+    with transaction(read_only=True) as connection:
+        return failures.listed(connection, search, failure, limit, offset)

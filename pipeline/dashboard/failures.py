@@ -1,0 +1,57 @@
+"""The page of failures: by class, and the newest with their words."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from db import lineage, searches, series
+from db.session import transaction
+from pipeline.dashboard.pages import page
+from pipeline.errors import Failure
+from pipeline.plots import failures_by_class
+
+router = APIRouter(include_in_schema=False)
+
+PER_PAGE = 50
+
+
+def listed(
+    connection: Connection, search: str, failure: Failure | None, limit: int, offset: int
+) -> list[dict[str, Any]]:
+    """Attempts that failed, the newest first; of a search, of a class, or all.
+
+    Raises:
+        UserError: there is no such search.
+    """
+    search_id = searches.get(connection, search).id if search else None
+    rows = lineage.failures(connection, search_id, failure, limit, offset)
+    return [dict(row._mapping) for row in rows]
+
+
+@router.get("/failures")
+def show(
+    request: Request,
+    search: str = "",
+    failure: str = "",
+    page_number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
+) -> Response:
+    """Failures, a page of them."""
+    asked = Failure(failure) if failure in list(Failure) else None
+    offset = (page_number - 1) * PER_PAGE
+    with transaction(read_only=True) as connection:
+        rows = listed(connection, search, asked, PER_PAGE + 1, offset)
+        search_id = searches.get(connection, search).id if search else None
+        figure = failures_by_class(*series.failures(connection, search_id)).to_json()
+    return page(
+        request,
+        "failures.html",
+        search=search,
+        failure=asked,
+        classes=list(Failure),
+        rows=rows[:PER_PAGE],
+        more=len(rows) > PER_PAGE,
+        page_number=page_number,
+        figure=figure,
+    )

@@ -1,0 +1,41 @@
+"""A search's figures as Plotly's JSON, and Plotly's script from its own package."""
+
+import json
+from importlib import resources
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from plotly.utils import PlotlyJSONEncoder
+
+from db import searches
+from db.session import transaction
+from pipeline.errors import UserError
+from pipeline.plots import template
+from pipeline.search_figures import FIGURES
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/searches/{name}/figures/{figure}.json")
+def figure(name: str, figure: str) -> Response:
+    """A figure's data and layout."""
+    if figure not in FIGURES:
+        raise UserError(f"no figure {figure!r}; there are {', '.join(FIGURES)}")
+    with transaction(read_only=True) as connection:
+        drawn = FIGURES[figure](connection, searches.get(connection, name).id)
+    return Response(drawn.to_json(), media_type="application/json")
+
+
+@router.get("/static/themes.json")
+def themes() -> Response:
+    """What makes a figure fit a light page, and a dark one."""
+    both = {name: template(name == "dark").to_plotly_json() for name in ("light", "dark")}
+    return Response(json.dumps(both, cls=PlotlyJSONEncoder), media_type="application/json")
+
+
+@router.get("/static/plotly.min.js")
+def script() -> Response:
+    """Plotly, as its Python package brings it: no other site is asked."""
+    data = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return Response(data, media_type="text/javascript", headers=headers)

@@ -1,0 +1,206 @@
+"""Pages of genotypes: filtered lists, one of them, two compared, drawings."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy import Connection
+
+from db import lineage, queries, ranking, searches
+from db.enums import Arm, Order, Place
+from db.session import transaction
+from pipeline import search_figures
+from pipeline.dashboard.pages import page
+from pipeline.differences import differences, in_words
+from pipeline.drawing import picture_of, picture_of_comparison, svg_fragment
+from pipeline.errors import UserError
+from pipeline.genotype import OPERATIONS, Genotype, genotype_from_data, operation_mask
+from pipeline.plots import learning_curves
+from pipeline.published_cells import PUBLISHED
+
+router = APIRouter(include_in_schema=False)
+
+PER_PAGE = 50
+CSV_PORTION = 2000
+COLUMNS = (
+    *("digest", "reward", "accuracy", "parameters", "macs", "found", "arm", "version", "k"),
+    *("failure", "stopped_epoch"),
+)
+
+
+class Asked(BaseModel):
+    """A list as its address asks for it; an empty field asks for nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    uses: list[str] = []
+    without: list[str] = []
+    place: Place = Place.EITHER
+    arm: Arm | None = None
+    min_reward: float | None = Field(None, allow_inf_nan=False)
+    min_accuracy: float | None = Field(None, allow_inf_nan=False)
+    max_parameters: float | None = Field(None, ge=0, allow_inf_nan=False)
+    max_macs: float | None = Field(None, ge=0, allow_inf_nan=False)
+    sort: Order = Order.REWARD
+    page: int = Field(1, ge=1, le=100_000)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _nothing(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, list):
+            return [text for text in value if text != ""]
+        return cls.model_fields[info.field_name].default if value == "" else value
+
+    def filter(self) -> ranking.Filter:
+        """As the store is asked.
+
+        Raises:
+            UserError: there is no such operation.
+        """
+        return ranking.Filter(
+            uses=operation_mask(self.uses),
+            without=operation_mask(self.without),
+            cell=self.place,
+            arm=self.arm,
+            min_reward=self.min_reward,
+            min_accuracy=self.min_accuracy,
+            max_parameters=self.max_parameters,
+            max_macs=self.max_macs,
+        )
+
+
+def listed(
+    connection: Connection, name: str, asked: Asked, limit: int, offset: int
+) -> list[dict[str, Any]]:
+    """Genotypes of a search, ranked and filtered, as plain values.
+
+    Raises:
+        UserError: there is no such search, or no such operation.
+    """
+    rows = ranking.ranked(
+        connection,
+        searches.get(connection, name).id,
+        asked.filter(),
+        order=asked.sort,
+        limit=limit,
+        offset=offset,
+    )
+    return [{column: getattr(row, column) for column in COLUMNS} for row in rows]
+
+
+@router.get("/searches/{name}/genotypes")
+def show_list(request: Request, name: str, asked: Annotated[Asked, Query()]) -> Response:
+    """A page of the list."""
+    offset = (asked.page - 1) * PER_PAGE
+    with transaction(read_only=True) as connection:
+        rows = listed(connection, name, asked, PER_PAGE + 1, offset)
+    return page(
+        request,
+        "genotypes.html",
+        name=name,
+        asked=asked,
+        operations=OPERATIONS,
+        rows=rows[:PER_PAGE],
+        first=offset + 1,
+        more=len(rows) > PER_PAGE,
+    )
+
+
+@router.get("/searches/{name}/genotypes.csv")
+def show_csv(name: str, asked: Annotated[Asked, Query()]) -> Response:
+    """The whole list as comma-separated values."""
+    with transaction(read_only=True) as connection:
+        listed(connection, name, asked, 1, 0)  # what cannot be asked is said before it begins
+    return StreamingResponse(
+        _csv(name, asked),
+        media_type="text/csv",
+        headers={"Content-Disposition": 'attachment; filename="genotypes.csv"'},
+    )
+
+
+def _csv(name: str, asked: Asked) -> Iterator[str]:
+    with transaction(read_only=True) as connection:
+        search_id = searches.get(connection, name).id
+        ids = ranking.ids(connection, search_id, asked.filter(), asked.sort)
+    yield ",".join(COLUMNS) + "\r\n"
+    for start in range(0, len(ids), CSV_PORTION):
+        with transaction(read_only=True) as connection:
+            rows = ranking.rows(connection, ids[start : start + CSV_PORTION])
+        buffer = io.StringIO()
+        csv.writer(buffer).writerows([[getattr(row, c) for c in COLUMNS] for row in rows])
+        yield buffer.getvalue()
+
+
+def found(connection: Connection, text: str) -> tuple[Genotype, Any]:
+    """A genotype by its digest's first letters, or by a published name; and its row, if any.
+
+    Raises:
+        UserError: none or more than one begins so.
+    """
+    if text in PUBLISHED:
+        return PUBLISHED[text], None
+    if len(text) < 6 or set(text) - set("0123456789abcdef"):
+        raise UserError(f"no genotype {text!r}: expected six letters or more of a digest")
+    rows = queries.genotypes_by_prefix(connection, text)
+    if len(rows) != 1:
+        raise UserError(f"no genotype {text!r}: {'none' if not rows else 'more than one'} is so")
+    return genotype_from_data(rows[0].body), rows[0]
+
+
+@router.get("/genotypes/{digest}")
+def show(request: Request, digest: str) -> Response:
+    """A genotype: its drawing, where it comes from, its curves, its neighbours."""
+    with transaction(read_only=True) as connection:
+        genotype, row = found(connection, digest)
+        if row is None:
+            raise UserError(f"no genotype {digest!r} in this store")
+        children = queries.children_of_genotype(connection, row.id)
+        attempts = lineage.attempts_of(connection, row.id)
+        labels = {row.run_id: f"run {row.run_id}, {row.purpose.value}" for row in attempts}
+        curves = search_figures.curves_of(connection, labels)
+        near = lineage.neighbours(connection, row.id)
+    return page(
+        request,
+        "genotype.html",
+        digest=row.digest,
+        svg=svg_fragment(picture_of(genotype)),
+        words=in_words(genotype),
+        children=children,
+        attempts=attempts,
+        near=near,
+        figure=learning_curves(curves).to_json() if curves else None,
+    )
+
+
+@router.get("/genotypes/{digest}/genotype.json")
+def show_json(digest: str) -> Response:
+    """The genotype as `nasnet genotype import` reads it."""
+    with transaction(read_only=True) as connection:
+        genotype, _ = found(connection, digest)
+    return PlainTextResponse(
+        genotype.to_json() + "\n",
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{genotype.digest[:12]}.json"'},
+    )
+
+
+@router.get("/compare")
+def compare(request: Request, a: str = "", b: str = "") -> Response:
+    """Two genotypes side by side, what differs marked."""
+    if not (a and b):
+        return page(request, "compare.html", a=a, b=b, svg=None, rows=[])
+    with transaction(read_only=True) as connection:
+        first, _ = found(connection, a)
+        second, _ = found(connection, b)
+    return page(
+        request,
+        "compare.html",
+        a=a,
+        b=b,
+        svg=svg_fragment(picture_of_comparison(first, second, (a, b))),
+        rows=differences(first, second),
+    )

@@ -1,0 +1,80 @@
+"use strict";
+// Draws figures when they come into view, and keeps a search's page up to date.
+
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const themes = fetch("/static/themes.json").then((answer) => answer.json());
+const REDRAW_EVERY = 15000; // milliseconds, at most, while a search goes on
+
+async function draw(element) {
+  let figure;
+  if (element.dataset.figure) {
+    figure = JSON.parse(element.dataset.figure);
+  } else {
+    const answer = await fetch(element.dataset.src);
+    if (!answer.ok) {
+      element.textContent = "This figure cannot be drawn now: " + answer.status;
+      return;
+    }
+    figure = await answer.json();
+  }
+  figure.layout.template = (await themes)[dark.matches ? "dark" : "light"];
+  element.querySelector("p")?.remove();
+  element.drawn = Date.now();
+  const options = { responsive: true, displaylogo: false, displayModeBar: "hover" };
+  await Plotly.react(element, figure.data, figure.layout, options);
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    entry.target.visible = entry.isIntersecting;
+    if (entry.isIntersecting && !entry.target.drawn) draw(entry.target);
+  }
+}, { rootMargin: "200px" });
+
+document.querySelectorAll(".figure").forEach((element) => seen.observe(element));
+dark.addEventListener("change", () => {
+  document.querySelectorAll(".figure").forEach((element) => element.drawn && draw(element));
+});
+
+const whole = new Intl.NumberFormat("en-US");
+function shown(key, value) {
+  if (value === null || value === undefined) return key === "reason" ? "" : "–";
+  if (key === "best" || key === "mean") return value.toFixed(4);
+  if (key === "eta_seconds") return duration(Math.round(value));
+  return typeof value === "number" ? whole.format(value) : String(value);
+}
+
+function duration(seconds) {
+  if (seconds < 60) return seconds + " s";
+  if (seconds < 3600) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
+  const hours = Math.floor(seconds / 3600);
+  if (hours < 48) return hours + " h " + Math.floor((seconds % 3600) / 60) + " min";
+  return Math.floor(hours / 24) + " d " + (hours % 24) + " h";
+}
+
+function update(now) {
+  document.querySelectorAll("[data-live]").forEach((element) => {
+    const key = element.dataset.live;
+    if (key === "progress") {
+      element.max = now.budget;
+      element.value = now.completed;
+      return;
+    }
+    element.textContent = shown(key, now[key]);
+    if (key === "state") element.className = "state " + now.state;
+  });
+}
+
+const live = document.querySelector("[data-events]");
+if (live) {
+  let completed = null;
+  new EventSource(live.dataset.events).onmessage = (event) => {
+    const now = JSON.parse(event.data);
+    update(now);
+    if (completed !== null && now.completed === completed) return;
+    completed = now.completed;
+    document.querySelectorAll(".figure").forEach((element) => {
+      if (element.visible && element.drawn && Date.now() - element.drawn > REDRAW_EVERY) draw(element);
+    });
+  };
+}

@@ -1,0 +1,46 @@
+"""The page of workers and of the queue."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from db import queries, series
+from db.queue import LEASES_UNTIL_GONE
+from db.session import transaction
+from pipeline.dashboard.pages import page
+from pipeline.search_figures import timeline
+
+router = APIRouter(include_in_schema=False)
+
+
+def slots(connection: Connection) -> list[dict[str, Any]]:
+    """Worker processes, what each holds, and how long it has been silent."""
+    return [_slot(row) for row in queries.list_slots(connection)]
+
+
+def _slot(row: Any) -> dict[str, Any]:
+    silent = (row.now - row.heartbeat_at).total_seconds()
+    gone = row.state.value != "down" and silent > LEASES_UNTIL_GONE * row.lease
+    return {
+        "host": row.host,
+        "name": row.name,
+        "pid": row.pid,
+        "device": row.device_names,
+        "state": "gone" if gone else row.state.value,
+        "reason": row.reason,
+        "run": row.run_id,
+        "silent_seconds": silent,
+        "started_at": row.started_at,
+    }
+
+
+@router.get("/workers")
+def show(request: Request) -> Response:
+    """Workers, what waits for them, and what each held."""
+    with transaction(read_only=True) as connection:
+        rows = slots(connection)
+        waiting = queries.waiting_by_queue(connection)
+        figure = timeline(series.holds(connection, None)).to_json()
+    return page(request, "workers.html", slots=rows, waiting=waiting, figure=figure)

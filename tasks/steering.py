@@ -1,0 +1,104 @@
+"""What a user does to a search that exists: pause, resume, stop, extend; from whatever face."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from db import children, searches
+from db.enums import SearchState
+from db.session import transaction
+from pipeline.config import load_config, make_config
+from pipeline.config_tables import merge
+from pipeline.errors import UserError
+from pipeline.settings import get_settings
+from tasks.app import ring
+
+BUDGETS = ("children", "hours", "device_hours", "target_reward", "plateau")
+
+
+def pause(name: str) -> str:
+    """Queue nothing more of a search; its runs are given back with a checkpoint.
+
+    This function and the others below:
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        UserError: there is no such search, or it is in a state that this does not fit.
+    """
+
+    def change(connection: Connection, search: Any) -> str:
+        if not search.state.is_active:
+            raise UserError(f"search {name!r} is {search.state}: there is nothing to pause")
+        searches.pause(connection, search.id, searches.PAUSED_BY_HAND)
+        return "paused; `nasnet search resume` goes on"
+
+    return _change(name, change, then_ring=False)
+
+
+def resume(name: str) -> str:
+    """Let a paused, stopping or failed search go on, by the workers that are there."""
+
+    def change(connection: Connection, search: Any) -> str:
+        if search.state is SearchState.RUNNING:
+            return "runs already"
+        if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
+            raise UserError(
+                f"search {name!r} is {search.state}; `nasnet search extend` raises a budget"
+            )
+        searches.resume(connection, search.id)
+        return "resumed; `nasnet run` or `nasnet up` starts workers here"
+
+    return _change(name, change)
+
+
+def stop(name: str) -> str:
+    """Propose nothing more; what has begun ends, the last update follows, then it is finished."""
+
+    def change(connection: Connection, search: Any) -> str:
+        if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
+            raise UserError(f"search {name!r} is {search.state}: there is nothing to stop")
+        searches.stop(connection, search.id, searches.STOPPED_BY_HAND)
+        return "stopping; children that no worker had begun were withdrawn"
+
+    return _change(name, change)
+
+
+def extend(name: str, budget: Mapping[str, float]) -> str:
+    """Change some of a search's budgets (``BUDGETS``) and let it go on, finished or not."""
+
+    def change(connection: Connection, search: Any) -> str:
+        if search.state is SearchState.IMPORTED:
+            raise UserError(f"search {name!r} was imported: it can be read, not extended")
+        config = load_config(search.config).model_dump(mode="json")
+        before = config["budget"]
+        if budget.get("children", before["children"]) < before["children"]:
+            raise UserError(
+                f"search {name!r} has a budget of {before['children']} children already"
+            )
+        config = make_config(merge(config, {"budget": budget})).model_dump(mode="json")
+        searches.reconfigure(connection, search.id, config)
+        searches.resume(connection, search.id)
+        changes = [f"{key} {before[key]} -> {config['budget'][key]}" for key in budget]
+        return f"budget: {', '.join(changes)}; running"
+
+    return _change(name, change)
+
+
+def _change(name: str, change: Callable[[Connection, Any], str], *, then_ring: bool = True) -> str:
+    """Change a search under its lock, then ring."""
+    with transaction() as connection:
+        search_id = searches.get(connection, name).id
+        done = change(connection, children.lock_search(connection, search_id))
+    if then_ring:
+        ring_here(search_id)
+    return done
+
+
+def ring_here(search_id: int) -> None:
+    """Ring for what is due, unless nothing runs here that could hear."""
+    settings = get_settings()
+    if settings.broker_url is not None or settings.socket.exists():
+        ring(search_id)

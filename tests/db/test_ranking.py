@@ -1,0 +1,138 @@
+"""Ranked lists are what Python finds in the rows, whatever the filter, the order, the page."""
+
+import json
+import random
+
+import pytest
+from sqlalchemy import select, update
+
+from db import ranking
+from db.enums import Arm, Order, Place
+from db.models import Child, Genotype
+from db.session import transaction
+from pipeline.genotype import OPERATIONS, genotype_from_data, operation_mask
+from tests.factories import make_search, make_version, propose
+
+
+@pytest.fixture
+def search_id(store):
+    """A search with 120 children of 60 genotypes; rewards tie, some are missing."""
+    chance = random.Random(0)
+    search_id = make_search()
+    make_version(search_id)
+    ids = propose(search_id, [chance.randrange(60) for _ in range(80)])
+    ids += propose(search_id, [chance.randrange(60) for _ in range(40)], arm=Arm.CONTROL)
+    with transaction() as connection:
+        for child_id in ids:
+            trained = chance.random() < 0.9
+            values = {
+                "reward": chance.randrange(10) / 10 if chance.random() < 0.9 else None,
+                "accuracy": chance.random() if trained else None,
+                "parameters": chance.randrange(1000) if trained else None,
+                "macs": chance.randrange(1000) if trained else None,
+                "state": "rewarded",
+            }
+            connection.execute(update(Child).where(Child.id == child_id).values(**values))
+    return search_id
+
+
+def rows():
+    with transaction(read_only=True) as connection:
+        return connection.execute(
+            select(Child, Genotype.body).join(Genotype, Genotype.id == Child.genotype_id)
+        ).all()
+
+
+def used(row, place):
+    genotype = genotype_from_data(row.body)
+    cells = {"normal": [genotype.normal], "reduction": [genotype.reduction]}
+    cells["either"] = [genotype.normal, genotype.reduction]
+    return {name for cell in cells[place] for block in cell.blocks for _, name in block.sides}
+
+
+def expected(order, uses=(), without=(), place=Place.EITHER, arm=None, **bounds):
+    """The children's ids, by brute force."""
+    passing = [
+        row
+        for row in rows()
+        if row.reward is not None
+        and (arm is None or row.arm == arm)
+        and used(row, place) >= set(uses)
+        and not used(row, place) & set(without)
+        and row.reward >= bounds.get("min_reward", 0)
+        and ("min_accuracy" not in bounds or (row.accuracy or 0) >= bounds["min_accuracy"])
+        and ("max_macs" not in bounds or (row.macs is not None and row.macs <= bounds["max_macs"]))
+        and (
+            "max_parameters" not in bounds
+            or (row.parameters is not None and row.parameters <= bounds["max_parameters"])
+        )
+    ]
+
+    def place_in_order(row):
+        value = getattr(row, order.value)
+        if value is None:
+            return (1, 0.0, row.id)
+        return (0, -value if order in {Order.REWARD, Order.ACCURACY} else value, row.id)
+
+    first = {}
+    for row in sorted(passing, key=place_in_order):
+        first.setdefault(row.genotype_id, row.id)
+    return list(first.values())
+
+
+def listed(search_id, order, **wanted):
+    limit, offset = wanted.pop("limit", 1000), wanted.pop("offset", 0)
+    chosen = {
+        "uses": operation_mask(wanted.pop("uses", ())),
+        "without": operation_mask(wanted.pop("without", ())),
+        "cell": wanted.pop("place", Place.EITHER),
+    }
+    with transaction(read_only=True) as connection:
+        found = ranking.ranked(
+            connection,
+            search_id,
+            ranking.Filter(**chosen, **wanted),
+            order=order,
+            limit=limit,
+            offset=offset,
+        )
+    return [row.child_id for row in found]
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_every_filter_lists_what_passes_and_nothing_else(search_id, order):
+    chance = random.Random(order.value)
+    some = 0
+    for _ in range(30):
+        wanted = {
+            "uses": chance.sample(OPERATIONS, chance.randrange(2)),
+            "without": chance.sample(OPERATIONS, chance.randrange(3)),
+            "place": chance.choice(list(Place)),
+            "arm": chance.choice([None, None, Arm.CONTROL]),
+        }
+        for bound in ("min_reward", "min_accuracy", "max_parameters", "max_macs"):
+            if chance.random() < 0.3:
+                wanted[bound] = chance.random() * (1000 if bound.startswith("max") else 1)
+        found = listed(search_id, order, **wanted)
+        assert found == expected(order, **wanted), wanted
+        some += len(found)
+    assert some > 30
+
+
+def test_pages_are_the_list_cut_up(search_id):
+    whole = listed(search_id, Order.REWARD)
+    pages = [
+        listed(search_id, Order.REWARD, limit=7, offset=offset)
+        for offset in range(0, len(whole) + 7, 7)
+    ]
+    assert [child_id for page in pages for child_id in page] == whole
+
+
+def test_a_row_says_how_often_its_genotype_was_found(search_id):
+    with transaction(read_only=True) as connection:
+        found = ranking.best(connection, search_id, limit=1000)
+    repeats = [row.genotype_id for row in rows() if row.reward is not None]
+    assert {row.genotype_id: row.found for row in found} == {
+        genotype_id: repeats.count(genotype_id) for genotype_id in repeats
+    }
+    assert json.dumps(found[0].body)
