@@ -17,6 +17,7 @@ from pipeline.cli import (
     network,
     preset,
     query,
+    report,
     run,
     search,
     training,
@@ -41,6 +42,7 @@ app.command("baseline")(training.baseline)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(genotype.app, name="genotype")
 app.command("query")(query.query)
+app.command("report")(report.report)
 app.command("dashboard")(dashboard.dashboard)
 app.command("network")(network.network)
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,38 @@
+"""``nasnet report``: a search in one HTML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    name: Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name.")],
+    out: Annotated[Path, typer.Option("--out", help="The file.")] = Path("report.html"),
+) -> None:
+    """Write a search's report: best genotypes, figures, configuration (extra `dashboard`).
+
+    The file needs nothing else: it can be sent, and opened without a network.
+    """
+    from db.session import transaction
+    from pipeline import files
+    from pipeline.cli.home import open_store
+    from pipeline.errors import MachineError, UserError
+
+    try:
+        from pipeline.report import make_report
+    except ImportError as error:
+        raise UserError(
+            f"a report needs the extra `dashboard` ({error.name} is missing): "
+            "pip install 'nasnet-pipeline[dashboard]'"
+        ) from None
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: there is no folder {out.parent}")
+    open_store()
+    with transaction(read_only=True) as connection:
+        text = make_report(connection, name)
+    try:
+        files.write(str(out), memoryview(text.encode()))
+    except MachineError as error:
+        raise UserError(str(error)) from None
+    typer.echo(f"{out}: {len(text) / 1e6:.1f} MB")

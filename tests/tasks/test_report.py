@@ -1,0 +1,38 @@
+"""A report is one file that needs nothing else, and in which texts are texts."""
+
+import json
+import re
+
+import pytest
+
+from db.session import transaction
+from pipeline.errors import UserError
+from pipeline.search_figures import FIGURES
+from tests.factories import make_search
+from tests.tasks.test_dashboard import EVIL, Elements, fill
+
+make_report = pytest.importorskip("pipeline.report").make_report
+
+
+def report(name="digits"):
+    with transaction(read_only=True) as connection:
+        return make_report(connection, name)
+
+
+def test_a_report_has_every_figure_and_the_best_genotypes_and_asks_no_other_site(store):
+    fill()
+    text = report()
+    found = Elements(text)
+    assert found.tags.count("script") == 2  # Plotly's, and the figures
+    assert found.tags.count("svg") == 3
+    assert not {"src", "href", "onerror"} & set(found.attributes)
+    [figures] = re.findall(r"const figures = (.*), themes = ", text)
+    assert json.loads(figures).keys() == FIGURES.keys()
+    assert EVIL not in text
+
+
+def test_a_search_without_children_has_a_report_too(sqlite_store):
+    make_search("digits")
+    assert "None has a reward yet" in report()
+    with pytest.raises(UserError, match="no search 'other'"):
+        report("other")
