@@ -187,7 +187,7 @@ def fail(
 ) -> bool:
     """End an attempt badly: the run is tried again, or ends and its child with it.
 
-    The search's rule for the class says how often, and whether the child earns the reward of
+    The search's rule says how often for each class, and whether the child earns the reward of
     failures or is skipped (law 7).
 
     Returns:
@@ -196,9 +196,12 @@ def fail(
     Raises:
         LeaseLostError: the run is somebody else's, or has ended.
     """
-    tries, config = connection.execute(_tries, {"run_id": run_id}).one()
-    tries, rule = tries + 1, _rule(config, failure)
-    again = tries < rule.tries
+    before, config = connection.execute(_tries, {"run_id": run_id}).one()
+    alike = connection.execute(
+        _alike, {"run_id": run_id, "before": before, "failure": failure}
+    ).scalar_one()
+    rule = _rule(config, failure)
+    again = alike + 1 < rule.tries
     child_id = _leave(
         connection,
         run_id,
@@ -206,7 +209,7 @@ def fail(
         RunState.PENDING if again else RunState.FAILED,
         outcome,
         work=work or Work(),
-        tries=tries,
+        tries=before + 1,
         failure=failure,
         message=message,
         traceback=traceback,
@@ -225,6 +228,15 @@ _tries = (
     .join(Search, Search.id == Run.search_id, isouter=True)
     .where(Run.id == bindparam("run_id"))
 )
+# Of the attempts in a row that ended badly: a worker that was killed makes no hang a second one.
+_in_a_row = (
+    select(Attempt.failure)
+    .where(Attempt.run_id == bindparam("run_id"), Attempt.failure.is_not(None))
+    .order_by(Attempt.number.desc())
+    .limit(bindparam("before"))
+    .subquery()
+)
+_alike = select(func.count()).where(_in_a_row.c.failure == bindparam("failure"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from tests.processes import TINY, Home, wait_until
 from tests.servers import Postgres
 
 ROOT = Path(__file__).parents[2]
-# of a step; longer than a worker is frozen
-TIMEOUT = 10
+# of a step; longer than a worker is frozen, and than a new one takes to import what it trains with
+TIMEOUT = 20
 # those of which a single process can tell what becomes of them
 DETERMINATE = ("raise", "nan")
 

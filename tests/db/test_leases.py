@@ -256,3 +256,14 @@ def test_a_queued_run_whose_message_was_lost_is_pending_again(run):
         connection.execute(update(Run).values(state_since=clock(-31)))
         assert queue.unqueue_lost(connection) == [run]
     assert state(run).state is RunState.PENDING
+
+
+def test_a_worker_that_was_killed_makes_no_hang_a_second_one(run, slot):
+    ended = []
+    for failure in (Failure.LOST, Failure.TIMEOUT, Failure.LOST, Failure.OOM, Failure.TIMEOUT):
+        queue_run(run)
+        held = claim(run, slot)
+        with transaction() as connection:
+            ended.append(attempts.fail(connection, run, held.attempt, failure, message="m"))
+    assert ended == [False, False, False, False, True]
+    assert state(run).failure is Failure.TIMEOUT
