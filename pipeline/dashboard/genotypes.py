@@ -172,7 +172,7 @@ def show(request: Request, digest: str) -> Response:
         children=children,
         attempts=attempts,
         near=near,
-        figure=learning_curves(curves).to_json() if curves else None,
+        figure=learning_curves(curves).to_json() if any(c.epochs for c in curves) else None,
     )
 
 
