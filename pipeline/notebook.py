@@ -1,0 +1,242 @@
+"""A store in a notebook: tables as data frames, figures, cells as pictures, networks to train.
+
+    from pipeline.notebook import open_store
+
+    store = open_store("nasnet-home")
+    search = store.search("digits")
+    search.genotypes(uses=["sep_conv_5x5"], min_reward=0.9)
+    search.plot_history()
+    search.best()[0]                  # drawn
+    search.best()[0].network(num_cells=2, num_filters=32)
+
+It only reads. Needs the extra `notebook`; data frames are pandas', or polars' where asked for.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import plotly.graph_objects as go
+
+from db import queries, ranking, schema, searches
+from db.asking import ask
+from db.enums import Arm, Order, Place
+from db.session import get_engine, transaction
+from pipeline import search_figures
+from pipeline.drawing import picture_of, svg_fragment
+from pipeline.errors import UserError
+from pipeline.genotype import Genotype, genotype_from_data, operation_mask
+from pipeline.settings import get_settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Frames = Literal["pandas", "polars"]
+COLUMNS = (
+    *("digest", "reward", "accuracy", "parameters", "macs", "found", "arm", "version", "k"),
+    *("failure", "stopped_epoch"),
+)
+
+
+def open_store(home: str | Path | None = None, *, frames: Frames = "pandas") -> "Store":
+    """The store of a home, or of the environment's settings; a process has one at a time.
+
+    Raises:
+        UserError: there is none, or it is older than this release.
+    """
+    if home is not None:
+        os.environ["NASNET_HOME"] = str(Path(home).expanduser().absolute())
+        get_settings.cache_clear()
+        if get_engine.cache_info().currsize:
+            get_engine().dispose()
+            get_engine.cache_clear()
+    settings = get_settings()
+    if settings.database_url is None and not (settings.home / "nasnet.db").exists():
+        raise UserError(f"no store in {settings.home}: `nasnet run digits` makes one")
+    schema.require()
+    return Store(frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """All searches, and any question."""
+
+    frames: Frames = "pandas"
+
+    def query(self, statement: str, *, seconds: float = 60.0) -> Any:
+        """A data frame of one SELECT's answer (docs/queries.md).
+
+        Raises:
+            UserError: the database refuses the statement, or it took too long.
+        """
+        with ask(statement, seconds=seconds) as answer:
+            return _frame(self.frames, answer.columns, answer.rows)
+
+    def searches(self) -> Any:
+        """A data frame of all searches."""
+        return self.query(
+            "SELECT name, state, reason, created_at, ended_at FROM searches ORDER BY id"
+        )
+
+    def search(self, name: str) -> "Search":
+        """One search.
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        with transaction(read_only=True) as connection:
+            return Search(self, searches.get(connection, name).id, name)
+
+    def genotype(self, digest: str) -> "Found":
+        """A genotype by the first letters of its digest.
+
+        Raises:
+            UserError: none, or more than one begins so.
+        """
+        with transaction(read_only=True) as connection:
+            rows = queries.genotypes_by_prefix(connection, digest) if digest else []
+        if len(rows) != 1:
+            found = "none" if not rows else "more than one"
+            raise UserError(f"digest {digest!r}: {found} in this store begins so")
+        return Found(genotype_from_data(rows[0].body))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A genotype: its cells are its picture."""
+
+    genotype: Genotype
+    reward: float | None = None
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical form."""
+        return self.genotype.digest
+
+    def _repr_svg_(self) -> str:
+        return svg_fragment(picture_of(self.genotype, self.digest[:12]))
+
+    def network(
+        self,
+        *,
+        image_shape: tuple[int, int, int] = (3, 32, 32),
+        classes: int = 10,
+        seed: int = 0,
+        **config: Any,
+    ) -> "nn.Module":
+        """A network of it for images (channels, height, width), its weights drawn at random.
+
+        ``config`` has keys of a configuration's table `network`, such as ``num_cells=2``.
+
+        Raises:
+            UserError: naming the key, what it was given, and what it may be.
+        """
+        import torch
+
+        from pipeline.config import NetworkConfig, changed
+        from pipeline.networks import build
+
+        torch.manual_seed(seed)
+        wanted = changed(NetworkConfig(), config)
+        return build(self.genotype, wanted, image_shape=image_shape, classes=classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search, as it is whenever it is asked."""
+
+    store: Store
+    id: int
+    name: str
+
+    def genotypes(
+        self,
+        *,
+        uses: Iterable[str] = (),
+        without: Iterable[str] = (),
+        place: Place | str = Place.EITHER,
+        arm: Arm | str | None = None,
+        min_reward: float | None = None,
+        min_accuracy: float | None = None,
+        max_parameters: float | None = None,
+        max_macs: float | None = None,
+        sort: Order | str = Order.REWARD,
+        limit: int = 10**6,
+    ) -> Any:
+        """A data frame of genotypes with a reward, ranked and filtered like the command's list.
+
+        Raises:
+            UserError: there is no such operation.
+        """
+        wanted = ranking.Filter(
+            uses=operation_mask(uses),
+            without=operation_mask(without),
+            cell=Place(place),
+            arm=None if arm is None else Arm(arm),
+            min_reward=min_reward,
+            min_accuracy=min_accuracy,
+            max_parameters=max_parameters,
+            max_macs=max_macs,
+        )
+        with transaction(read_only=True) as connection:
+            rows = ranking.ranked(connection, self.id, wanted, order=Order(sort), limit=limit)
+        values = [[_plain(getattr(row, column)) for column in COLUMNS] for row in rows]
+        return _frame(self.store.frames, COLUMNS, values)
+
+    def best(self, count: int = 10) -> list[Found]:
+        """The best genotypes."""
+        with transaction(read_only=True) as connection:
+            rows = ranking.best(connection, self.id, limit=count)
+        return [Found(genotype_from_data(row.body), row.reward) for row in rows]
+
+    def _figure(self, key: str) -> go.Figure:
+        with transaction(read_only=True) as connection:
+            return search_figures.FIGURES[key](connection, self.id)
+
+    def plot_history(self) -> go.Figure:
+        """Rewards over children, best so far, means of the best 5 and 25, by arm."""
+        return self._figure("rewards")
+
+    def plot_curves(self) -> go.Figure:
+        """Learning curves of the best children."""
+        return self._figure("curves")
+
+    def plot_policy(self) -> go.Figure:
+        """Entropy, KL, clip fraction, baseline, staleness and duplicates over versions."""
+        return self._figure("policy")
+
+    def plot_probabilities(self) -> go.Figure:
+        """How likely the policy finds each choice, over versions."""
+        return self._figure("probabilities")
+
+    def plot_accuracy(self, against: Literal["parameters", "macs"] = "parameters") -> go.Figure:
+        """Accuracy against size, with the front of the best of each size."""
+        return self._figure(against)
+
+    def plot_operations(self) -> go.Figure:
+        """How often each operation is used, by quarter of the rewards."""
+        return self._figure("operations")
+
+    def plot_workers(self) -> go.Figure:
+        """Which slot held what, lately."""
+        return self._figure("workers")
+
+    def plot_failures(self) -> go.Figure:
+        """Failures by class."""
+        return self._figure("failures")
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value
+
+
+def _frame(frames: Frames, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
+    if frames == "polars":
+        import polars
+
+        return polars.DataFrame(list(rows), schema=list(columns), orient="row")
+    import pandas
+
+    return pandas.DataFrame(list(rows), columns=list(columns))

@@ -1,0 +1,76 @@
+"""A store in a notebook: what it hands out is what the rows say."""
+
+import pytest
+import torch
+
+from db import ranking
+from db.session import transaction
+from pipeline.errors import UserError
+from pipeline.search_figures import FIGURES
+from tests.tasks.test_dashboard import EVIL, Elements, fill
+
+notebook = pytest.importorskip("pipeline.notebook")
+
+
+@pytest.fixture
+def search(store):
+    fill()
+    return notebook.open_store().search("digits")
+
+
+def test_a_frame_of_genotypes_is_the_ranked_list(search):
+    frame = search.genotypes(uses=["sep_conv_3x3"], place="normal", min_reward=0.2, sort="macs")
+    with transaction(read_only=True) as connection:
+        wanted = ranking.Filter(
+            uses=notebook.operation_mask(["sep_conv_3x3"]),
+            cell=notebook.Place.NORMAL,
+            min_reward=0.2,
+        )
+        rows = ranking.ranked(connection, search.id, wanted, order=notebook.Order.MACS, limit=1000)
+    assert frame.digest.to_list() == [row.digest for row in rows]
+    assert frame.reward.to_list() == [row.reward for row in rows]
+    assert len(frame) > 3
+
+
+def test_frames_are_polars_where_asked_for(search):
+    polars = pytest.importorskip("polars")
+    frame = notebook.open_store(frames="polars").search("digits").genotypes()
+    assert isinstance(frame, polars.DataFrame)
+    assert frame["digest"].to_list() == search.genotypes().digest.to_list()
+
+
+def test_a_query_is_a_frame_and_only_reads(search):
+    frame = search.store.query("SELECT outcome, message FROM failures")
+    assert set(frame.outcome) == {"failed"}
+    assert set(frame.message) == {EVIL}
+    with pytest.raises(UserError):
+        search.store.query("DELETE FROM searches")
+    assert search.store.searches().name.to_list() == ["digits"]
+
+
+def test_every_figure_can_be_plotted(search):
+    plots = [name for name in dir(search) if name.startswith("plot_")]
+    assert len(plots) == len(FIGURES) - 1  # accuracy is against parameters or MACs
+    for name in plots:
+        assert getattr(search, name)().to_json()
+    assert search.plot_accuracy("macs").to_json() != search.plot_accuracy().to_json()
+
+
+def test_a_genotype_is_drawn_and_becomes_a_network(search):
+    best = search.best(3)
+    assert [found.digest for found in best] == search.genotypes(limit=3).digest.to_list()
+    assert Elements(best[0]._repr_svg_()).tags[0] == "svg"
+    found = search.store.genotype(best[0].digest[:10])
+    assert found.digest == best[0].digest
+    network = found.network(image_shape=(1, 8, 8), num_cells=1, num_filters=4)
+    assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    with pytest.raises(UserError, match="num_cells"):
+        found.network(num_cells=-1)
+    with pytest.raises(UserError, match="none in this store"):
+        search.store.genotype("ffffffffff")
+
+
+def test_another_home_may_be_opened_and_one_without_a_store_is_refused(sqlite_store, tmp_path):
+    assert len(notebook.open_store(sqlite_store.parent).searches()) == 0
+    with pytest.raises(UserError, match="no store"):
+        notebook.open_store(tmp_path / "nowhere")
