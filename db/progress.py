@@ -72,32 +72,27 @@ class Progress:
         """How many proposals the newest version should make now."""
         if not self._may_propose:
             return 0
-        lacking = self.lacking - self._control_lacking(self._control_budget)
-        return max(0, min(self.batch - self.stored % self.batch, lacking))
+        reserved = max(0, math.floor(self.share * self.budget) - self._control_alive)
+        return max(0, min(self.batch - self.stored % self.batch, self.lacking - reserved))
 
     @property
     def control_due(self) -> int:
-        """How many uniform proposals go with them: so many that the arms keep pace.
+        """How many uniform proposals go with them, so that the arms keep pace.
 
-        In whole numbers of the configuration's share and of children that are not skipped, so
-        that in synchronous mode they follow from the configuration (law 11).
+        A function of the share and of the children that are not skipped, in exact fractions: in
+        synchronous mode it follows from the configuration (law 11), whatever the budget is yet.
         """
         if not self.share or not self._may_propose:
             return 0
         due = self.policy_due
         policy = self.learned + self.unlearned + self.open - self.control_open + due
         pace = math.floor(policy * self.share / (1 - self.share))
-        goal = min(pace, self._control_budget)
-        return min(self._control_lacking(goal), self.lacking - due)
+        return max(0, min(pace - self._control_alive, self.lacking - due))
 
     @property
-    def _control_budget(self) -> int:
-        """How many children of the budget are the control arm's."""
-        return math.floor(self.share * self.budget)
-
-    def _control_lacking(self, goal: int) -> int:
-        """Children of the control arm to propose until there are so many, if all end well."""
-        return max(0, goal - self.control - self.control_open)
+    def _control_alive(self) -> int:
+        """Children of the control arm that are not skipped."""
+        return self.control_stored - self.control_skipped
 
     @property
     def _may_propose(self) -> bool:

@@ -12,8 +12,6 @@ from tests.servers import Broker
 
 PROCFILE = Path(__file__).parent.parent / "Procfile"
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def make_home(tmp_path):
@@ -45,6 +43,7 @@ def test_workers_outlive_their_supervisor_and_are_adopted(make_home):
     assert again.wait(120) == 0
 
 
+@pytest.mark.slow
 def test_processes_that_nobody_adopts_leave_and_take_the_broker_with_them(make_home):
     home = make_home()
     (home.folder / "tiny.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
@@ -68,6 +67,7 @@ def test_a_hung_worker_is_ended_and_its_run_trained_by_another_process(make_home
     assert home.nasnet("search", "digest", "tiny").stdout == undisturbed
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_softly_and_says_how_to_go_on(make_home, undisturbed):
     home = make_home()
     run = home.start("run", "tiny.toml")
@@ -82,6 +82,7 @@ def test_ctrl_c_stops_softly_and_says_how_to_go_on(make_home, undisturbed):
     assert home.nasnet("search", "digest", "tiny").stdout == undisturbed
 
 
+@pytest.mark.slow
 def test_sighup_ends_the_display_and_not_the_search(make_home):
     home = make_home()
     run = home.start("run", "tiny.toml", "--set=budget.children=4")
@@ -93,6 +94,7 @@ def test_sighup_ends_the_display_and_not_the_search(make_home):
     assert home.completed("tiny") == 4
 
 
+@pytest.mark.slow
 def test_a_paused_search_ends_the_run_with_the_reason_and_goes_on_when_run_again(make_home):
     home = make_home()
     run = home.start("run", "tiny.toml", "--set=budget.children=8")
@@ -105,6 +107,7 @@ def test_a_paused_search_ends_the_run_with_the_reason_and_goes_on_when_run_again
     assert home.nasnet("run", "tiny.toml", "--set=budget.children=8").returncode == 0
 
 
+@pytest.mark.slow
 def test_up_keeps_processes_for_searches_created_elsewhere(make_home):
     home = make_home()
     up = home.start("up")
@@ -120,6 +123,7 @@ def test_up_keeps_processes_for_searches_created_elsewhere(make_home):
     assert up.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_home_share_its_processes(make_home):
     home = make_home()
     first = home.start("run", "tiny.toml", "--set=budget.children=4", "--name", "a")
@@ -131,6 +135,7 @@ def test_two_runs_in_one_home_share_its_processes(make_home):
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_a_worker_started_by_hand_serves_and_gives_its_run_back_on_sigterm(make_home):
     home = make_home()
     home.nasnet("search", "create", "tiny.toml", "--set=budget.children=8")
@@ -160,6 +165,7 @@ def test_a_child_that_takes_no_step_in_time_is_a_timeout_twice_and_then_an_answe
     assert home.rows("SELECT failure FROM attempts") == [("timeout",), ("timeout",)]
 
 
+@pytest.mark.slow
 def test_a_child_that_wants_more_memory_than_its_slot_has_fails_alone(make_home):
     home = make_home(devices="cpu", memory="1536M")
     run = home.start("run", "tiny.toml", *LARGE)
@@ -179,6 +185,7 @@ def tcp_broker(tmp_path):
     broker.kill()
 
 
+@pytest.mark.slow
 def test_processes_of_the_procfile_on_postgresql_and_a_broker_over_tcp_end_the_same(
     make_home, postgres_url, tcp_broker, undisturbed
 ):
@@ -194,6 +201,7 @@ def test_processes_of_the_procfile_on_postgresql_and_a_broker_over_tcp_end_the_s
     assert not (home.folder / "nasnet.db").exists()
 
 
+@pytest.mark.slow
 def test_a_search_trains_its_best_in_full_by_itself_and_goes_on_after_a_kill(make_home):
     home = make_home()
     recipe = ["network.num_cells=1", "network.num_filters=2", "training.epochs=6"]
@@ -218,6 +226,7 @@ def test_a_search_trains_its_best_in_full_by_itself_and_goes_on_after_a_kill(mak
     assert home.rows("SELECT max(images_trained) FROM runs WHERE purpose = 'retrain'") == [(7782,)]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_that_loses_one_resumes_from_its_checkpoint(make_home):
     home = make_home(devices="cpu+cpu")
     sets = ["training.devices=2", "training.checkpoint_seconds=0.2"]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import stochastic_depth
 
 from pipeline import genotype as g
 from pipeline.networks.layers import FactorizedReduction, Layers
@@ -123,6 +122,8 @@ class Block(nn.Module):
     def _dropped(self, result: Tensor, keep: float) -> Tensor:
         if keep == 1.0:
             return result
+        from torchvision.ops import stochastic_depth  # torchvision takes seconds to import
+
         dropped: Tensor = stochastic_depth(result, 1 - keep, "row", self.training)
         return dropped
 

@@ -3,7 +3,6 @@
 import re
 
 from torch import nn
-from torchvision import models
 
 from pipeline.errors import InvalidGenotypeError
 from pipeline.genotype import KnownNetwork
@@ -18,6 +17,8 @@ SMALL = 64  # pixels a side, below which an image cannot be halved twice before 
 
 def known_names() -> list[str]:
     """The networks there are."""
+    from torchvision import models  # it takes seconds to import, and searches need none of it
+
     return [name for name in models.list_models(module=models) if FAMILIES.match(name)]
 
 
@@ -34,6 +35,8 @@ def build_known(
     Raises:
         InvalidGenotypeError: there is no such network.
     """
+    from torchvision import models
+
     if genotype.name not in known_names():
         raise InvalidGenotypeError(f"no known network {genotype.name!r}")
     network: nn.Module = models.get_model(genotype.name, weights=None, num_classes=classes)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from pipeline.config import TrainingConfig
 from pipeline.errors import UserError
@@ -65,6 +64,8 @@ class _Images(Dataset[Tensor | Unreadable]):
 
     def __init__(self, size: int, config: TrainingConfig) -> None:
         self.training = _training_transform(size, config)
+        from torchvision.transforms import v2  # torchvision takes seconds to import
+
         self.evaluation = v2.Compose(
             [v2.Resize(round(size / EVALUATED_SHARE)), v2.CenterCrop(size)]
         )
@@ -82,7 +83,9 @@ class _Images(Dataset[Tensor | Unreadable]):
             return self.training(image)  # type: ignore[no-any-return]
 
 
-def _training_transform(size: int, config: TrainingConfig) -> v2.Compose:
+def _training_transform(size: int, config: TrainingConfig) -> Any:
+    from torchvision.transforms import v2
+
     transforms: list[Any] = [v2.RandomResizedCrop(size, scale=(config.crop_area, 1.0))]
     if config.flip:
         transforms.append(v2.RandomHorizontalFlip())

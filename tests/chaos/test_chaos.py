@@ -1,11 +1,7 @@
 """Half a minute of the monkey on a real search; ``python -m tests.chaos`` takes longer."""
 
-import pytest
-
 from tests.chaos.monkey import LEASE, Monkey, check_the_end, disturb_until, wait_for_end
 from tests.processes import TINY, Home, wait_until
-
-pytestmark = pytest.mark.slow
 
 
 def test_half_a_minute_of_the_monkey_changes_nothing(tmp_path, undisturbed):
