@@ -13,7 +13,7 @@ from tests.factories import claim, make_children, make_slot, queue_run, run_of
 
 EXPIRE = """
 import time
-from db import leases
+from db import attempts
 from db.session import transaction
 with transaction() as connection:
     print(int(time.time()), *attempts.expire(connection))
