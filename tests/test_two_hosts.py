@@ -6,75 +6,32 @@ of artifacts.
 
 import contextlib
 import os
-import shutil
 import subprocess
-import sys
 
 import psycopg
 import pytest
 from tenacity import retry, stop_after_delay, wait_fixed
 
-from tests.processes import TINY, Home, wait_until
-from tests.servers import Broker, Postgres, is_root
+from tests.hosts import HOSTS, SERVER, Host, network, why_not
+from tests.processes import TINY, wait_until
+from tests.servers import Broker, Postgres
 
 pytestmark = pytest.mark.slow
 
-SERVER = "10.213.7.1"
-HOSTS = {"nasnet-a": "10.213.7.2", "nasnet-b": "10.213.7.3"}
-BRIDGE = "nasnet-br"
 SECRET = "hunter2-of-the-database"
 
 
-def ip(*arguments, check=True):
-    return subprocess.run(["ip", *arguments], check=check, capture_output=True, text=True)
-
-
 @pytest.fixture
-def network():
-    """A bridge to which both hosts are wired; the servers are on its own address."""
-    if not is_root() or shutil.which("ip") is None or shutil.which("unshare") is None:
-        pytest.skip("needs root, ip (iproute2) and unshare, to make network namespaces")
-    if ip("link", "add", BRIDGE, "type", "bridge", check=False).returncode:
-        pytest.skip("this machine does not let us make a network")
-    try:
-        ip("addr", "add", f"{SERVER}/24", "dev", BRIDGE)
-        ip("link", "set", BRIDGE, "up")
-        for name, address in HOSTS.items():
-            ip("netns", "add", name)
-            ip("link", "add", f"{name}-v", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"{name}-v", "master", BRIDGE, "up")
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
+def wired():
+    """Both hosts and their network."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with network():
         yield
-    finally:
-        for name in HOSTS:
-            ip("netns", "del", name, check=False)
-            ip("link", "del", f"{name}-v", check=False)
-        ip("link", "del", BRIDGE, check=False)
-
-
-class Host(Home):
-    """A home whose processes live in a network, and under a host name, of their own."""
-
-    def __init__(self, name, folder, **settings):
-        super().__init__(folder, **settings)
-        self.name = name
-        self.command = [
-            *("ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c"),
-            f'hostname {name}; exec "$@"',
-            *("sh", sys.executable, "-m", "pipeline.cli"),
-        ]
-
-    def cut(self):
-        """Nothing goes out any more, nothing comes in, and nobody is told."""
-        ip("link", "set", f"{self.name}-v", "down")
-
-    def mend(self):
-        ip("link", "set", f"{self.name}-v", "up")
 
 
 @pytest.fixture
-def servers(network, tmp_path):
+def servers(wired, tmp_path):
     """PostgreSQL and a broker that ask for passwords, by TCP."""
     postgres = Postgres()
     broker = Broker(tmp_path, SERVER)

@@ -17,8 +17,9 @@ from pathlib import Path
 from tests.chaos import bad_children
 from tests.chaos.laws import TRUE_CLASS
 from tests.chaos.monkey import LEASE, Monkey, check_the_end, disturb_until, wait_for_end
+from tests.hosts import SERVER, Host, network, why_not
 from tests.processes import TINY, Home, wait_until
-from tests.servers import Postgres
+from tests.servers import Broker, Postgres
 
 ROOT = Path(__file__).parents[2]
 # of a step; longer than a worker is frozen, and than a new one takes to import what it trains with
@@ -44,36 +45,56 @@ def parsed() -> argparse.Namespace:
 
 def kept(folder: Path | None):
     """The folder that was asked for, or one that goes."""
-    return contextlib.nullcontext(folder) if folder else tempfile.TemporaryDirectory()
+    if folder is None:
+        return tempfile.TemporaryDirectory()
+    folder.mkdir(parents=True, exist_ok=True)
+    return contextlib.nullcontext(folder)
 
 
 def main() -> None:
     """Run the monkey, and check."""
     arguments = parsed()
-    postgres = Postgres() if arguments.database == "postgresql" else None
-    with kept(arguments.keep) as folder:
+    with kept(arguments.keep) as folder, contextlib.ExitStack() as stack:
+        folder = Path(folder)
         kinds = TRUE_CLASS if arguments.mode == "rolling" else DETERMINATE
         settings = {"memory": "1536M", "free": "64K", "lease": str(LEASE)}
-        if postgres:
-            settings["database_url"] = postgres.url
-        home = Home(Path(folder) / "home", **settings)
-        home.environment |= {
-            "CHAOS_BAD": ",".join(kinds),
-            "PYTHONPATH": os.pathsep.join([*bad_children.__path__, str(ROOT)]),
-        }
-        os.environ["CHAOS_BAD"] = home.environment["CHAOS_BAD"]
+        servers = start_servers(stack, folder, settings) if arguments.database != "sqlite" else {}
+        home = Home(folder / "home", **settings)
+        stack.callback(home.close)
+        if "broker" in servers:
+            shared = {"artifacts": str(home.folder / "artifacts"), "devices": "cpu"}
+            servers["other"] = Host("nasnet-b", folder / "other", **settings, **shared)
+            stack.callback(servers["other"].close)
+        os.environ["CHAOS_BAD"] = ",".join(kinds)
+        for host in (home, *filter(None, [servers.get("other")])):
+            host.environment |= {
+                "CHAOS_BAD": ",".join(kinds),
+                "PYTHONPATH": os.pathsep.join([*bad_children.__path__, str(ROOT)]),
+            }
         (home.folder / "tiny.toml").write_text(TINY)
-        monkey = None
+        budget = arguments.children or 1_000_000
+        monkey = Monkey(home, command(arguments, budget), arguments.seed, **servers)
         try:
-            budget = arguments.children or 1_000_000
-            monkey = Monkey(home, command(arguments, budget), arguments.seed, postgres=postgres)
             print(json.dumps(run(home, monkey, arguments)))
         finally:
-            home.close()
-            if monkey:
-                monkey.close()
-            if postgres:
-                postgres.close()
+            monkey.rest()
+            stack.close()
+            monkey.close()
+
+
+def start_servers(stack: contextlib.ExitStack, folder: Path, settings: dict[str, str]) -> dict:
+    """PostgreSQL; where the machine allows it, by TCP, with a broker, on a network of hosts."""
+    postgres = Postgres()
+    stack.callback(postgres.close)
+    if reason := why_not():
+        print(f"no network is cut: {reason}", file=sys.stderr)
+        settings["database_url"] = postgres.url
+        return {"postgres": postgres}
+    stack.enter_context(network())
+    broker = Broker(folder, SERVER)
+    stack.callback(broker.kill)
+    settings |= {"database_url": postgres.listen(SERVER, "secret"), "broker_url": broker.url}
+    return {"postgres": postgres, "broker": broker}
 
 
 def command(arguments: argparse.Namespace, budget: int) -> list[str]:

@@ -22,8 +22,9 @@ from redis.exceptions import RedisError
 
 from tasks.app import CONTROL_QUEUE, Task, train_queue
 from tests.chaos import laws
+from tests.hosts import Host
 from tests.processes import Home, wait_until
-from tests.servers import Postgres, is_root
+from tests.servers import Broker, Postgres, is_root
 
 LEASE = 4.0
 NAMES = ("cpu-0", "cpu-1", "control", "reconcile", "broker")
@@ -34,28 +35,43 @@ CLOCKS = (-420, 0, 0, 600)  # seconds a supervisor's and its workers' clocks are
 
 
 class Monkey:
-    """Faults for the processes of one home, drawn from a seed."""
+    """Faults for the processes of one home, drawn from a seed.
+
+    A broker over TCP replaces the home's own; another host has one worker, and a link to cut.
+    """
 
     def __init__(
-        self, home: Home, arguments: list[str], seed: int, *, postgres: Postgres | None = None
+        self,
+        home: Home,
+        arguments: list[str],
+        seed: int,
+        *,
+        postgres: Postgres | None = None,
+        broker: Broker | None = None,
+        other: Host | None = None,
     ) -> None:
         self.home = home
         self.arguments = arguments
         self.random = random.Random(seed)
         self.postgres = postgres
+        self.broker = broker
+        self.other = other
         self.done = Counter()
         self.said = ""  # by the command, once it has ended
         self.repaired_since = time.monotonic()  # since when the repairing is left alone
         self._frozen: list[tuple[int, float]] = []  # processes, and until when
         self._full_until: float | None = None
+        self._cut_until: float | None = None
         self._disk = _mount(home.folder / "artifacts")
         self.command = home.start(*arguments)
 
     def keep_running(self) -> int | None:
-        """Start the command again if it was killed; its exit code once it ended by itself.
+        """Start what was killed again; the command's exit code once it ended by itself.
 
         One that finds the database away as it starts says so and ends: that is no end, either.
         """
+        if self.other:
+            self._keep_the_other_running(self.other)
         code = self.command.poll()
         if code is None:
             return None
@@ -65,6 +81,15 @@ class Monkey:
         self.home.started.remove(self.command)
         self.command = self.home.start(*self.arguments, **self._clock())
         return None
+
+    def _keep_the_other_running(self, other: Host) -> None:
+        if other.started and other.started[-1].poll() is None:
+            return
+        if not self.home.completed("tiny"):
+            return  # nobody has made the tables yet
+        if other.started:
+            other.started.pop().communicate()
+        other.start("worker", "start", "train")
 
     def disturb(self) -> str:
         """One fault; returns what it was."""
@@ -76,6 +101,8 @@ class Monkey:
             faults.append(self._fill_disk)
         if self.postgres:
             faults.append(self._kill_postgres)
+        if self.other:
+            faults.append(self._cut)
         said = self.random.choice(faults)()
         self.done[said] += 1
         if said.split()[-1] in {"reconcile", "supervisor", "postgresql"}:
@@ -123,12 +150,20 @@ class Monkey:
 
     def _kill(self) -> str:
         name = self.random.choice(NAMES)
+        if name == "broker" and self.broker:
+            return self._kill_broker(self.broker)
         pid = self.home.pid(name)
         if not pid:
             return f"absent {name}"
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         return f"kill {name}"
+
+    def _kill_broker(self, broker: Broker) -> str:
+        broker.kill()
+        time.sleep(self.random.uniform(0, 2))
+        broker.start()
+        return "kill broker"
 
     def _kill_supervisor(self) -> str:
         self.command.kill()
@@ -152,6 +187,12 @@ class Monkey:
             self._frozen.append((pid, time.monotonic() + 1.5 * LEASE))
         return f"freeze {name}"
 
+    def _cut(self) -> str:
+        """The other host's link is down for longer than a lease, and nobody is told."""
+        self.other.cut()
+        self._cut_until = time.monotonic() + 1.5 * LEASE
+        return "cut network"
+
     def _fill_disk(self) -> str:
         with contextlib.suppress(OSError), (self._filler).open("wb", buffering=0) as file:
             while True:
@@ -173,13 +214,22 @@ class Monkey:
         if self._full_until and (at_once or now > self._full_until):
             self._filler.unlink()
             self._full_until = None
+        if self._cut_until and (at_once or now > self._cut_until):
+            self.other.mend()
+            self._cut_until = None
 
-    def _broker(self) -> Redis:
-        return Redis(unix_socket_path=str(self.home.folder / "broker.sock"), socket_timeout=5)
+    def _client(self) -> Redis:
+        return Redis.from_url(self._broker_url("unix"), socket_timeout=5)
+
+    def _broker_url(self, scheme: str) -> str:
+        """The broker's address, as Redis' client or as Celery calls a socket."""
+        if self.broker:
+            return self.broker.url
+        return f"{scheme}://{self.home.folder / 'broker.sock'}?virtual_host=0"
 
     def _flush(self) -> str:
         try:
-            with self._broker() as client:
+            with self._client() as client:
                 client.flushall()
         except (RedisError, OSError):
             return "absent broker"
@@ -188,10 +238,7 @@ class Monkey:
     def forge(self) -> str:
         """Messages as somebody may write them who should not be able to."""
         [(uid,)] = self.home.rows("SELECT uid FROM store")
-        forger = Celery(
-            broker=f"redis+socket://{self.home.folder / 'broker.sock'}?virtual_host=0",
-            set_as_current=False,
-        )
+        forger = Celery(broker=self._broker_url("redis+socket"), set_as_current=False)
         forger.conf.broker_transport_options = {"global_keyprefix": f"nasnet:{uid}:"}
         try:
             with forger:
@@ -202,7 +249,7 @@ class Monkey:
                     )
                 trap = Trap(self.home.folder / "forged")
                 forger.send_task(Task.TRAIN, (trap,), queue=queue, serializer="pickle")
-            with self._broker() as client:
+            with self._client() as client:
                 client.lpush(f"nasnet:{uid}:{CONTROL_QUEUE}", b"{no message")
         except (RedisError, OSError, OperationalError):
             return "absent broker"
@@ -211,7 +258,7 @@ class Monkey:
     def _ring_twice(self) -> str:
         """Every message that waits is put into its queue once more."""
         try:
-            with self._broker() as client:
+            with self._client() as client:
                 for key in client.scan_iter("*"):
                     if client.type(key) == b"list":
                         for message in client.lrange(key, 0, -1):
