@@ -20,8 +20,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from db.children import NEW_RUN
 from db.clock import clock
 from db.enums import Purpose, RunState, SlotState
-from db.models import IN_FULL, UNFINISHED, Epoch, Genotype, Run, Search, Slot, is_state
+from db.models import IN_FULL, UNFINISHED, Artifact, Epoch, Genotype, Run, Search, Slot, is_state
 from db.queue import LEASES_UNTIL_GONE
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,15 @@ def ask(connection: Connection, asked: Asked) -> int:
 
     Returns:
         The run's id.
+
+    Raises:
+        UserError: the weights to start from are no longer there.
     """
+    start = asked.start_artifact_id
+    # the row's lock makes whoever would let the file go wait
+    lies = select(Artifact.uri).where(Artifact.id == start).with_for_update(read=True)
+    if start is not None and connection.scalar(lies) is None:
+        raise UserError("the weights to start from were deleted meanwhile: choose another run")
     parameters = {name: getattr(asked, name) for name in Asked.__dataclass_fields__}
     connection.execute(_adds[connection.dialect.name], parameters)
     connection.execute(_reopen, {"of_key": asked.key})

@@ -12,7 +12,7 @@ from db.enums import ArtifactKind, Purpose, RunState, SearchState
 from db.models import Artifact, Run
 from db.session import transaction
 from pipeline.config import load_config, make_run_config
-from pipeline.errors import Failure
+from pipeline.errors import Failure, UserError
 from pipeline.genotype import KnownNetwork
 from pipeline.published_cells import NASNET_A
 from pipeline.training import checkpoint
@@ -117,12 +117,24 @@ def test_a_run_starts_from_another_s_weights(worker, post, freeze):
 
 def test_weights_to_start_from_that_are_gone_are_a_failure_of_the_data(worker, post):
     source = train_one(ask_one())
+    with transaction(read_only=True) as connection:
+        kept = checkpoints.weights_of_run(connection, source.id)
+    run_id = ask_one(start=kept.id, epochs=1)
+    with transaction() as connection:
+        checkpoints.forget_files(connection, [kept.id])
+    ended = train_one(run_id)
+    assert (ended.state, ended.failure) == (RunState.FAILED, Failure.DATA)
+
+
+def test_nobody_can_ask_to_start_from_weights_that_were_deleted_meanwhile(worker, post):
+    source = train_one(ask_one(epochs=1))
     with transaction() as connection:
         kept = checkpoints.weights_of_run(connection, source.id)
         checkpoints.forget_files(connection, [kept.id])
-    run_id = ask_one(start=kept.id, epochs=1)
-    ended = train_one(run_id)
-    assert (ended.state, ended.failure) == (RunState.FAILED, Failure.DATA)
+    with pytest.raises(UserError, match="deleted meanwhile"):
+        ask_one(start=kept.id)
+    with transaction(read_only=True) as connection:
+        assert connection.scalars(select(Run.id)).all() == [source.id]
 
 
 @pytest.mark.parametrize(
