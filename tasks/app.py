@@ -19,6 +19,7 @@ from db import slots
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.settings import get_settings
+from tasks import transport
 
 log = structlog.get_logger("tasks")
 
@@ -78,6 +79,7 @@ def store_uid() -> str:
 @functools.cache
 def connect() -> None:
     """Point the application at this store's broker; once a process, before the first message."""
+    transport.use()
     app.conf.update(
         broker_url=get_settings().broker,
         broker_transport_options={
