@@ -89,7 +89,7 @@ class Monkey:
             return  # nobody has made the tables yet
         if other.started:
             other.started.pop().communicate()
-        other.start("worker", "start", "train")
+        other.start("worker", "start", "cpu-0")
 
     def disturb(self) -> str:
         """One fault; returns what it was."""
