@@ -140,13 +140,13 @@ def finish(run_id, attempt, reward=0.5, **result):
         )
 
 
-def fill_search(name="digits", children=60):
+def fill_search(name="digits", children=60, *, different=40):
     """A search with rewards, a control arm, repeats and failures that speak in markup."""
     chance = random.Random(0)
     search_id = make_search(name, budget={"children": 100}, control=0.2)
     make_version(search_id)
     slot = make_slot(device_names=EVIL)
-    ids = propose(search_id, [chance.randrange(40) for _ in range(children)])
+    ids = propose(search_id, [chance.randrange(different) for _ in range(children)])
     ids += propose(search_id, range(100, 112), arm=Arm.CONTROL)
     for child_id in ids[:-4]:
         run = run_of(child_id)
@@ -172,7 +172,7 @@ def fill_search(name="digits", children=60):
 
 def fill_dashboard():
     """What every page of the dashboard can show: two searches that rest, one named in markup."""
-    search_id = fill_search("digits", 90)
+    search_id = fill_search("digits", 90, different=200)
     for version in range(1, 6):
         health = dict(entropy=80.0 - version, kl=0.01, baseline=0.5, duplicates=version)
         make_version(search_id, version, diagnostics=health)
