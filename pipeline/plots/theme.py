@@ -121,7 +121,7 @@ def empty(title: str, reason: str) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure.add_annotation(
-        text="<br>".join(textwrap.wrap(reason, 32)),
+        text="<br>".join(textwrap.wrap(reason, 32)),  # for the narrowest screens
         showarrow=False,
         x=0.5,
         y=0.5,
