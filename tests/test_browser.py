@@ -329,7 +329,7 @@ def test_nothing_is_changed_by_strangers_or_by_another_site(visit, dashboard):
 def test_a_running_search_is_paused_and_resumed_and_others_see_it_live(
     browser, tmp_path, sqlite_template
 ):
-    home = Home(tmp_path / "home")
+    home = Home(tmp_path / "home", devices="cpu")
     shutil.copy(sqlite_template, home.folder / "nasnet.db")
     (home.folder / "tiny.toml").write_text(TINY)
     home.nasnet("search", "create", "tiny.toml", "--set=budget.children=500")
