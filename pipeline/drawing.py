@@ -292,8 +292,8 @@ def _fill(graph: Any, picture: Picture) -> None:
     for edge in picture.edges:
         look = _EDGE | ({"style": "dashed", "weight": "0"} if edge.dashed else {})
         look |= {"label": f"  {_label(edge.label)}"} if edge.label else {}
-        if edge.mark:  # near its end: in the middle it may lie over a frame
-            look |= {"headlabel": f"{_label(edge.mark)} ", "labeldistance": "4"}
+        if edge.mark:  # in its middle, where room is made for it: at its end boxes would hide it
+            look |= {"label": f" {_label(edge.mark)} "}
         graph.add_edge(edge.tail, edge.head, **_marked(look, edge.mark))
 
 

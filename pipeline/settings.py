@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UserError
@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 # Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
 LEAST_MEMORY = 3 * 2**29
 NOTICES = {"finished", "paused", "failing", "stalled", "best"}
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
@@ -35,6 +36,7 @@ class Settings(BaseSettings):
     keep: int = Field(5, ge=0)  # children a search whose weights are kept, the best ones
     disk: int | None = Field(None, ge=0)  # bytes that artifacts may take; None: what there is
     token: str | None = Field(None, min_length=16)  # of the dashboard; None: made in home
+    dashboard: str = "127.0.0.1:8642"  # where `up` serves the dashboard, or "off"
     notify: str = ""  # apprise URLs, parted by blanks
     notify_on: str = "finished paused failing stalled"  # and best
 
@@ -49,6 +51,18 @@ class Settings(BaseSettings):
         unknown = set(text.split()) - NOTICES
         if unknown:
             raise ValueError(f"expected some of {' '.join(sorted(NOTICES))}")
+        return text
+
+    @field_validator("dashboard")
+    @classmethod
+    def _address(cls, text: str, info: ValidationInfo) -> str:
+        if text == "off":
+            return text
+        host, _, port = text.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise ValueError("expected HOST:PORT or off")
+        if host.strip("[]") not in LOOPBACK and info.data.get("token") is None:
+            raise ValueError("others can reach it: set NASNET_TOKEN to a long random text first")
         return text
 
     @field_validator("memory", "free", "disk", mode="before")
@@ -102,6 +116,12 @@ class Settings(BaseSettings):
     def addresses(self) -> dict[str, str]:
         """Who is told of searches: apprise URLs by their hash, which is what the store knows."""
         return {hashlib.sha256(url.encode()).hexdigest()[:16]: url for url in self.notify.split()}
+
+    @property
+    def dashboard_address(self) -> tuple[str, int] | None:
+        """Host and port at which `up` serves the dashboard; None where it shall not."""
+        host, _, port = self.dashboard.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
 
     def lock_path(self, name: str) -> Path:
         """The lock file that a process of this home holds for as long as it lives."""

@@ -35,6 +35,7 @@ log = structlog.get_logger("tasks")
 SUPERVISED = "NASNET_SUPERVISED"
 SUPERVISOR_LOCK = "supervisor"
 BROKER_LOCK = "broker"
+DASHBOARD_LOCK = "dashboard"
 
 LEAST_TIMEOUT = 600.0  # seconds without a step before a training is taken to hang
 MEDIAN_EPOCHS = 5  # ... or so many of its epochs, if that is longer
@@ -202,7 +203,7 @@ class Slot:
 
     def _others_live(self) -> bool:
         """Whether another worker of this home lives."""
-        beside = {self.name, SUPERVISOR_LOCK, BROKER_LOCK}
+        beside = {self.name, SUPERVISOR_LOCK, BROKER_LOCK, DASHBOARD_LOCK}
         return any(
             locks.holder(path) is not None
             for path in self._supervisor.parent.glob("*.lock")

@@ -36,7 +36,7 @@ def home(tmp_path, monkeypatch):
     for name in (
         *("DATABASE_URL", "BROKER_URL", "ARTIFACTS", "DATA"),
         *("DEVICES", "MEMORY", "FREE", "LOADERS", "LEASE"),
-        *("KEEP", "DISK", "NOTIFY", "NOTIFY_ON"),
+        *("KEEP", "DISK", "NOTIFY", "NOTIFY_ON", "TOKEN", "DASHBOARD"),
     ):
         monkeypatch.delenv(f"NASNET_{name}", raising=False)
     folder = tmp_path / "home"

@@ -6,13 +6,17 @@ import struct
 
 from sqlalchemy import select
 
-from db import attempts, children, leases, searches, slots, versions
+from db import attempts, children, epochs, leases, searches, slots, versions
 from db.enums import Arm
 from db.models import Child, Run
 from db.session import transaction
 from pipeline.config import make_config
 from pipeline.config_tables import merge
+from pipeline.errors import Failure
 from pipeline.spaces import NASNetSpace
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+MARKUP = EVIL.replace("</script>", "")  # without a slash, so that it may be a search's name
 
 _numbers = itertools.count()
 
@@ -30,7 +34,7 @@ def make_search(name="s", **tables):
         return searches.create(connection, name, config)
 
 
-def make_version(search_id, version=0, *, learned=0, total_learned=0, consumed=()):
+def make_version(search_id, version=0, *, learned=0, total_learned=0, consumed=(), diagnostics=()):
     with transaction() as connection:
         versions.append(
             connection,
@@ -40,7 +44,7 @@ def make_version(search_id, version=0, *, learned=0, total_learned=0, consumed=(
             total_learned=total_learned,
             sha256="0" * 64,
             state=b"state",
-            diagnostics={},
+            diagnostics=dict(diagnostics),
         )
 
 
@@ -134,3 +138,56 @@ def finish(run_id, attempt, reward=0.5, **result):
             attempts.Work(images_trained=10),
             attempts.Earned(reward),
         )
+
+
+def fill_search(name="digits", children=60, *, different=40):
+    """A search with rewards, a control arm, repeats and failures that speak in markup."""
+    chance = random.Random(0)
+    search_id = make_search(name, budget={"children": 100}, control=0.2)
+    make_version(search_id)
+    slot = make_slot(device_names=EVIL)
+    ids = propose(search_id, [chance.randrange(different) for _ in range(children)])
+    ids += propose(search_id, range(100, 112), arm=Arm.CONTROL)
+    for child_id in ids[:-4]:
+        run = run_of(child_id)
+        if run is None:
+            continue
+        queue_run(run.id)
+        held = claim(run.id, slot)
+        if chance.random() < 0.1:
+            with transaction() as connection:
+                attempts.fail(
+                    connection,
+                    run.id,
+                    held.attempt,
+                    Failure.DIVERGED,
+                    message=EVIL,
+                    traceback=f"Traceback\n{EVIL}",
+                )
+        else:
+            sizes = {"parameters": chance.randrange(10_000), "macs": chance.randrange(10**6)}
+            finish(run.id, held.attempt, chance.random(), **sizes)
+    return search_id
+
+
+def fill_dashboard():
+    """What every page of the dashboard can show: two searches that rest, one named in markup."""
+    search_id = fill_search("digits", 90, different=200)
+    for version in range(1, 6):
+        health = dict(entropy=80.0 - version, kl=0.01, baseline=0.5, duplicates=version)
+        make_version(search_id, version, diagnostics=health)
+    other = make_search(MARKUP)
+    make_version(other)
+    [child_id] = propose(other, [5000])
+    run_id = run_of(child_id).id
+    queue_run(run_id)
+    held = claim(run_id, make_slot("cpu-1", host=MARKUP, device_names=MARKUP))
+    with transaction() as connection:
+        for epoch in range(1, 4):
+            point = {"loss": 1 / epoch, "train_accuracy": 0.3 * epoch, "accuracy": 0.2 * epoch}
+            times = {"learning_rate": 0.1, "seconds": 1.0, "waited": 0.0}
+            epochs.put(connection, run_id, held.attempt, epoch=epoch, **point, **times)
+    finish(run_id, held.attempt)
+    with transaction() as connection:
+        searches.pause(connection, search_id, searches.PAUSED_BY_HAND)
+        searches.pause(connection, other, MARKUP)

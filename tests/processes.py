@@ -67,6 +67,7 @@ class Home:
             "NASNET_HOME": str(folder),
             "NASNET_DEVICES": "cpu*2",
             "NASNET_LEASE": "3",
+            "NASNET_DASHBOARD": "off",  # homes beside one another would want one port
             **{f"NASNET_{name.upper()}": value for name, value in settings.items()},
         }
         self.started = []

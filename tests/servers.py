@@ -79,9 +79,7 @@ class Broker:
     """A Redis-compatible server over TCP that asks for a password."""
 
     def __init__(self, folder: Path, address: str = "127.0.0.1", command=()) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.address = address
         self.url = f"redis://:secret@{address}:{self.port}/0"
         self.command = [
@@ -109,6 +107,14 @@ class Broker:
         """End it at once; what it held is gone."""
         self.process.kill()
         self.process.wait()
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def is_root() -> bool:

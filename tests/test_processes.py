@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.processes import TINY, Home, wait_until
-from tests.servers import Broker
+from tests.servers import Broker, free_port
 
 PROCFILE = Path(__file__).parent.parent / "Procfile"
 
@@ -121,6 +123,44 @@ def test_up_keeps_processes_for_searches_created_elsewhere(make_home):
     assert before[0] == up.pid
     home.nasnet("down")
     assert up.wait(60) == 0
+
+
+def test_up_serves_the_dashboard_starts_it_again_and_ends_it_though_somebody_watches(make_home):
+    pytest.importorskip("uvicorn", reason="needs the extra `dashboard`")
+    home = make_home(devices="cpu", dashboard=f"127.0.0.1:{free_port()}")
+    url = f"http://{home.environment['NASNET_DASHBOARD']}"
+    home.nasnet("search", "create", "tiny.toml")
+    home.nasnet("search", "pause", "tiny")
+    up = home.start("up")
+    first = wait_until(lambda: home.pid("dashboard"), what="the dashboard")
+    with wait_until(lambda: opened(f"{url}/searches/tiny/events"), what="its events") as events:
+        assert json.loads(events.readline().removeprefix(b"data: "))["state"] == "paused"
+        os.kill(first, signal.SIGTERM)
+        events.read()  # to its end: it lets go of who watches
+    wait_until(lambda: home.pid("dashboard") not in {None, first}, what="another dashboard")
+    wait_until(lambda: opened(f"{url}/"), what="its pages").close()
+    home.nasnet("down")
+    output, _ = up.communicate(timeout=60)
+    assert up.returncode == 0
+    assert output.count(url) == 1
+    assert "ERROR" not in (home.folder / "logs" / "dashboard.log").read_text().upper()
+
+
+def test_a_dashboard_that_nobody_looks_after_leaves(make_home):
+    pytest.importorskip("uvicorn", reason="needs the extra `dashboard`")
+    home = make_home()
+    home.nasnet("db", "upgrade")
+    process = home.start("dashboard", "--port", str(free_port()), NASNET_SUPERVISED="1")
+    assert wait_until(lambda: home.pid("dashboard")) == process.pid
+    assert process.wait(60) == 0
+
+
+def opened(url):
+    """An answer that is read bit by bit; None where nobody answers yet."""
+    try:
+        return urllib.request.urlopen(url, timeout=30)
+    except urllib.error.URLError:
+        return None
 
 
 @pytest.mark.slow

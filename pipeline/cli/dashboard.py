@@ -1,8 +1,14 @@
 """``nasnet dashboard``: pages over the store, in a browser."""
 
-from typing import Annotated
+import importlib.util
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+NEEDS = ("fastapi", "jinja2", "multipart", "plotly", "prometheus_client", "pygraphviz", "uvicorn")
 
 
 def dashboard(
@@ -20,7 +26,7 @@ def dashboard(
     from pipeline.errors import UserError
 
     try:
-        from pipeline.dashboard.server import serve
+        from pipeline.dashboard.server import Server
     except ImportError as error:
         raise UserError(
             f"the dashboard needs the extra `dashboard` ({error.name} is missing): "
@@ -28,7 +34,21 @@ def dashboard(
         ) from None
     settings = open_home()
     open_store()
-    where = "NASNET_TOKEN" if settings.token else settings.home / "dashboard.token"
-    shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"http://{shown}:{port} shows {settings.home}; its token is in {where}")
-    serve(settings, host, port)
+    server = Server(settings, host, port)
+    typer.echo(f"{address(host, port)} shows {settings.home}; its token is in {token(settings)}")
+    server.serve_until_ended()
+
+
+def address(host: str, port: int) -> str:
+    """What is typed into a browser."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def token(settings: "Settings") -> str:
+    """Where the token is."""
+    return "NASNET_TOKEN" if settings.token else str(settings.home / "dashboard.token")
+
+
+def is_installed() -> bool:
+    """Whether the extra `dashboard` is there; nothing of it is imported."""
+    return all(importlib.util.find_spec(name) for name in NEEDS)

@@ -59,8 +59,8 @@ class Watched(Protocol[V]):
         """As it is now; as it was, without news, while the database is away."""
 
 
-def make_supervisor() -> "Supervisor":
-    """The supervisor of this home, not in charge yet."""
+def make_supervisor(dashboard: tuple[str, int] | None = None) -> "Supervisor":
+    """The supervisor of this home, and of a dashboard at an address; not in charge yet."""
     from db import queries
     from db.session import transaction
     from pipeline.machine.supervisor import Supervisor
@@ -72,7 +72,7 @@ def make_supervisor() -> "Supervisor":
     settings = get_settings()
     with transaction(read_only=True) as connection:
         threads = queries.active_threads(connection)
-    return Supervisor(settings, slot_specs(settings.devices, threads))
+    return Supervisor(settings, slot_specs(settings.devices, threads), dashboard)
 
 
 def follow(

@@ -154,9 +154,13 @@ def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
 
 
 def up() -> None:
-    """Keep this machine's processes running, for searches created elsewhere, until `down`."""
+    """Keep this machine's processes running, for searches created elsewhere, until `down`.
+
+    Where the extra `dashboard` is installed it is served, too: NASNET_DASHBOARD says where.
+    """
     from db import schema
     from pipeline import logs
+    from pipeline.cli import dashboard
     from pipeline.cli.home import open_home
     from pipeline.errors import UserError
     from tasks.slot import SUPERVISOR_LOCK
@@ -164,12 +168,15 @@ def up() -> None:
     settings = open_home()
     schema.prepare()
     interruption = Interruption()
-    supervisor = make_supervisor()
+    served = settings.dashboard_address if dashboard.is_installed() else None
+    supervisor = make_supervisor(served)
     if not supervisor.take_over():
         raise UserError(f"{settings.home}: its processes are kept running already")
     logs.configure(SUPERVISOR_LOCK)
     names = ", ".join(worker.name for worker in supervisor.workers)
     typer.echo(f"home {settings.home}: keeping {names} running; `nasnet down` ends them")
+    if served is not None:
+        typer.echo(f"{dashboard.address(*served)}; its token is in {dashboard.token(settings)}")
     try:
         while interruption.number is None:
             supervisor.tick()

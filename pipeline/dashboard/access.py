@@ -14,10 +14,8 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from pipeline.errors import UserError
-from pipeline.settings import Settings
+from pipeline.settings import LOOPBACK, Settings
 
-COOKIE = "nasnet_session"
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 OPEN = ("/signin", "/static/")  # what is shown before anybody signs in
 HEADERS = {
     # Plotly writes styles of its own; scripts come from files only
@@ -25,6 +23,7 @@ HEADERS = {
     "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
@@ -37,6 +36,8 @@ class Access:
         self.reading_needs_it = reading_needs_it
         self.session = self._derived("session")
         self.csrf = self._derived("csrf")
+        # browsers keep cookies by host, not port: two dashboards beside one another have two
+        self.cookie = f"nasnet_{self._derived('cookie')[:8]}"
 
     def _derived(self, what: str) -> str:
         return hmac.new(self.token.encode(), what.encode(), hashlib.sha256).hexdigest()
@@ -48,7 +49,7 @@ class Access:
     def knows(self, request: Request) -> bool:
         """Whether whoever asks has signed in, or sends the token."""
         return self._sends_token(request) or hmac.compare_digest(
-            request.cookies.get(COOKIE, "").encode(), self.session.encode()
+            request.cookies.get(self.cookie, "").encode(), self.session.encode()
         )
 
     def _sends_token(self, request: Request) -> bool:

@@ -86,7 +86,7 @@ def list_failures(
     search: str = "",
     failure: Failure | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> list[dict[str, Any]]:
     """Attempts that failed, the newest first."""
     with transaction(read_only=True) as connection:

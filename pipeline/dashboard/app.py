@@ -1,5 +1,6 @@
 """The application: pages, JSON, metrics and static files, behind one guard."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from db.session import AWAY, is_away
 from pipeline.dashboard import (
     api,
     failures,
@@ -22,9 +24,10 @@ from pipeline.dashboard import (
     signin,
     workers,
 )
-from pipeline.dashboard.access import LOOPBACK, Access
+from pipeline.dashboard.access import Access
 from pipeline.dashboard.pages import page
 from pipeline.errors import UserError
+from pipeline.settings import LOOPBACK
 
 HERE = Path(__file__).parent
 
@@ -38,16 +41,15 @@ def make_app(access: Access) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     app.state.access = access
+    app.state.ending = asyncio.Event()  # set when the server is told to end
     app.add_middleware(BaseHTTPMiddleware, dispatch=access.guard)
     if not access.reading_needs_it:  # else a name that leads here would let any site read it
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]", "testserver"])
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     for family in (searches, genotypes, workers, failures, figures, signin, api, metrics):
         app.include_router(family.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.add_exception_handler(UserError, _say)
-    app.add_exception_handler(HTTPException, _say)
-    app.add_exception_handler(RequestValidationError, _say)
-    app.add_exception_handler(OperationalError, _say)
+    for kind in (UserError, HTTPException, RequestValidationError, *AWAY):
+        app.add_exception_handler(kind, _say)
     return app
 
 
@@ -65,6 +67,10 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, RequestValidationError):
         first: dict[str, Any] = error.errors()[0]
         return 422, f"{first['loc'][-1]}: {first['msg']}", {}
-    if isinstance(error, OperationalError):
+    if isinstance(error, DataError):  # such as a zero byte, which PostgreSQL has in no text
+        return 400, "the database knows no such value", {}
+    if isinstance(error, AWAY):
+        if not is_away(error):
+            raise error
         return 503, "the database does not answer; it is asked again with the next request", {}
     return (404 if str(error).startswith("no ") else 400), str(error), {}

@@ -16,7 +16,7 @@ from db.session import transaction
 from pipeline import search_figures
 from pipeline.dashboard.pages import page
 from pipeline.differences import differences, in_words
-from pipeline.drawing import picture_of, picture_of_comparison, svg_fragment
+from pipeline.drawing import Format, draw, picture_of, picture_of_comparison, svg_fragment
 from pipeline.errors import UserError
 from pipeline.genotype import OPERATIONS, Genotype, genotype_from_data, operation_mask
 from pipeline.plots import learning_curves
@@ -185,6 +185,19 @@ def show_json(digest: str) -> Response:
         genotype.to_json() + "\n",
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="{genotype.digest[:12]}.json"'},
+    )
+
+
+@router.get("/genotypes/{digest}/genotype.{form}")
+def show_picture(digest: str, form: Format) -> Response:
+    """Its cells as a picture."""
+    with transaction(read_only=True) as connection:
+        genotype, _ = found(connection, digest)
+    name = genotype.digest[:12]
+    return Response(
+        draw(picture_of(genotype, name), form),
+        media_type={"svg": "image/svg+xml", "png": "image/png"}[form],
+        headers={"Content-Disposition": f'attachment; filename="{name}.{form}"'},
     )
 
 

@@ -1,6 +1,7 @@
 """Pages of searches: the list, one of them live, and what can be done to it."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -74,13 +75,15 @@ async def events(request: Request, name: str) -> Response:
 
 async def _follow(request: Request, name: str, status: str) -> AsyncIterator[str]:
     sent = ""
-    while not await request.is_disconnected():
+    ending: asyncio.Event = request.app.state.ending
+    while not ending.is_set() and not await request.is_disconnected():
         if status != sent:
             yield f"data: {status}\n\n"
             sent = status
         else:
             yield ": nothing new\n\n"  # finds out whether anybody listens
-        await asyncio.sleep(EVERY)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), EVERY)
         try:
             status = await run_in_threadpool(_status, name)
         except DBAPIError:  # the database is away: the page shows what it has

@@ -1,26 +1,78 @@
 """The dashboard's process."""
 
+import os
+import socket
+import threading
+import time
+
 import uvicorn
 
+from db.queue import LEASES_UNTIL_GONE
+from pipeline import locks, logs
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
+from pipeline.errors import UserError
 from pipeline.settings import Settings
+from tasks.slot import DASHBOARD_LOCK, SUPERVISED, SUPERVISOR_LOCK
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+class Server(uvicorn.Server):
+    """A dashboard that listens on an address, and serves once it is run.
 
     Raises:
-        UserError: others could reach the address, and no token is set.
+        UserError: the address cannot be had, or others could reach it and no token is set.
     """
-    app = make_app(make_access(settings, host))
-    # who is watched live would otherwise keep it from ending; the log has no line a request
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=2,
-        server_header=False,
-    )
+
+    def __init__(self, settings: Settings, host: str, port: int) -> None:
+        self._settings = settings
+        self._app = make_app(make_access(settings, host))
+        if os.environ.get(SUPERVISED):
+            _take_lock(settings)
+        self._socket = _listen(host, port)
+        # its log is ours, and has no line a request
+        super().__init__(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+                server_header=False,
+            )
+        )
+
+    def serve_until_ended(self) -> None:
+        """Serve until SIGTERM or Ctrl-C; or, if a supervisor started it, until none is left."""
+        logs.configure(DASHBOARD_LOCK)
+        if os.environ.get(SUPERVISED):
+            threading.Thread(target=self._end_when_alone, daemon=True).start()
+        self.run(sockets=[self._socket])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let those go who watch a search live; they would keep it from ending."""
+        self._app.state.ending.set()
+        await super().shutdown(sockets)
+
+    def _end_when_alone(self) -> None:
+        """End once no supervisor has been there for two leases, as workers do."""
+        lease, supervisor = self._settings.lease, self._settings.lock_path(SUPERVISOR_LOCK)
+        seen = time.monotonic()
+        while time.monotonic() - seen <= LEASES_UNTIL_GONE * lease:
+            time.sleep(lease / 4)
+            if locks.holder(supervisor) is not None:
+                seen = time.monotonic()
+        self.should_exit = True
+
+
+def _take_lock(settings: Settings) -> None:
+    """Be the home's own dashboard, which its supervisor looks after; others need no lock."""
+    path = settings.lock_path(DASHBOARD_LOCK)
+    if locks.acquire(path) is None:
+        raise UserError(f"{DASHBOARD_LOCK}: taken already (by process {locks.holder(path)})")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(f"{host}, port {port}: {error.strerror}; --port takes another") from None

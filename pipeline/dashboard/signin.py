@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
-from pipeline.dashboard.access import COOKIE, Access
+from pipeline.dashboard.access import Access
 from pipeline.dashboard.pages import page
 
 router = APIRouter(include_in_schema=False)
@@ -25,7 +25,9 @@ def sign_in(request: Request, token: Annotated[str, Form(max_length=1000)]) -> R
         raise HTTPException(403, "this is not the token that `nasnet dashboard` printed")
     response = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, access.session, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(
+        access.cookie, access.session, httponly=True, samesite="strict", secure=secure
+    )
     return response
 
 
@@ -35,5 +37,5 @@ def sign_out(request: Request, csrf: Annotated[str, Form()] = "") -> Response:
     access: Access = request.app.state.access
     access.require_change(request, csrf)
     response = RedirectResponse("/", 303)
-    response.delete_cookie(COOKIE)
+    response.delete_cookie(access.cookie)
     return response

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pipeline import locks, logs
 from pipeline.machine.broker import Broker
 from pipeline.settings import Settings
 from tasks.devices import SlotSpec
-from tasks.slot import BROKER_LOCK, SUPERVISED, SUPERVISOR_LOCK
+from tasks.slot import BROKER_LOCK, DASHBOARD_LOCK, SUPERVISED, SUPERVISOR_LOCK
 from tasks.worker import CONTROL, RECONCILE
 
 log = structlog.get_logger("pipeline")
@@ -38,10 +38,17 @@ HUNG_CHECK = 2.0  # seconds between looks at the heartbeats
 
 
 class Worker:
-    """One worker process of this home, ours or adopted."""
+    """One process of this home, ours or adopted: a worker, or what ``command`` of `nasnet` is."""
 
-    def __init__(self, settings: Settings, name: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        environment: dict[str, str],
+        command: Sequence[str] = (),
+    ) -> None:
         self.name = name
+        self.command = command or ("worker", "start", name)
         self.lock_path = settings.lock_path(name)
         self.log_path = settings.home / "logs" / f"{name}.log"
         self.environment = environment
@@ -80,7 +87,7 @@ class Worker:
         self.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log_path.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.cli", "worker", "start", self.name],
+                [sys.executable, "-m", "pipeline.cli", *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -103,9 +110,17 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps the broker, control, reconcile and the training slots of one home running."""
+    """Keeps the broker, control, reconcile and the training slots of one home running.
 
-    def __init__(self, settings: Settings, specs: Iterable[SlotSpec]) -> None:
+    And, where it is given an address (host and port), the dashboard.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        specs: Iterable[SlotSpec],
+        dashboard: tuple[str, int] | None = None,
+    ) -> None:
         self.settings = settings
         specs = list(specs)
         environment = {
@@ -115,6 +130,9 @@ class Supervisor:
         }
         names = [CONTROL, RECONCILE, *(spec.name for spec in specs)]
         self.workers = [Worker(settings, name, environment) for name in names]
+        if dashboard is not None:
+            command = ("dashboard", "--host", dashboard[0], "--port", str(dashboard[1]))
+            self.workers.append(Worker(settings, DASHBOARD_LOCK, environment, command))
         self.broker = None if settings.broker_url else Broker(settings)
         self._lock: int | None = None
         self._looked = 0.0

@@ -190,7 +190,7 @@ def _markers(rows: Sequence[tuple[float, float, Point]], unit: str) -> go.Scatte
 
 @dataclass(frozen=True, slots=True)
 class OperationShare:
-    """How much of the operations in the cells of a quantile of rewards is one operation."""
+    """Which part of the cells of a quantile of rewards uses an operation."""
 
     quantile: str  # "worst tenth", "90-100 %", ...
     operation: str
@@ -213,8 +213,8 @@ def operation_use(shares: Sequence[OperationShare]) -> go.Figure:
         y=list(range(len(operations))),
         z=[[table.get((operation, q)) for q in quantiles] for operation in operations],
         coloraxis="coloraxis",
-        texttemplate="%{z:.1%}",
-        hovertemplate="%{y}<br>reward %{x}<br>%{z:.2%} of operations<extra></extra>",
+        texttemplate="%{z:.0%}",
+        hovertemplate="%{y}<br>reward %{x}<br>%{z:.1%} of cells<extra></extra>",
         hoverongaps=False,
         xgap=2,
         ygap=2,
@@ -222,5 +222,5 @@ def operation_use(shares: Sequence[OperationShare]) -> go.Figure:
     figure = titled(go.Figure(heatmap), _OPERATIONS, height=150 + 30 * max(3, len(operations)))
     figure.update_xaxes(**named_ticks(quantiles), title="quantile of the rewards")
     figure.update_yaxes(**named_ticks(operations), title="operation", autorange="reversed")
-    colorbar = dict(title="% of operations", tickformat=".0%")
+    colorbar = dict(title="% of cells", tickformat=".0%")
     return figure.update_layout(coloraxis=dict(cmin=0, colorbar=colorbar))

@@ -32,15 +32,13 @@ class _Panel(NamedTuple):
 
 _PANELS = (
     _Panel("Entropy, summed over the decisions", "nats", "normal", ("entropy",)),
-    _Panel("KL of the policy before an update from the one after it", "nats", "tozero", ("kl",)),
+    _Panel("KL, before an update from after it", "nats", "tozero", ("kl",)),
     _Panel("Clip fraction", "share of ratios", "tozero", ("clip_fraction",)),
-    _Panel(
-        "Mean reward (line) and baseline (dashes)", "reward", "normal", ("mean_reward", "baseline")
-    ),
-    _Panel("Staleness of what was learned from", "versions", "tozero", ("staleness",)),
-    _Panel("Duplicates among what was learned from", "children", "tozero", ("duplicates",)),
+    _Panel("Mean reward, baseline (dashes)", "reward", "normal", ("mean_reward", "baseline")),
+    _Panel("Staleness of the batch", "versions", "tozero", ("staleness",)),
+    _Panel("Duplicates in the batch", "children", "tozero", ("duplicates",)),
 )
-_PROBABILITIES = "Probability of each choice, by decision"
+_PROBABILITIES = "Choices of the policy"
 _COLUMNS = 4
 _MOST_VERSIONS = 120  # about what a panel has pixels for
 _CHOICE, _BETWEEN = 15, 62  # heights in pixels

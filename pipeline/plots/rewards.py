@@ -19,7 +19,7 @@ from pipeline.plots.theme import (
 )
 
 _TOP = 25
-_TITLE = "Rewards in the order the children ended"
+_TITLE = "Rewards over children"
 # what is drawn of an arm besides its rewards: attribute, words, dash, width, shape
 _LINES = (
     ("best", "best so far", "solid", 2.5, "hv"),

@@ -2,6 +2,7 @@
 
 import html
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -120,7 +121,13 @@ def empty(title: str, reason: str) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure.add_annotation(
-        text=reason, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font_size=15
+        text="<br>".join(textwrap.wrap(reason, 32)),  # for the narrowest screens
+        showarrow=False,
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        font_size=15,
     )
 
 

@@ -67,8 +67,15 @@ function update(now) {
 
 const live = document.querySelector("[data-events]");
 if (live) {
-  let completed = null;
-  new EventSource(live.dataset.events).onmessage = (event) => {
+  let completed = null, source = null;
+  function follow() {  // only while it is seen: a browser has six connections for all its tabs
+    source?.close();
+    if (document.hidden) return;
+    source = new EventSource(live.dataset.events);
+    source.onmessage = heard;
+  }
+  document.addEventListener("visibilitychange", follow);
+  const heard = (event) => {
     const now = JSON.parse(event.data);
     update(now);
     if (completed !== null && now.completed === completed) return;
@@ -77,4 +84,5 @@ if (live) {
       if (element.visible && element.drawn && Date.now() - element.drawn > REDRAW_EVERY) draw(element);
     });
   };
+  follow();
 }
