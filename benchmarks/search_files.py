@@ -151,13 +151,22 @@ def timed(environment: dict[str, str], *arguments: str) -> tuple[float, float, i
     process = subprocess.Popen(
         [sys.executable, str(HERE), *arguments],
         env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert process.stdout is not None
+    said = process.stdout.read().splitlines()
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{arguments}: failed")
     seconds = time.perf_counter() - start
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+    return seconds, usage.ru_utime + usage.ru_stime, int(said[-1])
+
+
+def most_memory() -> int:
+    """MB of this process so far (Linux); ru_maxrss would begin with its parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 def main() -> None:
@@ -171,8 +180,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.bring_in is not None:
         bring_in(arguments.bring_in)
+        print(most_memory())
     elif arguments.take_out is not None:
         take_out(arguments.take_out, arguments.form)
+        print(most_memory())
     else:
         with tempfile.TemporaryDirectory() as folder:
             measure(arguments.children, arguments.database, Path(folder))
