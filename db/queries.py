@@ -2,9 +2,10 @@
 
 import datetime as dt
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select, tuple_
 from sqlalchemy.orm import aliased
 
 from db.clock import clock, seconds_between
@@ -22,8 +23,10 @@ from db.models import (
     is_state,
 )
 from db.progress import Progress
+from db.slots import IMPORTED_HOME
 
 _search_id = bindparam("search_id", type_=Integer)
+PORTION = 5000  # rows that are fetched at a time
 
 # In rolling mode oldest first; in synchronous mode all are of one version, and its order counts.
 _unlearned_columns = select(
@@ -70,35 +73,8 @@ def search_digest(connection: Connection, search_id: int) -> str:
 
     Two searches in synchronous mode with one configuration have the same (law 11).
     """
-    first = aliased(Child)
-    rows = connection.execute(
-        select(
-            Child.version,
-            Child.arm,
-            Child.k,
-            Child.actions,
-            Child.log_probs,
-            Genotype.digest,
-            Child.state,
-            Child.reward,
-            Child.reward_kind,
-            Child.accuracy,
-            Child.parameters,
-            Child.macs,
-            Child.failure,
-            Child.stopped_epoch,
-            Child.learned_by,
-            first.version,
-            first.arm,
-            first.k,
-        )
-        .join(Genotype, Child.genotype_id == Genotype.id)
-        .join(first, Child.duplicate_of == first.id, isouter=True)
-        .where(Child.search_id == search_id)
-        .order_by(Child.version, Child.arm, Child.k)
-    )
     digest = hashlib.sha256()
-    for row in rows:
+    for row in _in_order(connection, search_id):
         digest.update(repr([_plain(value) for value in row]).encode())
     versions = connection.execute(
         select(PolicyVersion.version, PolicyVersion.learned, PolicyVersion.sha256)
@@ -108,6 +84,49 @@ def search_digest(connection: Connection, search_id: int) -> str:
     for row in versions:
         digest.update(repr(list(row)).encode())
     return digest.hexdigest()
+
+
+_first = aliased(Child)
+_hashed = (
+    select(
+        Child.version,
+        Child.arm,
+        Child.k,
+        Child.actions,
+        Child.log_probs,
+        Genotype.digest,
+        Child.state,
+        Child.reward,
+        Child.reward_kind,
+        Child.accuracy,
+        Child.parameters,
+        Child.macs,
+        Child.failure,
+        Child.stopped_epoch,
+        Child.learned_by,
+        _first.version,
+        _first.arm,
+        _first.k,
+    )
+    .join(Genotype, Child.genotype_id == Genotype.id)
+    .join(_first, Child.duplicate_of == _first.id, isouter=True)
+    .where(Child.search_id == _search_id)
+    .order_by(Child.version, Child.arm, Child.k)
+    .limit(PORTION)
+)
+_hashed_after = _hashed.where(
+    tuple_(Child.version, Child.arm, Child.k)
+    > tuple_(bindparam("version"), bindparam("arm", type_=Child.arm.type), bindparam("k"))
+)
+
+
+def _in_order(connection: Connection, search_id: int) -> Iterator[Any]:
+    """Children by (version, arm, k), a portion at a time: a million need not fit in memory."""
+    rows = connection.execute(_hashed, {"search_id": search_id}).all()
+    while rows:
+        yield from rows
+        last = {"version": rows[-1][0], "arm": rows[-1][1], "k": rows[-1][2]}
+        rows = connection.execute(_hashed_after, {"search_id": search_id, **last}).all()
 
 
 def _plain(value: Any) -> Any:
@@ -252,13 +271,14 @@ def list_searches(connection: Connection, limit: int = 1000) -> list[Any]:
 
 
 def list_slots(connection: Connection) -> list[Any]:
-    """Worker processes, what each holds, and how long it has been silent."""
+    """This store's worker processes, what each holds, and how long it has been silent."""
     return list(
         connection.execute(
             select(Slot, Run.id.label("run_id"), clock().label("now"))
             .join(
                 Run, (Run.slot_id == Slot.id) & is_state(Run.state, RunState.RUNNING), isouter=True
             )
+            .where(Slot.home != IMPORTED_HOME)
             .order_by(Slot.host, Slot.home, Slot.name)
         )
     )

@@ -169,6 +169,24 @@ def transaction(*, read_only: bool = False) -> Iterator[Connection]:
             yield connection
 
 
+@contextlib.contextmanager
+def snapshot() -> Iterator[Connection]:
+    """A connection that reads what the store was at one moment, in as many statements as it takes.
+
+    SQLite's transactions are that by themselves; PostgreSQL's ``transaction(read_only=True)`` is
+    not: there each statement sees what was committed before it.
+    """
+    with get_engine().connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection = connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        else:
+            connection = connection.execution_options(read_only=True)
+        with connection.begin():
+            yield connection
+
+
 # What a database that does not answer raises, in time or at once.
 AWAY = (DBAPIError, PoolTimeoutError)
 

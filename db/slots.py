@@ -11,6 +11,9 @@ from db.clock import clock
 from db.enums import SlotState
 from db.models import Slot, Store, Tick
 
+# The home of slots that are no process of this store: attempts of an imported search name them.
+IMPORTED_HOME = "imported"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:

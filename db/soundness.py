@@ -59,6 +59,8 @@ IMPOSSIBLE = {
         "SELECT id FROM children WHERE state = 'open' AND duplicate_of IS NULL"
         " AND score_run_id IS NULL AND NOT EXISTS (SELECT 1 FROM runs WHERE"
         " runs.child_id = children.id AND runs.state IN ('pending', 'queued', 'running'))"
+        # an imported search's are open for ever: it was exported while it ran
+        " AND search_id NOT IN (SELECT id FROM searches WHERE state = 'imported')"
     ),
     "child {} waits for another that has ended": (
         "SELECT children.id FROM children JOIN children AS first"
@@ -79,14 +81,16 @@ IMPOSSIBLE = {
         " HAVING count(*) <> max(version) + 1"
     ),
     "policy version {} learned from more or fewer rewards than it says": (
-        "SELECT id FROM policy_versions WHERE learned <> (SELECT count(*) FROM children"
-        " WHERE children.search_id = policy_versions.search_id"
-        " AND children.learned_by = policy_versions.version)"
+        "SELECT policy_versions.id FROM policy_versions LEFT JOIN (SELECT search_id, learned_by,"
+        " count(*) AS rewards FROM children WHERE learned_by IS NOT NULL"
+        " GROUP BY search_id, learned_by) AS used ON used.search_id = policy_versions.search_id"
+        " AND used.learned_by = policy_versions.version"
+        " WHERE policy_versions.learned <> coalesce(used.rewards, 0)"
     ),
     "policy version {} counts another total than all up to it": (
-        "SELECT id FROM policy_versions WHERE total_learned <> (SELECT sum(before.learned)"
-        " FROM policy_versions AS before WHERE before.search_id = policy_versions.search_id"
-        " AND before.version <= policy_versions.version)"
+        "SELECT id FROM (SELECT id, total_learned, sum(learned) OVER (PARTITION BY search_id"
+        " ORDER BY version) AS total FROM policy_versions) AS counted"
+        " WHERE total_learned <> total"
     ),
     "search {} has finished and still has open children or unlearned rewards": (
         "SELECT id FROM searches WHERE state = 'finished' AND EXISTS (SELECT 1 FROM children"
@@ -106,3 +110,28 @@ def impossible(connection: Connection) -> list[str]:
         if len(rows) > SHOWN:
             found.append(f"... and more: {sentence.format('ID')}")
     return found
+
+
+# What a sentence is about -> which of them are a search's
+OF_SEARCH = {
+    "run": "SELECT id FROM runs WHERE search_id = :search_id",
+    "child": "SELECT id FROM children WHERE search_id = :search_id",
+    "policy": "SELECT id FROM policy_versions WHERE search_id = :search_id",
+    "search": "SELECT id FROM searches WHERE id = :search_id",
+}
+
+
+def first_impossible(connection: Connection, search_id: int) -> tuple[str, int] | None:
+    """Something of one search that cannot be: a sentence of ``IMPOSSIBLE``, and the row's id."""
+    for sentence, statement in IMPOSSIBLE.items():
+        of_search = OF_SEARCH[sentence.split()[0]]
+        found = connection.scalar(
+            text(
+                f"WITH impossible (id) AS ({statement})"
+                f" SELECT min(id) FROM impossible WHERE id IN ({of_search})"
+            ),
+            {"search_id": search_id},
+        )
+        if found is not None:
+            return sentence, found
+    return None

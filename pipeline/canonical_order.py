@@ -49,23 +49,28 @@ def _individualised(
 
 
 def _refined(graph: Graph, live: tuple[int, ...], colours: dict[int, int]) -> dict[int, int]:
-    while True:
-        signature = {
-            b: (
-                colours[b],
-                tuple(sorted((colours.get(s - 2, s - 2), op) for s, op in graph.sides[b])),
-                tuple(
-                    sorted(
-                        (colours[c], op) for c in live for s, op in graph.sides[c] if s == b + 2
-                    )
-                ),
-            )
-            for b in live
-        }
-        refined = _ranked(signature)
-        if len(set(refined.values())) == len(set(colours.values())):
+    readers: dict[int, list[tuple[int, str]]] = {b: [] for b in live}
+    for c in live:
+        for state, operation in graph.sides[c]:
+            if state >= 2:
+                readers[state - 2].append((c, operation))
+    count = len(set(colours.values()))
+    while count < len(live):
+        refined = _ranked(
+            {
+                b: (
+                    colours[b],
+                    tuple(sorted([(colours.get(s - 2, s - 2), op) for s, op in graph.sides[b]])),
+                    tuple(sorted([(colours[c], op) for c, op in readers[b]])),
+                )
+                for b in live
+            }
+        )
+        before, count = count, len(set(refined.values()))
+        if count == before:
             return refined
         colours = refined
+    return colours
 
 
 def _ranked(signatures: dict[int, Any]) -> dict[int, int]:

@@ -354,9 +354,10 @@ def load_config(stored: Mapping[str, Any]) -> SearchConfig:
     Raises:
         UserError: it was stored by a newer release.
     """
-    if stored.get("format", FORMAT) > FORMAT:
+    stored_format = stored.get("format", FORMAT)
+    if isinstance(stored_format, int) and stored_format > FORMAT:
         raise UserError(
-            f"the search was stored in format {stored['format']}, this release knows {FORMAT}: "
+            f"the search was stored in format {stored_format}, this release knows {FORMAT}: "
             "upgrade the package"
         )
     return make_config(stored)

@@ -4,7 +4,9 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import fsspec
 
@@ -29,11 +31,20 @@ def write(url: str, data: memoryview) -> None:
 
 
 def _write_locally(path: Path, data: memoryview) -> None:
-    """Temporary name, fsync, rename, fsync of the folder: whole, or not there, after any crash."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A local file to write to, that takes its name at the end: whole, or not there at all.
+
+    Temporary name, fsync, rename, fsync of the folder: that holds after any crash.
+    """
     descriptor, temporary = _temporary_file(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)

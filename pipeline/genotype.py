@@ -134,14 +134,31 @@ class Cell:
         whose 1x1 convolution makes it as symmetric) are ordered, blocks are renumbered, and the
         output states are sorted.
         """
-        live = self.live_blocks()
-        graph = Graph(
+        orders = canonical_orders(self._graph(), self.live_blocks())
+        return min((self._renumbered(order) for order in orders), key=_cell_key)
+
+    def _graph(self) -> Graph:
+        return Graph(
             tuple(block.sides for block in self.blocks),
             tuple(block.combine for block in self.blocks),
             self.concat,
         )
-        orders = canonical_orders(graph, live)
-        return min((self._renumbered(order) for order in orders), key=_cell_key)
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether this is the one encoding that stands for all of its graph.
+
+        As ``self == self.canonical()``, in half the time: a million imported cells are asked.
+        """
+        blocks = tuple(range(len(self.blocks)))
+        if self.live_blocks() != blocks or list(self.concat) != sorted(self.concat):
+            return False
+        if any(left > right for left, right in (block.sides for block in self.blocks)):
+            return False
+        orders = canonical_orders(self._graph(), blocks)
+        if next(orders) == blocks and next(orders, None) is None:
+            return True
+        return self == self.canonical()
 
     def live_blocks(self) -> tuple[int, ...]:
         """The blocks that reach the output."""
@@ -214,6 +231,11 @@ class CellGenotype:
     def canonical(self) -> "CellGenotype":
         """The genotype that stands for all encodings of the same two graphs (law 10)."""
         return CellGenotype(self.normal.canonical(), self.reduction.canonical())
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether it equals its canonical form."""
+        return self.normal.is_canonical and self.reduction.is_canonical
 
     @property
     def digest(self) -> str:
@@ -299,9 +321,16 @@ class KnownNetwork:
 
     kind = "known"
 
+    is_canonical = True
+
     @property
     def digest(self) -> str:
         """sha256 of the JSON."""
+        return self.literal_digest
+
+    @property
+    def literal_digest(self) -> str:
+        """sha256 of the JSON, of which there is one."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def canonical(self) -> "KnownNetwork":

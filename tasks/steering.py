@@ -44,10 +44,10 @@ def resume(name: str) -> str:
     def change(connection: Connection, search: Any) -> str:
         if search.state is SearchState.RUNNING:
             return "runs already"
-        if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
-            raise UserError(
-                f"search {name!r} is {search.state}; `nasnet search extend` raises a budget"
-            )
+        if search.state is SearchState.IMPORTED:
+            raise UserError(f"search {name!r} was imported: it can be read, not resumed")
+        if search.state is SearchState.FINISHED:
+            raise UserError(f"search {name!r} is finished; `nasnet search extend` raises a budget")
         searches.resume(connection, search.id)
         return "resumed; `nasnet run` or `nasnet up` starts workers here"
 

@@ -10,7 +10,7 @@ from db import attempts, children, epochs, leases, searches, slots, versions
 from db.enums import Arm
 from db.models import Child, Run
 from db.session import transaction
-from pipeline.config import make_config
+from pipeline.config import load_config, make_config
 from pipeline.config_tables import merge
 from pipeline.errors import Failure
 from pipeline.spaces import NASNetSpace
@@ -19,6 +19,13 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 MARKUP = EVIL.replace("</script>", "")  # without a slash, so that it may be a search's name
 
 _numbers = itertools.count()
+# Of a search whose children really train, in a fraction of a second each.
+CHILDREN = {
+    "space": {"blocks": 1},
+    "network": {"num_cells": 1, "num_filters": 2},
+    "training": {"epochs": 1, "batch_size": 650, "device": "cpu"},
+    "budget": {"children": 8},
+}
 
 
 def make_search(name="s", **tables):
@@ -67,7 +74,7 @@ def new_child(k, seed=0, arm=Arm.POLICY):
         arm=arm,
         k=k,
         actions=actions,
-        log_probs=struct.pack("<2d", -1.0, -2.0),
+        log_probs=struct.pack(f"<{len(actions)}d", *(-1.0 - i for i in range(len(actions)))),
         digest=genotype.digest,
         kind=genotype.kind,
         body=genotype.to_data(),
@@ -80,8 +87,10 @@ def new_child(k, seed=0, arm=Arm.POLICY):
 def propose(search_id, seeds, *, version=0, first=0, arm=Arm.POLICY):
     """Children with one genotype for each distinct seed; returns their ids in order."""
     proposals = [new_child(first + i, seed, arm) for i, seed in enumerate(seeds)]
-    template = children.RunTemplate(config={"dataset": "digits"}, device="cpu")
     with transaction() as connection:
+        config = load_config(searches.by_id(connection, search_id).config)
+        run_config = config.run_config().model_dump(mode="json")
+        template = children.RunTemplate(config=run_config, device="cpu")
         children.propose(connection, search_id, version, proposals, template)
         return list(
             connection.scalars(

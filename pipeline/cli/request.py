@@ -59,12 +59,17 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
     if configs.is_recipe(base):
         raise UserError(f"preset {preset} says how to train, not what to search: `nasnet retrain`")
     tables = config_tables.merge(base, written)
-    request = Request(_checked_name(name or default_name), written, tables)
+    request = Request(checked_name(name or default_name), written, tables)
     _ = request.config  # raises what is wrong with it
     return request
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A name that a search may have.
+
+    Raises:
+        UserError: it may not.
+    """
     # a colon parts a search's name from a rank, and a name stands in links and file names
     if not name.strip(".") or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name):
         raise UserError(f"--name {name!r}: use letters, digits, and - _ . (at most 100)")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli import search_files
 from pipeline.cli.output import JsonFlag, print_json, print_rows
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 from pipeline.errors import UserError
@@ -211,13 +212,17 @@ def digest(name: NameArgument, as_json: JsonFlag = False) -> None:
     same, whatever was killed in between.
     """
     from db import queries, searches
-    from db.session import transaction
+    from db.session import snapshot
     from pipeline.cli.home import open_store
 
     open_store()
-    with transaction(read_only=True) as connection:
+    with snapshot() as connection:
         value = queries.search_digest(connection, searches.get(connection, name).id)
     if as_json:
         print_json({"search": name, "digest": value})
     else:
         typer.echo(value)
+
+
+app.command("export")(search_files.export)
+app.command("import")(search_files.import_)

@@ -5,8 +5,9 @@ import pytest
 from pipeline.settings import get_settings
 from tasks import slot as slots
 from tasks import train
-from tasks.app import app
+from tasks.app import app, ring
 from tasks.devices import SlotSpec
+from tests.factories import CHILDREN, make_search
 
 
 class Post:
@@ -57,3 +58,16 @@ def start_worker():
 def worker(store, start_worker):
     """This process as the slot cpu-0 of an empty store."""
     return start_worker()
+
+
+@pytest.fixture
+def searched(worker, post):
+    """A store in which a real search has ended, with a control arm."""
+    search_id = make_search(
+        name="digits",
+        control=0.25,
+        **{**CHILDREN, "controller": {"name": "random", "batch": 4}, "budget": {"children": 16}},
+    )
+    ring(search_id)
+    post.drain()
+    return search_id

@@ -13,7 +13,7 @@ from db.session import transaction
 from pipeline import files
 from pipeline.settings import get_settings
 from tasks import leftovers, reconcile, sample, train
-from tests.factories import make_search
+from tests.factories import CHILDREN, make_search
 from tests.tasks.test_runs import ask_one, row, set_state, train_one
 
 
@@ -73,14 +73,6 @@ def test_an_object_store_knows_its_room_itself(monkeypatch, worker):
     monkeypatch.setenv("NASNET_ARTIFACTS", "memory://bucket")
     get_settings.cache_clear()
     assert train.no_room() is None
-
-
-CHILDREN = {
-    "space": {"blocks": 1},
-    "network": {"num_cells": 1, "num_filters": 2},
-    "training": {"epochs": 1, "batch_size": 650, "device": "cpu"},
-    "budget": {"children": 8},
-}
 
 
 def kept_children():

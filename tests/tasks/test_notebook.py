@@ -1,5 +1,8 @@
 """A store in a notebook: what it hands out is what the rows say."""
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -74,3 +77,44 @@ def test_another_home_may_be_opened_and_one_without_a_store_is_refused(sqlite_st
     assert len(notebook.open_store(sqlite_store.parent).searches()) == 0
     with pytest.raises(UserError, match="no store"):
         notebook.open_store(tmp_path / "nowhere")
+
+
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
+
+
+@pytest.fixture
+def page():
+    """The documentation's notebook, as it is committed."""
+    return pytest.importorskip("nbformat").read(NOTEBOOK, as_version=4)
+
+
+def test_the_documented_notebook_was_executed_and_is_small(page):
+    cells = [cell for cell in page.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert all(cell.outputs for cell in cells)
+    assert not any(out.output_type == "error" for cell in cells for out in cell.outputs)
+    assert NOTEBOOK.stat().st_size < 300_000
+
+
+def test_every_cell_of_the_documented_notebook_runs(searched, page):
+    """On a real search of either database; what a cell shows can be shown, and was committed."""
+    names = {}
+    for cell in page.cells:
+        if cell.cell_type != "code":
+            continue
+        body = ast.parse(cell.source).body
+        *before, last = body
+        assert isinstance(last, ast.Expr)
+        exec(compile(ast.Module(before, []), "<cell>", "exec"), names)
+        shown = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+        [output] = cell.outputs
+        assert _kinds(shown) & output.data.keys(), cell.source
+
+
+def _kinds(shown):
+    """The kinds of picture that a notebook asks a value for, where it is more than text."""
+    kinds = {"text/html": "_repr_html_", "image/svg+xml": "_repr_svg_"}
+    found = {kind for kind, name in kinds.items() if hasattr(shown, name)}
+    if hasattr(shown, "to_plotly_json"):
+        found.add("application/vnd.plotly.v1+json")
+    return found or {"text/plain"}

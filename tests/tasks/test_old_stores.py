@@ -17,8 +17,7 @@ from db.session import get_engine, transaction
 from pipeline.config import load_config
 from pipeline.errors import UserError
 from tasks.app import ring
-from tests.factories import make_search
-from tests.tasks.test_disk import CHILDREN
+from tests.factories import CHILDREN, make_search
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 VERSIONS = Path(__file__).parents[2] / "alembic" / "versions"

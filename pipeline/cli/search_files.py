@@ -1,0 +1,101 @@
+"""``nasnet search export`` and ``import``: whole searches in files."""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli.output import JsonFlag, print_json
+from pipeline.errors import UserError
+
+
+class Form(enum.StrEnum):
+    """Of an exported search."""
+
+    JSONL = "jsonl"  # all of it; `import` reads it
+    PARQUET = "parquet"
+    CSV = "csv"
+    TENSORBOARD = "tensorboard"
+
+
+def export(
+    name: Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name.")],
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--format", help="jsonl: all of it, for `import`; csv, parquet: a row a child."
+        ),
+    ] = Form.JSONL,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file (tensorboard: folder); else here, by name."),
+    ] = None,
+) -> None:
+    """Write a search to a file, as it is at this moment; it may run meanwhile.
+
+    A file that is there is replaced, once the new one is whole.
+    """
+    from db import searches
+    from db.session import snapshot
+    from pipeline.cli.home import open_store
+
+    open_store()
+    path = out or Path(f"{name}.{form}")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    with snapshot() as connection:
+        search_id = searches.get(connection, name).id
+        count = _write(connection, search_id, form, path)
+    typer.echo(f"{path}: {count:,} children")
+
+
+def _write(connection: Any, search_id: int, form: Form, path: Path) -> int:
+    from pipeline import files
+
+    if form is Form.TENSORBOARD:
+        from pipeline.search_files.scalars import write_scalars
+
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise UserError(f"{path}: is there already; TensorBoard would show both together")
+        return write_scalars(connection, search_id, path)
+    from pipeline.search_files.jsonl import write_jsonl
+    from pipeline.search_files.tables import write_csv, write_parquet
+
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder")
+    write = {Form.JSONL: write_jsonl, Form.CSV: write_csv, Form.PARQUET: write_parquet}[form]
+    with files.replacing(path.absolute()) as file:
+        return write(connection, search_id, file)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="Of `nasnet search export --format jsonl`.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="The search's name here; else its own.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Add a file's search to this store, to be read, compared and retrained from.
+
+    All of it or nothing: a file that is refused, or a kill, leaves nothing behind. A search that
+    the store has is not added again.
+    """
+    from db import schema
+    from db.session import transaction
+    from pipeline.cli.home import open_home
+    from pipeline.cli.request import checked_name
+    from pipeline.search_files.importing import import_search, read_header
+
+    header = read_header(file)
+    wanted = checked_name(name or header.search.name)
+    open_home()
+    schema.prepare()
+    with transaction() as connection:
+        done = import_search(connection, file, header, wanted)
+    if as_json:
+        print_json({"search": done.name, "children": done.children, "added": done.added})
+    elif done.added:
+        typer.echo(f"imported search {done.name!r}: {done.children:,} children")
+    else:
+        typer.echo(f"search {done.name!r} is here already, with all of it: nothing was added")

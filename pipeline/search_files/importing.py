@@ -1,0 +1,238 @@
+"""A file of JSON lines into a store: all of it in one transaction, or nothing."""
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import IntegrityError
+
+from db import queries, restore, searches, soundness
+from db.models import Child, PolicyVersion, Run, Search
+from pipeline.config import load_config, make_run_config
+from pipeline.errors import UserError
+from pipeline.search_files.checking import (
+    Portion,
+    check_children,
+    check_other_runs,
+    check_versions,
+    read_record,
+)
+from pipeline.search_files.records import FORMAT, Header
+
+# A portion ends with so many lines or bytes; a line that is longer is none of ours.
+PORTION = 1000
+PORTION_BYTES = 2**24
+LONGEST_LINE = 2**26
+
+Check = Callable[[Header, Sequence[bytes], int], Portion]
+Add = Callable[[restore.Restoration, Portion], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a file's search."""
+
+    name: str
+    children: int
+    added: bool  # or the store had it already
+
+
+def read_header(path: Path) -> Header:
+    """What a file is of, by its first line.
+
+    Raises:
+        UserError: it cannot be read, is none of ours, or a newer release's.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.readline(LONGEST_LINE)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict) or data.get("record") != "search":
+        raise UserError(f"{path}, line 1: not a search of `nasnet search export --format jsonl`")
+    if isinstance(data.get("format"), int) and data["format"] > FORMAT:
+        raise UserError(
+            f"{path}, line 1: format {data['format']}, this release knows {FORMAT}: "
+            "upgrade the package"
+        )
+    try:
+        header = read_record(Header, line, 1)
+    except UserError as error:
+        raise UserError(f"{path}, {error}") from None
+    try:
+        return _with_configs(header)
+    except UserError as error:
+        raise UserError(f"{path}, line 1: {error}") from None
+
+
+def _with_configs(header: Header) -> Header:
+    """The header with all defaults filled in, as this release stores configurations."""
+    config = load_config(header.search.config).model_dump(mode="json")
+    configs = [make_run_config(config).model_dump(mode="json") for config in header.configs]
+    search = header.search.model_copy(update={"config": config})
+    return header.model_copy(update={"configs": configs, "search": search})
+
+
+def import_search(connection: Connection, path: Path, header: Header, name: str) -> Imported:
+    """Write a file's search under a name; nothing where the store has it already.
+
+    Raises:
+        UserError: the name is another search's; the store has the search as it was at another
+            moment; or a line is refused. The caller rolls back.
+    """
+    known = connection.execute(select(Search).where(Search.uid == header.search.uid)).one_or_none()
+    if known is not None:
+        if queries.search_digest(connection, known.id) != header.digest:
+            raise UserError(
+                f"{path}: search {known.name!r} of this store is the same one at another moment; "
+                "a store holds a search once"
+            )
+        return Imported(known.name, header.children, added=False)
+    if searches.find(connection, name) is not None:
+        raise UserError(f"search {name!r} is there already: choose another --name")
+    try:
+        with path.open("rb") as file:
+            _write(connection, file, header, name)
+    except UserError as error:
+        raise UserError(f"{path}, {error}") from None
+    return Imported(name, header.children, added=True)
+
+
+def _write(connection: Connection, file: BinaryIO, header: Header, name: str) -> None:
+    file.readline()
+    search = header.search
+    reason = search.reason
+    if search.state != "imported":
+        reason = f"was {search.state} when it was exported" + (f": {reason}" if reason else "")
+    columns = {
+        "uid": search.uid,
+        "name": name,
+        "config": search.config,
+        "reason": reason,
+        "created_at": _aware(search.created_at),
+        "resumed_at": _aware(search.resumed_at),
+        "ended_at": None if search.ended_at is None else _aware(search.ended_at),
+    }
+    try:
+        written = restore.begin(connection, columns)
+    except IntegrityError:  # PostgreSQL waited for another transaction with this search
+        raise UserError("line 1: another process has just imported this search") from None
+    first = 2
+    for count, check, add in (
+        (header.versions, check_versions, _add_versions),
+        (header.runs, check_other_runs, _add_other_runs),
+        (header.children, check_children, _add_children),
+    ):
+        for lines in _portions(file, first, count):
+            _put(written, header, lines, first, check, add)
+            first += len(lines)
+    if file.read(1):
+        raise UserError(f"line {first}: line 1 announces no more than {header.lines} lines")
+    restore.refresh_statistics(connection)
+    _check_whole(connection, written.search_id, header)
+
+
+def _portions(file: BinaryIO, first: int, count: int) -> Iterator[list[bytes]]:
+    """So many lines, as many at a time as may be held in memory."""
+    while count:
+        lines: list[bytes] = []
+        size = 0
+        while len(lines) < min(count, PORTION) and size < PORTION_BYTES:
+            line = file.readline(LONGEST_LINE)
+            if not line:
+                raise UserError(
+                    f"line {first + len(lines)}: the file ends before it; "
+                    "line 1 announces more lines"
+                )
+            if len(line) == LONGEST_LINE:
+                raise UserError(
+                    f"line {first + len(lines)}: is longer than {LONGEST_LINE:,} bytes"
+                )
+            lines.append(line)
+            size += len(line)
+        yield lines
+        first += len(lines)
+        count -= len(lines)
+
+
+def _put(
+    written: restore.Restoration,
+    header: Header,
+    lines: Sequence[bytes],
+    first: int,
+    check: Check,
+    add: Add,
+) -> None:
+    """Write some lines. Where one is refused, look for it by halves: the error names it."""
+    portion = check(header, lines, first)
+    try:
+        with written.portion():
+            add(written, portion)
+    except restore.RefusedRowError as error:
+        if len(lines) == 1:
+            raise UserError(f"line {first}: {error}") from None
+        half = len(lines) // 2
+        _put(written, header, lines[:half], first, check, add)
+        _put(written, header, lines[half:], first + half, check, add)
+
+
+def _add_versions(written: restore.Restoration, portion: Portion) -> None:
+    written.add_versions(portion.versions)
+
+
+def _add_other_runs(written: restore.Restoration, portion: Portion) -> None:
+    written.add_other_runs(portion.other_runs, portion.genotypes)
+
+
+def _add_children(written: restore.Restoration, portion: Portion) -> None:
+    written.add_children(portion.children, portion.genotypes)
+
+
+def _check_whole(connection: Connection, search_id: int, header: Header) -> None:
+    """Check what rows say of one another, and that they are those that were exported."""
+    found = soundness.first_impossible(connection, search_id)
+    if found is not None:
+        sentence, row_id = found
+        line = _line_of(connection, search_id, header, sentence.split()[0], row_id)
+        raise UserError(f"line {line}: {sentence.format('of this line')}")
+    if queries.search_digest(connection, search_id) != header.digest:
+        raise UserError("line 1: digest: it is not that of the children and versions that follow")
+
+
+def _line_of(
+    connection: Connection, search_id: int, header: Header, what: str, row_id: int
+) -> int:
+    """The line that a row came from: ids were given in the order of lines."""
+    if what == "search":
+        return 1
+    before_runs, before_children = 2 + header.versions, 2 + header.versions + header.runs
+    if what == "policy":
+        return 2 + _count(connection, PolicyVersion, search_id, row_id)
+    if what == "run":
+        child_id = connection.scalar(select(Run.child_id).where(Run.id == row_id))
+        if child_id is None:
+            others = Run.child_id.is_(None)
+            return before_runs + _count(connection, Run, search_id, row_id, others)
+        row_id = child_id
+    return before_children + _count(connection, Child, search_id, row_id)
+
+
+def _count(
+    connection: Connection, table: Any, search_id: int, before: int, *conditions: Any
+) -> int:
+    statement = select(func.count()).where(
+        table.search_id == search_id, table.id < before, *conditions
+    )
+    return connection.execute(statement).scalar_one()
+
+
+def _aware(time: dt.datetime) -> dt.datetime:
+    return time.replace(tzinfo=dt.UTC)

@@ -1,0 +1,54 @@
+"""A search as TensorBoard's scalars (extra `tensorboard`)."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from db import dump
+from db.enums import Arm
+from pipeline.errors import UserError
+
+OF_VERSIONS = (
+    *("mean_reward", "baseline", "entropy", "loss", "kl", "clip_fraction", "staleness"),
+    *("duplicates", "total_learned"),
+)
+
+
+def write_scalars(connection: Connection, search_id: int, folder: Path) -> int:
+    """Write rewards over children and policy health over versions; returns the children.
+
+    Steps are the number of the child that ended, arm by arm, and the version; times are the rows'.
+
+    Raises:
+        UserError: the extra `tensorboard` is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "--format tensorboard needs the extra `tensorboard`: "
+            "pip install 'nasnet-pipeline[tensorboard]'"
+        ) from None
+    with SummaryWriter(str(folder)) as writer:
+        for version in dump.versions(connection, search_id):
+            for name in OF_VERSIONS:
+                _add(writer, f"policy/{name}", getattr(version, name), version.version, version)
+        return _add_children(writer, connection, search_id)
+
+
+def _add_children(writer: Any, connection: Connection, search_id: int) -> int:
+    best: dict[Arm, float] = {}
+    steps: dict[Arm, int] = {}
+    for row in dump.ended(connection, search_id):
+        step = steps[row.arm] = steps.get(row.arm, 0) + 1
+        best[row.arm] = max(best.get(row.arm, row.reward), row.reward)
+        for name in ("reward", "accuracy", "parameters", "macs"):
+            _add(writer, f"{row.arm}/{name}", getattr(row, name), step, row)
+        _add(writer, f"{row.arm}/best_reward", best[row.arm], step, row)
+    return sum(steps.values())
+
+
+def _add(writer: Any, tag: str, value: float | None, step: int, row: Any) -> None:
+    if value is not None:
+        writer.add_scalar(tag, value, step, walltime=row.at.timestamp())
