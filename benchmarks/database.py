@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent.parent))
 
 import psutil
-from sqlalchemy import Connection, Engine, func, insert, literal, select, text, update
+from sqlalchemy import Connection, func, insert, literal, select, text, update
 
 from db import queries, ranking, schema, searches
 from db.enums import Arm, Order, Outcome, Place, Purpose, RunState
@@ -45,12 +45,12 @@ from db.session import get_engine, transaction
 from pipeline.config import SearchConfig, make_config
 from pipeline.config_tables import merge, preset_text
 from pipeline.errors import Failure
-from pipeline.genotype import OPERATIONS, Cell, CellGenotype
+from pipeline.genotype import OPERATIONS, CellGenotype
 from pipeline.search_figures import FIGURES
 from pipeline.settings import get_settings
 from pipeline.spaces import NASNetSpace
-from tests.servers import Postgres
 from tests.processes import wait_until
+from tests.servers import Postgres
 
 LARGE, SMALL = "large", "small"  # names of the searches
 IN_SMALL = 1000
@@ -226,9 +226,7 @@ def portions(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 def add_children(connection: Connection, search_id: int, rows: list[dict[str, Any]]) -> None:
-    first = connection.scalar(
-        select(func.max(Child.id)).where(Child.search_id == search_id)
-    )
+    first = connection.scalar(select(func.max(Child.id)).where(Child.search_id == search_id))
     begin = 0 if first is None else first - IN_SMALL
     connection.execute(insert(Child), with_places(rows, search_id, begin))
 
@@ -249,7 +247,7 @@ def add_duplicates(connection: Connection, search_id: int, count: int) -> None:
 def open_last(connection: Connection, search_id: int, count: int) -> None:
     """A few children have no end yet; one in 500 was skipped."""
     top = connection.scalar(select(func.max(Genotype.id))) or 0
-    unset = {name: None for name in ("reward", "reward_kind", "accuracy", "failure", "learned_by")}
+    unset = dict.fromkeys(("reward", "reward_kind", "accuracy", "failure", "learned_by"))
     last = Child.genotype_id > top - count
     of_search = Child.search_id == search_id
     connection.execute(
@@ -461,15 +459,18 @@ def measure_filters(database: str, search_id: int, chance: random.Random) -> Non
     with transaction(read_only=True) as connection:
         of_search = Child.search_id == search_id
         reward = Child.reward.is_not(None)
-        sizes = list(connection.scalars(select(Child.parameters).where(of_search, reward).limit(2000)))
+        sizes = list(
+            connection.scalars(select(Child.parameters).where(of_search, reward).limit(2000))
+        )
         sizes = [size for size in sizes if size is not None]
         everything = connection.scalar(select(func.count()).where(of_search, reward)) or 1
         kept: dict[str, list[ranking.Filter]] = {"1 % or more": [], "less than 1 %": []}
         while any(len(filters) < ASKED // 5 for filters in kept.values()):
             wanted = ranking.Filter(**drawn_filter(chance, sizes))
-            statement = select(func.count()).where(of_search, reward, *ranking._conditions(wanted))
-            if wanted.arm is not None:
-                statement = statement.where(Child.arm == wanted.arm)
+            arms = [wanted.arm] if wanted.arm else list(Arm)
+            statement = select(func.count()).where(
+                of_search, reward, *ranking._conditions(Child, wanted, arms)
+            )
             share = (connection.scalar(statement) or 0) / everything
             group = kept["1 % or more" if share >= 0.01 else "less than 1 %"]
             if len(group) < ASKED // 5:
@@ -535,7 +536,9 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
     def wanted() -> str:
         uses, without = chance.sample(OPERATIONS, 2)
         sort, place = chance.choice(list(Order)), chance.choice(list(Place))
-        return f"uses={uses}&without={without}&place={place}&sort={sort}&page={chance.randint(1, 5)}"
+        return (
+            f"uses={uses}&without={without}&place={place}&sort={sort}&page={chance.randint(1, 5)}"
+        )
 
     def any_page() -> str:
         return f"sort={chance.choice(list(Order))}&page={chance.randint(1, count // 50)}"
@@ -547,7 +550,9 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
         "genotypes": lambda: f"{of}/genotypes",
         "genotypes, sorted": lambda: f"{of}/genotypes?sort={chance.choice(list(Order))}",
         "genotypes, filtered": lambda: f"{of}/genotypes?{wanted()}",
-        "genotypes, none passes": lambda: f"{of}/genotypes?max_macs=1&sort={chance.choice(list(Order))}",
+        "genotypes, none passes": lambda: (
+            f"{of}/genotypes?max_macs=1&sort={chance.choice(list(Order))}"
+        ),
         "genotypes, any page": lambda: f"{of}/genotypes?{any_page()}",
         "a genotype": lambda: f"/genotypes/{chance.choice(digests)}",
         "compare": lambda: "/compare?a={}&b={}".format(*chance.sample(digests, 2)),
@@ -564,7 +569,9 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
     }
     for figure in FIGURES:
         found[f"figure: {figure}"] = lambda figure=figure: f"{of}/figures/{figure}.json"
-    found["figure of a small search"] = lambda: f"/searches/{SMALL}/figures/{chance.choice(list(FIGURES))}.json"
+    found["figure of a small search"] = lambda: (
+        f"/searches/{SMALL}/figures/{chance.choice(list(FIGURES))}.json"
+    )
     return found
 
 
@@ -587,7 +594,15 @@ def measure_pages(database: str, count: int) -> None:
     for kind in kinds:
         show(kind, database, taken[kind], target)
     for when, resident in memory.items():
-        line(f"dashboard's memory {when}", database, "", f"{resident / 1e6:.0f} MB", "", "", "300 MB")
+        line(
+            f"dashboard's memory {when}",
+            database,
+            "",
+            f"{resident / 1e6:.0f} MB",
+            "",
+            "",
+            "300 MB",
+        )
 
 
 def get(connection: http.client.HTTPConnection, path: str) -> None:
@@ -646,7 +661,9 @@ def optuna_rows_per_second() -> float:
         )
         began = time.perf_counter()
         # a study that is loaded, as an export would
-        optuna.load_study(study_name=study.study_name, storage=f"sqlite:///{folder}/optuna.db").trials_dataframe()
+        optuna.load_study(
+            study_name=study.study_name, storage=f"sqlite:///{folder}/optuna.db"
+        ).trials_dataframe()
         return OPTUNA_TRIALS / (time.perf_counter() - began)
 
 

@@ -49,7 +49,10 @@ def neighbours(connection: Connection, genotype_id: int, limit: int = 10) -> lis
     five places (two inputs, two operations, how they combine).
     """
     child = connection.execute(
-        select(Child.search_id).where(Child.genotype_id == genotype_id).order_by(Child.id).limit(1)
+        select(Child.search_id)
+        .where(Child.search_id.in_(select(Search.id)), Child.genotype_id == genotype_id)
+        .order_by(Child.id)
+        .limit(1)
     ).one_or_none()
     if child is None:
         return []

@@ -82,7 +82,8 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
         search = searches.get(connection, name)
         now = progress(connection, search.id)
         assert now is not None
-        best, mean = queries.rewards(connection, search.id)
+        arms = queries.rewards_by_arm(connection, search.id)
+        rewards = queries.together(arms)
         version = queries.newest_version(connection, search.id)
         lonely = runs.without_slot(connection, search_id=search.id)
         row = {
@@ -99,8 +100,8 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
                 "waiting": now.unstarted,
                 **queries.state_counts(connection, search.id),
             },
-            "reward": {"best": best, "mean": mean},
-            "control": queries.control_arm(connection, now),
+            "reward": {"best": rewards.best, "mean": rewards.mean},
+            "control": queries.control_arm(now, arms),
             "policy": None if version is None else dict(version._mapping),
             "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],
             "config": search.config,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from db import queries
 from db.progress import progress
 from db.session import transaction
-from pipeline.dashboard import workers
+from pipeline.dashboard import observed, workers
 
 router = APIRouter(include_in_schema=False)
 
@@ -48,9 +48,9 @@ def _of_searches(connection: Connection) -> Iterator[Metric]:
         children.add_metric([row.name, "open"], now.open)
         lag.add_metric([row.name], now.unlearned)
         version.add_metric([row.name], -1 if now.version is None else now.version)
-        reward, _ = queries.rewards(connection, row.id)
-        if reward is not None:
-            best.add_metric([row.name], reward)
+        rewards = queries.together(observed.rewards_by_arm(connection, row))
+        if rewards.best is not None:
+            best.add_metric([row.name], rewards.best)
     yield from (children, lag, version, best)
 
 
