@@ -12,6 +12,7 @@ import argparse
 import collections
 import contextlib
 import datetime as dt
+import functools
 import hashlib
 import http.client
 import itertools
@@ -492,9 +493,6 @@ def measure_filters(database: str, search_id: int, chance: random.Random) -> Non
             target = 20 if what == "1 % or more" else 300
             taken = times(calls)
             show(f"50 by {order.value}, filters that keep {what}", database, taken, target)
-            if os.environ.get("WORST"):
-                for ms, wanted in sorted(zip(taken, filters), key=lambda x: -x[0])[:3]:
-                    print("   ", round(ms), wanted, file=sys.stderr)
 
 
 # --- pages ---------------------------------------------------------------------------------
@@ -586,7 +584,7 @@ def measure_pages(database: str, count: int) -> None:
         kinds = addresses(count)
         for turn in range(REQUESTS):
             for kind, address in kinds.items():
-                taken[kind] += times([lambda path=address(): get(connection, path)])
+                taken[kind] += times([functools.partial(get, connection, address())])
             if turn in (0, REQUESTS // 2, REQUESTS - 1):
                 memory[f"after {(turn + 1) * len(kinds)} requests"] = process.memory_info().rss
         get(connection, f"/searches/{LARGE}/genotypes.csv")

@@ -11,7 +11,7 @@ from db.models import BAD, Attempt, Child, Genotype, Run, Search, Slot
 from pipeline.errors import Failure
 
 # The best of a search, among which neighbours are looked for.
-AMONG = 2000
+AMONG = 1000
 
 
 def attempts_of(connection: Connection, genotype_id: int, limit: int = 200) -> list[Any]:

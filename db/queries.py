@@ -2,8 +2,6 @@
 
 import datetime as dt
 import hashlib
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,30 +124,30 @@ class Rewards:
     mean: float | None
 
 
-def rewards_by_arm(connection: Connection, search_id: int) -> dict[Arm, Rewards]:
-    """The rewards of each arm of a search that has some: one walk through an index."""
-    rows = connection.execute(
-        select(Child.arm, func.count(), func.max(Child.reward), func.avg(Child.reward))
-        .where(Child.search_id == search_id, Child.reward.is_not(None))
-        .group_by(Child.arm)
-    )
-    return {arm: Rewards(count, best, mean) for arm, count, best, mean in rows}
+_of_control = is_state(Child.arm, Arm.CONTROL)
+# not grouped, for which SQLite would sort a million rows
+_means = select(
+    func.count(),
+    func.avg(Child.reward),
+    func.count().filter(_of_control),
+    func.avg(Child.reward).filter(_of_control),
+).where(Child.search_id == _search_id, Child.reward.is_not(None))
+_best = (
+    select(Child.reward)
+    .where(Child.search_id == _search_id, Child.reward.is_not(None))
+    .order_by(Child.reward.desc())
+    .limit(1)
+)
+_best_of_control = _best.where(_of_control)
 
 
-def together(arms: Mapping[Arm, Rewards]) -> Rewards:
-    """The rewards of all arms."""
-    count = sum(arm.count for arm in arms.values())
-    if not count:
-        return Rewards(0, None, None)
-    total = math.fsum(arm.count * (arm.mean or 0) for arm in arms.values())
-    best = max(arm.best for arm in arms.values() if arm.best is not None)
-    return Rewards(count, best, total / count)
-
-
-def rewards(connection: Connection, search_id: int) -> tuple[float | None, float | None]:
-    """(best, mean) reward of a search."""
-    of_all = together(rewards_by_arm(connection, search_id))
-    return of_all.best, of_all.mean
+def rewards(connection: Connection, search_id: int) -> tuple[Rewards, Rewards]:
+    """The rewards of a search, and those of its control arm: a walk through an index."""
+    asked = {"search_id": search_id}
+    count, mean, control, control_mean = connection.execute(_means, asked).one()
+    best = connection.scalar(_best, asked)
+    best_of_control = connection.scalar(_best_of_control, asked) if control else None
+    return Rewards(count, best, mean), Rewards(control, best_of_control, control_mean)
 
 
 def state_counts(connection: Connection, search_id: int) -> dict[str, int]:
@@ -172,11 +170,10 @@ def state_counts(connection: Connection, search_id: int) -> dict[str, int]:
     }
 
 
-def control_arm(now: Progress, arms: Mapping[Arm, Rewards]) -> dict[str, Any] | None:
+def control_arm(now: Progress, control: Rewards) -> dict[str, Any] | None:
     """What random search found beside the policy; None where the search has no control arm."""
     if not now.share:
         return None
-    control = arms.get(Arm.CONTROL, Rewards(0, None, None))
     return {"completed": now.control, "best": control.best, "mean": control.mean}
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from db.enums import Arm, ChildState, Order, Place, RewardKind
 from db.models import Child, Genotype, is_state
 
 MOST_IDS = 10_000  # in one statement: both databases know a limit
+EVERY = 10**9  # more children than there are
+WHOLE_SEARCH = (Arm.POLICY, Arm.CONTROL)
 BEST_FIRST = {Order.REWARD, Order.ACCURACY}  # the others: the smallest
 
 
@@ -51,19 +54,32 @@ def ranked(
     return rows(connection, ids(connection, search_id, wanted, order, limit=limit, offset=offset))
 
 
-def rows(connection: Connection, child_ids: Sequence[int]) -> list[Any]:
-    """What is listed of some children, in their order."""
-    other = aliased(Child, name="other")
-    again = select(func.count()).where(
-        other.search_id == Child.search_id,
-        other.genotype_id == Child.genotype_id,
-        (other.reward + 0).is_not(None),
-    )
-    statement = select(
+_other = aliased(Child, name="other")
+
+
+def _has_reward(other: type[Child]) -> ColumnElement[bool]:
+    """Whether another child of the same genotype has a reward.
+
+    In words that lead to the index of (search, genotype): SQLite would rather walk one of all of
+    a search's rewards, if only it need not look at the rows.
+    """
+    ended = other.state.not_in([ChildState.OPEN, ChildState.SKIPPED])
+    return ended & (other.reward + 0).is_not(None)
+
+
+_rows = (
+    select(
         Genotype.id.label("genotype_id"),
         Genotype.digest,
         Child.id.label("child_id"),
-        again.scalar_subquery().label("found"),
+        select(func.count())
+        .where(
+            _other.search_id == Child.search_id,
+            _other.genotype_id == Child.genotype_id,
+            _has_reward(_other),
+        )
+        .scalar_subquery()
+        .label("found"),
         Child.reward,
         Child.accuracy,
         Child.parameters,
@@ -74,11 +90,18 @@ def rows(connection: Connection, child_ids: Sequence[int]) -> list[Any]:
         Child.version,
         Child.k,
         Genotype.body,
-    ).join(Genotype, Genotype.id == Child.genotype_id)
+    )
+    .join(Genotype, Genotype.id == Child.genotype_id)
+    .where(Child.id.in_(bindparam("child_ids", expanding=True)))
+)
+
+
+def rows(connection: Connection, child_ids: Sequence[int]) -> list[Any]:
+    """What is listed of some children, in their order."""
     found: dict[int, Any] = {}
     for start in range(0, len(child_ids), MOST_IDS):
-        some = Child.id.in_(child_ids[start : start + MOST_IDS])
-        found |= {row.child_id: row for row in connection.execute(statement.where(some))}
+        some = list(child_ids[start : start + MOST_IDS])
+        found |= {row.child_id: row for row in connection.execute(_rows, {"child_ids": some})}
     return [found[child_id] for child_id in child_ids]
 
 
@@ -98,17 +121,20 @@ def ids(
     """
     arms = _arms(connection, search_id, wanted.arm)
     found: array[int] = array("q")
-    for statement in _in_order(_passing(search_id, wanted, order, arms), order):
-        left = None if limit is None else limit - len(found)
-        if left == 0:
+    for statement in _statements(wanted, order, arms):
+        if len(found) == limit:
             break
-        portion = connection.execute(statement.limit(left).offset(offset))
+        asked = {
+            "search_id": search_id,
+            "limit": EVERY if limit is None else limit - len(found),
+            "offset": offset,
+        }
         before = len(found)
-        for rows in portion.partitions(MOST_IDS):
-            found.extend(row.id for row in rows)
+        for portion in connection.execute(statement, asked).partitions(MOST_IDS):
+            found.extend(row.id for row in portion)
         if offset and len(found) == before:
-            counted = select(func.count()).select_from(statement.order_by(None).subquery())
-            offset = max(0, offset - (connection.scalar(counted) or 0))
+            passed = select(func.count()).select_from(statement.subquery())
+            offset -= connection.scalar(passed, asked | {"limit": EVERY, "offset": 0}) or 0
         else:
             offset = 0
     return found
@@ -121,10 +147,10 @@ def best(
     return ranked(connection, search_id, Filter(arm=arm), limit=limit, offset=offset)
 
 
-def _arms(connection: Connection, search_id: int, arm: Arm | None) -> list[Arm]:
+def _arms(connection: Connection, search_id: int, arm: Arm | None) -> tuple[Arm, ...]:
     """One arm; or what a search is ranked by: the derived children where there are any."""
     if arm is not None:
-        return [arm]
+        return (arm,)
     derived = connection.scalar(
         select(Child.id)
         .where(
@@ -134,31 +160,45 @@ def _arms(connection: Connection, search_id: int, arm: Arm | None) -> list[Arm]:
         )
         .limit(1)
     )
-    return [Arm.DERIVE] if derived is not None else [Arm.POLICY, Arm.CONTROL]
+    return (Arm.DERIVE,) if derived is not None else WHOLE_SEARCH
 
 
-def _passing(
-    search_id: int, wanted: Filter, order: Order, arms: Sequence[Arm]
-) -> Select[tuple[int]]:
+@functools.lru_cache(maxsize=256)
+def _statements(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[Select[int], ...]:
+    """Statements that give the children one after the other; those without a value come last.
+
+    They are asked apart: which end of an index nulls are at differs between the databases.
+    """
+    passing = _passing(wanted, order, arms).limit(bindparam("limit")).offset(bindparam("offset"))
+    if order is Order.ID:  # by no index: walking all searches' children could take long
+        return (passing.order_by(Child.id + 0),)
+    column = getattr(Child, order.value)
+    first = column.desc() if order in BEST_FIRST else column
+    known = passing.where(column.is_not(None)).order_by(first, Child.id)
+    unknown = passing.where(column.is_(None)).order_by(Child.id)
+    return (known,) if order is Order.REWARD else (known, unknown)
+
+
+def _passing(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[int]:
     """The children that pass, of a genotype found more than once the first in the order.
 
     Within a search a trained genotype's first child is the one that is no duplicate, and has
-    their common values: none of the others need be looked for.
+    their common values: none of the others need be looked for, unless it is of another arm.
     """
-    other = aliased(Child, name="other")
     earlier = exists().where(
-        other.search_id == Child.search_id,
-        other.genotype_id == Child.genotype_id,
-        _is_before(other, order),
-        (other.reward + 0).is_not(None),
-        *_conditions(other, wanted, arms),
+        _other.search_id == Child.search_id,
+        _other.genotype_id == Child.genotype_id,
+        _is_before(_other, order),
+        _has_reward(_other),
+        *_conditions(_other, wanted, arms),
     )
     is_first = Child.duplicate_of.is_(None) & (Child.reward_kind != RewardKind.SHARED)
+    may_differ = Child.reward_kind.is_(None) | (Child.reward_kind == RewardKind.SHARED)
     return select(Child.id).where(
-        Child.search_id == search_id,
+        Child.search_id == bindparam("search_id"),
         Child.reward.is_not(None),
         *_conditions(Child, wanted, arms),
-        is_first | ~earlier,
+        is_first | (may_differ & ~earlier if arms == WHOLE_SEARCH else ~earlier),
     )
 
 
@@ -174,7 +214,9 @@ def _conditions(
         Place.REDUCTION: child.ops_reduction,
         Place.EITHER: child.ops_normal.op("|")(child.ops_reduction),
     }[wanted.cell]
-    conditions: list[ColumnElement[bool]] = [child.arm.in_(arms)]
+    conditions: list[ColumnElement[bool]] = []
+    if arms != WHOLE_SEARCH:  # which is all there are
+        conditions.append(child.arm.in_(arms))
     if wanted.uses:
         conditions.append(used.op("&")(wanted.uses) == wanted.uses)
     if wanted.without:
@@ -204,17 +246,3 @@ def _is_before(other: type[Child], order: Order) -> ColumnElement[bool]:
         ours.is_(None) & theirs.is_not(None),
         theirs.is_not_distinct_from(ours) & sooner,
     )
-
-
-def _in_order(passing: Select[tuple[int]], order: Order) -> list[Select[tuple[int]]]:
-    """Statements that give the children one after the other; those without a value come last.
-
-    They are asked apart: which end of an index nulls are at differs between the databases.
-    """
-    if order is Order.ID:  # by no index: walking all searches' children could take long
-        return [passing.order_by(Child.id + 0)]
-    column = getattr(Child, order.value)
-    first = column.desc() if order in BEST_FIRST else column
-    known = passing.where(column.is_not(None)).order_by(first, Child.id)
-    unknown = passing.where(column.is_(None)).order_by(Child.id)
-    return [known] if order is Order.REWARD else [known, unknown]

@@ -11,6 +11,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    true,
     type_coerce,
     union_all,
 )
@@ -28,6 +29,7 @@ from db.models import (
     Slot,
     is_state,
 )
+from db.progress import progress
 
 # Of rows that a figure shows each as a mark; more cannot be told apart.
 MOST = 2000
@@ -49,7 +51,7 @@ def rewards(
     search_id: int,
     after: dt.datetime | None = None,
     until: dt.datetime | None = None,
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[tuple[str, float | None]]:
     """(arm, reward) of the children that ended after a time until another, in that order.
 
     Fetched while they are read: there may be a million.
@@ -68,19 +70,10 @@ def rewards(
 
 
 def stamp(connection: Connection, search_id: int) -> tuple[Any, ...]:
-    """Another one once children of a search have ended, a version has come, or an attempt."""
-    newest = func.max(PolicyVersion.version)
-    ended = (
-        select(Child.ended_at, Child.id)
-        .where(Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED))
-        .order_by(Child.ended_at.desc(), Child.id.desc())
-        .limit(1)
-    )
-    return (
-        connection.scalar(select(newest).where(PolicyVersion.search_id == search_id)),
-        tuple(connection.execute(ended).one_or_none() or ()),
-        connection.scalar(select(func.max(Attempt.id))),
-    )
+    """Another one once a child of a search has ended, a version or anybody's attempt has come."""
+    now = progress(connection, search_id)
+    assert now is not None
+    return now.completed, now.open, now.version, connection.scalar(select(func.max(Attempt.id)))
 
 
 def versions(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
@@ -124,10 +117,13 @@ def _every_nth(connection: Connection, search_id: int, most: int) -> list[Any]:
 
 def sample(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
     """Rewarded children: all, or of very many every n-th."""
-    first, last = connection.execute(
-        select(func.min(Child.id), func.max(Child.id)).where(Child.search_id == search_id)
-    ).one()
-    step = (last - first) // most + 1 if first is not None else 1
+    by_version = (Child.version, Child.arm, Child.k)
+    of_search = select(Child.id).where(Child.search_id == search_id).limit(1)
+    first = connection.scalar(of_search.order_by(*by_version)) or 0
+    last = connection.scalar(of_search.order_by(*(column.desc() for column in by_version))) or 0
+    step = max(0, last - first) // most + 1
+    wide = step * most  # a version's children need not have the highest ids
+    sampled = Child.id.in_(range(last - wide, last + wide + 1, step)) if step > 1 else true()
     return list(
         connection.execute(
             select(
@@ -144,7 +140,7 @@ def sample(connection: Connection, search_id: int, most: int = MOST) -> list[Any
             .join(Genotype, Genotype.id == Child.genotype_id)
             .where(
                 Child.search_id == search_id,
-                Child.id % step == (last or 0) % step,
+                sampled,
                 is_state(Child.state, ChildState.REWARDED),
             )
             .order_by(Child.id)

@@ -51,7 +51,7 @@ class _Rewards:
         return [arms[arm].history() for arm in sorted(arms, reverse=True)]
 
 
-def _add(arms: dict[str, plots.GrowingHistory], found: Iterable[tuple[str, float]]) -> None:
+def _add(arms: dict[str, plots.GrowingHistory], found: Iterable[tuple[str, float | None]]) -> None:
     for arm, reward in found:
         if arm not in arms:
             arms[arm] = plots.GrowingHistory(arm, series.MOST // 2)

@@ -50,7 +50,7 @@ def list_searches(as_json: JsonFlag = False) -> None:
         for search in queries.list_searches(connection):
             now = progress(connection, search.id)
             assert now is not None
-            best, mean = queries.rewards(connection, search.id)
+            rewards, _ = queries.rewards(connection, search.id)
             rows.append(
                 {
                     "name": search.name,
@@ -58,8 +58,8 @@ def list_searches(as_json: JsonFlag = False) -> None:
                     "children": now.completed,
                     "control": now.control,
                     "budget": now.budget,
-                    "best_reward": best,
-                    "mean_reward": mean,
+                    "best_reward": rewards.best,
+                    "mean_reward": rewards.mean,
                     "version": now.version,
                     "created_at": search.created_at,
                     "reason": search.reason,
@@ -82,8 +82,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
         search = searches.get(connection, name)
         now = progress(connection, search.id)
         assert now is not None
-        arms = queries.rewards_by_arm(connection, search.id)
-        rewards = queries.together(arms)
+        rewards, control = queries.rewards(connection, search.id)
         version = queries.newest_version(connection, search.id)
         lonely = runs.without_slot(connection, search_id=search.id)
         row = {
@@ -101,7 +100,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
                 **queries.state_counts(connection, search.id),
             },
             "reward": {"best": rewards.best, "mean": rewards.mean},
-            "control": queries.control_arm(now, arms),
+            "control": queries.control_arm(now, control),
             "policy": None if version is None else dict(version._mapping),
             "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],
             "config": search.config,

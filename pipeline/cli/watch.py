@@ -68,9 +68,8 @@ class Watcher:
             assert now is not None
             _, reason = queries.search_state(connection, self.search_id)
             counts = queries.state_counts(connection, self.search_id)
-            arms = queries.rewards_by_arm(connection, self.search_id)
-            rewards = queries.together(arms)
-            control = queries.control_arm(now, arms)
+            rewards, of_control = queries.rewards(connection, self.search_id)
+            control = queries.control_arm(now, of_control)
             version = queries.newest_version(connection, self.search_id)
             seconds = forecasts.recent_seconds(connection, self.search_id)
             running = forecasts.running(connection, self.search_id)

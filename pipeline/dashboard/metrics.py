@@ -48,7 +48,7 @@ def _of_searches(connection: Connection) -> Iterator[Metric]:
         children.add_metric([row.name, "open"], now.open)
         lag.add_metric([row.name], now.unlearned)
         version.add_metric([row.name], -1 if now.version is None else now.version)
-        rewards = queries.together(observed.rewards_by_arm(connection, row))
+        rewards, _ = observed.rewards(connection, row, now)
         if rewards.best is not None:
             best.add_metric([row.name], rewards.best)
     yield from (children, lag, version, best)

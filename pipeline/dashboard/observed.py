@@ -5,24 +5,29 @@ from typing import Any
 from sqlalchemy import Connection
 
 from db import forecast, queries, runs, searches
-from db.enums import Arm
-from db.progress import progress
+from db.progress import Progress, progress
 from pipeline.dashboard.kept import Kept
 
 # by a search's uid: a walk through all its rewards, a tenth of a second for a million
 _rewards = Kept()
 
 
-def rewards_by_arm(connection: Connection, row: Any) -> dict[Arm, queries.Rewards]:
-    """The rewards of a search's arms; of a very large search as they were a little ago."""
-    return _rewards.get(row.uid, lambda: queries.rewards_by_arm(connection, row.id))
+def rewards(
+    connection: Connection, row: Any, now: Progress
+) -> tuple[queries.Rewards, queries.Rewards]:
+    """The rewards of a search and of its control arm; of a very large one that goes on as they
+    were a little ago.
+    """
+    return _rewards.get(
+        row.uid, lambda: queries.rewards(connection, row.id), stamp=(now.completed, now.state)
+    )
 
 
 def overview(connection: Connection, row: Any) -> dict[str, Any]:
     """A search in a line: state, counts, best and mean reward."""
     now = progress(connection, row.id)
     assert now is not None
-    rewards = queries.together(rewards_by_arm(connection, row))
+    of_all, _ = rewards(connection, row, now)
     return {
         "name": row.name,
         "state": row.state.value,
@@ -32,8 +37,8 @@ def overview(connection: Connection, row: Any) -> dict[str, Any]:
         "completed": now.completed,
         "budget": now.budget,
         "version": now.version,
-        "best": rewards.best,
-        "mean": rewards.mean,
+        "best": of_all.best,
+        "mean": of_all.mean,
     }
 
 
@@ -54,7 +59,7 @@ def status(connection: Connection, name: str) -> dict[str, Any]:
         **overview(connection, row),
         **queries.state_counts(connection, row.id),
         "waiting": now.unstarted,
-        "control": queries.control_arm(now, rewards_by_arm(connection, row)),
+        "control": queries.control_arm(now, rewards(connection, row, now)[1]),
         "eta_seconds": eta.seconds if eta is not None and now.state.is_active else None,
         "policy": None if version is None else dict(version._mapping),
         "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],
