@@ -42,15 +42,14 @@ def _of_searches(connection: Connection) -> Iterator[Metric]:
     for row in queries.list_searches(connection):
         now = progress(connection, row.id)
         assert now is not None
-        counts = queries.state_counts(connection, row.id)
+        counts = observed.counted(connection, row, now)
         for state in ("done", "skipped", "failed", "duplicates", "running"):
-            children.add_metric([row.name, state], counts[state])
+            children.add_metric([row.name, state], counts.states[state])
         children.add_metric([row.name, "open"], now.open)
         lag.add_metric([row.name], now.unlearned)
         version.add_metric([row.name], -1 if now.version is None else now.version)
-        rewards, _ = observed.rewards(connection, row, now)
-        if rewards.best is not None:
-            best.add_metric([row.name], rewards.best)
+        if counts.rewards.best is not None:
+            best.add_metric([row.name], counts.rewards.best)
     yield from (children, lag, version, best)
 
 
