@@ -9,7 +9,6 @@ analysed in SQLite, since no store of ours is by itself; PostgreSQL does that un
 """
 
 import argparse
-import collections
 import contextlib
 import datetime as dt
 import functools
@@ -29,7 +28,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -351,7 +350,7 @@ def add_attempts(connection: Connection) -> None:
 
 
 def settle() -> None:
-    """What PostgreSQL does by itself to a store that grows; SQLite does nothing."""
+    """What PostgreSQL does by itself to a store that grows; SQLite only folds its log in."""
     engine = get_engine()
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -365,13 +364,34 @@ def settle() -> None:
 # --- questions -----------------------------------------------------------------------------
 
 
-def times(calls: list[Callable[[], object]]) -> list[float]:
-    """Milliseconds of each call, one after the other."""
-    taken = []
-    for call in calls:
-        began = time.perf_counter()
+class Taken:
+    """Milliseconds that calls took: by the clock, and of this or another process's CPU time.
+
+    The second says what a busy machine hides; a PostgreSQL server's is not in it.
+    """
+
+    def __init__(self, process: psutil.Process | None = None) -> None:
+        self.wall: list[float] = []
+        self.cpu = 0.0
+        self._process = process or psutil.Process()
+
+    def time(self, call: Callable[[], object]) -> None:
+        """Call once."""
+        busy, began = self._busy(), time.perf_counter()
         call()
-        taken.append(1000 * (time.perf_counter() - began))
+        self.wall.append(1000 * (time.perf_counter() - began))
+        self.cpu += 1000 * (self._busy() - busy)
+
+    def _busy(self) -> float:
+        used = self._process.cpu_times()
+        return used.user + used.system
+
+
+def times(calls: Sequence[Callable[[], object]]) -> Taken:
+    """Each call, one after the other."""
+    taken = Taken()
+    for call in calls:
+        taken.time(call)
     return taken
 
 
@@ -385,12 +405,13 @@ def asked(question: Callable[[Connection], object]) -> Callable[[], object]:
     return ask
 
 
-def show(what: str, database: str, taken: list[float], target: float) -> None:
-    ordered = sorted(taken)
+def show(what: str, database: str, taken: Taken, target: float) -> None:
+    """A line of the table."""
+    ordered = sorted(taken.wall)
     p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
+    found = [statistics.median(ordered), p95, ordered[-1], taken.cpu / len(ordered)]
     missed = "" if p95 <= target else " (missed)"
-    row = [what, database, len(taken), f"{statistics.median(taken):.1f}", f"{p95:.1f}"]
-    line(*row, f"{ordered[-1]:.1f}", f"{target:g} ms{missed}")
+    line(what, database, len(ordered), *(f"{ms:.1f}" for ms in found), f"{target:g} ms{missed}")
 
 
 def measure_queries(database: str, count: int) -> None:
@@ -580,11 +601,11 @@ def measure_pages(database: str, count: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port)
         get(connection, "/signin")
         memory = {"at start": process.memory_info().rss}
-        taken = collections.defaultdict(list)
         kinds = addresses(count)
+        taken = {kind: Taken(process) for kind in kinds}
         for turn in range(REQUESTS):
             for kind, address in kinds.items():
-                taken[kind] += times([functools.partial(get, connection, address())])
+                taken[kind].time(functools.partial(get, connection, address()))
             if turn in (0, REQUESTS // 2, REQUESTS - 1):
                 memory[f"after {(turn + 1) * len(kinds)} requests"] = process.memory_info().rss
         get(connection, f"/searches/{LARGE}/genotypes.csv")
@@ -618,7 +639,7 @@ def get(connection: http.client.HTTPConnection, path: str) -> None:
 def measure_export(database: str, count: int) -> None:
     """Rows per second into Parquet, beside Optuna's `trials_dataframe` of as many decisions."""
     peer = optuna_rows_per_second()
-    line("Optuna trials_dataframe", database, "", f"{peer:.0f} rows/s", "", "", "")
+    line("Optuna trials_dataframe", database, "", f"{peer:.0f} rows/s", "", "", "", "")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "children.parquet"
         select_all = (
@@ -632,8 +653,8 @@ def measure_export(database: str, count: int) -> None:
             check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent.parent,
         )  # fmt: skip
         rate = min(count, 100_000) / (time.perf_counter() - began)
-    line("nasnet query --parquet", database, "", f"{rate:.0f} rows/s", "", "", "")
-    line("per row, x Optuna", database, "", f"{rate / peer:.0f}", "", "", "10 x")
+    line("nasnet query --parquet", database, "", f"{rate:.0f} rows/s", "", "", "", "")
+    line("per row, x Optuna", database, "", f"{rate / peer:.0f}", "", "", "", "10 x")
 
 
 def optuna_rows_per_second() -> float:
@@ -704,7 +725,16 @@ def print_fill(database: str, count: int) -> None:
     fill(count)
     settle()
     rate = count / (time.perf_counter() - began)
-    line("filled, genotypes with children and runs", database, count, f"{rate:.0f}/s", "", "", "")
+    line(
+        "filled, genotypes with children and runs",
+        database,
+        count,
+        f"{rate:.0f}/s",
+        "",
+        "",
+        "",
+        "",
+    )
 
 
 PARTS: dict[str, Callable[[str, int], None]] = {
@@ -722,8 +752,8 @@ def main() -> None:
     parser.add_argument("--genotypes", type=int, default=1_000_000)
     parser.add_argument("--url", help="of a store to measure, filled if it is empty, and left")
     arguments = parser.parse_args()
-    line("what", "database", "n", "p50 (ms)", "p95 (ms)", "worst (ms)", "target")
-    line(*["---"] * 7)
+    line("what", "database", "n", "p50 (ms)", "p95 (ms)", "worst (ms)", "CPU (ms)", "target")
+    line(*["---"] * 8)
     for database in arguments.databases.split(","):
         with store(database, arguments.url):
             for part in arguments.parts.split(","):
