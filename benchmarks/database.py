@@ -38,7 +38,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 import psutil
 from sqlalchemy import Connection, func, insert, literal, select, text, update
 
-from db import queries, ranking, schema, searches
+from db import queries, ranking, schema, searches, series
 from db.enums import Arm, Order, Outcome, Place, Purpose, RunState
 from db.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot
 from db.session import get_engine, transaction
@@ -476,27 +476,33 @@ def drawn_filter(chance: random.Random, sizes: list[float]) -> dict[str, Any]:
     return wanted
 
 
-def measure_filters(database: str, search_id: int, chance: random.Random) -> None:
-    """Random filters by the share of the children that pass, and some that none passes."""
+def passes(row: Any, wanted: ranking.Filter) -> bool:
+    """Whether a child passes a filter."""
+    masks = {Place.NORMAL: row.ops_normal, Place.REDUCTION: row.ops_reduction}
+    mask = masks.get(wanted.cell, row.ops_normal | row.ops_reduction)
+    return (
+        mask & wanted.uses == wanted.uses
+        and not mask & wanted.without
+        and wanted.arm in (None, row.arm)
+        and row.reward >= (wanted.min_reward or 0)
+        and (row.accuracy or 0) >= (wanted.min_accuracy or 0)
+        and row.parameters <= (wanted.max_parameters or math.inf)
+        and row.macs <= (wanted.max_macs or math.inf)
+    )
+
+
+def drawn_filters(search_id: int, chance: random.Random) -> dict[str, list[ranking.Filter]]:
+    """Random filters by the share that they keep of a sample; and some that nothing passes."""
     with transaction(read_only=True) as connection:
-        of_search = Child.search_id == search_id
-        reward = Child.reward.is_not(None)
-        sizes = list(
-            connection.scalars(select(Child.parameters).where(of_search, reward).limit(2000))
-        )
-        sizes = [size for size in sizes if size is not None]
-        everything = connection.scalar(select(func.count()).where(of_search, reward)) or 1
-        kept: dict[str, list[ranking.Filter]] = {"1 % or more": [], "less than 1 %": []}
-        while any(len(filters) < ASKED // 5 for filters in kept.values()):
-            wanted = ranking.Filter(**drawn_filter(chance, sizes))
-            arms = [wanted.arm] if wanted.arm else list(Arm)
-            statement = select(func.count()).where(
-                of_search, reward, *ranking._conditions(Child, wanted, arms)
-            )
-            share = (connection.scalar(statement) or 0) / everything
-            group = kept["1 % or more" if share >= 0.01 else "less than 1 %"]
-            if len(group) < ASKED // 5:
-                group.append(wanted)
+        sampled = series.sample(connection, search_id, most=5000)
+    sizes = [row.parameters for row in sampled]
+    kept: dict[str, list[ranking.Filter]] = {"1 % or more": [], "less than 1 %": []}
+    while any(len(filters) < ASKED // 5 for filters in kept.values()):
+        wanted = ranking.Filter(**drawn_filter(chance, sizes))
+        share = sum(passes(row, wanted) for row in sampled) / len(sampled)
+        group = kept["1 % or more" if share >= 0.01 else "less than 1 %"]
+        if len(group) < ASKED // 5:
+            group.append(wanted)
     all_bits = (1 << len(OPERATIONS)) - 1
     kept["nothing"] = [
         ranking.Filter(uses=all_bits, cell=Place.NORMAL),
@@ -508,12 +514,17 @@ def measure_filters(database: str, search_id: int, chance: random.Random) -> Non
         ranking.Filter(arm=Arm.DERIVE),
         ranking.Filter(uses=all_bits, arm=Arm.CONTROL, cell=Place.REDUCTION),
     ]
-    for what, filters in kept.items():
+    return kept
+
+
+def measure_filters(database: str, search_id: int, chance: random.Random) -> None:
+    """Pages of filtered lists in every order."""
+    for what, filters in drawn_filters(search_id, chance).items():
+        target = 20 if what == "1 % or more" else 300
         for order in Order:
             calls = [asked(lambda c, f=f, o=order: page_of(c, search_id, f, o)) for f in filters]
-            target = 20 if what == "1 % or more" else 300
-            taken = times(calls)
-            show(f"50 by {order.value}, filters that keep {what}", database, taken, target)
+            label = f"50 by {order.value}, filters that keep {what}"
+            show(label, database, times(calls), target)
 
 
 # --- pages ---------------------------------------------------------------------------------
