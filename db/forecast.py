@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from db.clock import clock, seconds_between
-from db.enums import Outcome, Purpose, RunState
-from db.models import Attempt, Epoch, Run, is_state
+from db.enums import ChildState, Outcome, Purpose, RunState
+from db.models import Attempt, Child, Epoch, Run, is_state
 from db.progress import Progress
 
 
@@ -21,19 +21,24 @@ class Forecast:
 
 
 def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> list[float]:
-    """How long the latest trainings of a search took."""
+    """How long the trainings of the children took that ended last."""
     latest = (
-        select(Attempt.started_at, Attempt.ended_at)
-        .join(Run, Attempt.run_id == Run.id)
+        select(Child.id)
         .where(
-            Run.search_id == search_id,
-            Run.purpose == Purpose.SEARCH,
-            Attempt.outcome == Outcome.DONE,
+            Child.search_id == search_id,
+            is_state(Child.state, ChildState.REWARDED),
+            Child.duplicate_of.is_(None),
         )
-        .order_by(Attempt.id.desc())
+        .order_by(Child.ended_at.desc(), Child.id.desc())
         .limit(count)
+        .subquery()
     )
-    return [(row.ended_at - row.started_at).total_seconds() for row in connection.execute(latest)]
+    took = (
+        select(Attempt.started_at, Attempt.ended_at)
+        .join(Run, Run.id == Attempt.run_id)
+        .where(Run.child_id.in_(latest.select()), Attempt.outcome == Outcome.DONE)
+    )
+    return [(row.ended_at - row.started_at).total_seconds() for row in connection.execute(took)]
 
 
 def running(connection: Connection, search_id: int) -> list[Any]:

@@ -11,7 +11,7 @@ from db.models import BAD, Attempt, Child, Genotype, Run, Search, Slot
 from pipeline.errors import Failure
 
 # The best of a search, among which neighbours are looked for.
-AMONG = 2000
+AMONG = 1000
 
 
 def attempts_of(connection: Connection, genotype_id: int, limit: int = 200) -> list[Any]:
@@ -49,7 +49,10 @@ def neighbours(connection: Connection, genotype_id: int, limit: int = 10) -> lis
     five places (two inputs, two operations, how they combine).
     """
     child = connection.execute(
-        select(Child.search_id).where(Child.genotype_id == genotype_id).order_by(Child.id).limit(1)
+        select(Child.search_id)
+        .where(Child.search_id.in_(select(Search.id)), Child.genotype_id == genotype_id)
+        .order_by(Child.id)
+        .limit(1)
     ).one_or_none()
     if child is None:
         return []

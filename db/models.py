@@ -79,6 +79,10 @@ UNFINISHED = "runs.state IN ('pending', 'queued', 'running')"
 LYING = "artifacts.kind = 'checkpoint' AND artifacts.uri IS NOT NULL"
 PRESENT = "artifacts.uri IS NOT NULL"
 BAD = "attempts.outcome IN ('failed', 'lost')"
+FILTERED = (
+    *("ops_normal", "ops_reduction", "reward", "accuracy", "parameters", "macs"),
+    *("arm", "genotype_id", "duplicate_of", "reward_kind"),
+)
 IN_FULL = "runs.purpose IN ('retrain', 'transfer', 'baseline')"
 
 
@@ -185,8 +189,21 @@ class Child(Base):
         ),
         Index("ix_children_waiting", "duplicate_of", **where("state = 'open'")),
         Index("ix_children_control", "search_id", "arm", "state", **where("arm = 'control'")),
+        Index("ix_children_derived", "search_id", "arm", "state", **where("arm = 'derive'")),
+        Index("ix_children_duplicates", "search_id", **where("duplicate_of IS NOT NULL")),
         Index("ix_children_failed", "search_id", "failure", **where("failure IS NOT NULL")),
-        # best k of a search, and every column that a ranked filter asks for
+        *(
+            # a ranked list walks the one of its order, and each has all that a filter asks for;
+            # of children with a reward only: a proposal costs nothing here
+            Index(
+                f"ix_children_by_{order}",
+                "search_id",
+                *dict.fromkeys((order, "id", *FILTERED)),
+                **where("reward IS NOT NULL"),
+            )
+            for order in ("reward", "accuracy", "parameters", "macs")
+        ),
+        # what releases before 0007 rank by
         Index(
             "ix_children_ranked",
             "search_id",
@@ -314,6 +331,8 @@ class Attempt(Base):
     __table_args__ = (
         UniqueConstraint("run_id", "number"),
         Index("ix_attempts_slot_id", "slot_id", "id"),
+        # the newest failures, however many attempts went well since
+        Index("ix_attempts_bad_id", "id", **where(BAD.replace("attempts.", ""))),
         Index("ix_attempts_bad", "failure", "run_id", **where(BAD.replace("attempts.", ""))),
     )
 

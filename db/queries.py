@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select, tuple_
@@ -133,42 +134,66 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """How many children carry a reward; the best, and the mean."""
+
+    count: int
+    best: float | None
+    mean: float | None
+
+
+_of_control = is_state(Child.arm, Arm.CONTROL)
+# not grouped, for which SQLite would sort a million rows
+_means = select(
+    func.count(),
+    func.avg(Child.reward),
+    func.count().filter(_of_control),
+    func.avg(Child.reward).filter(_of_control),
+).where(Child.search_id == _search_id, Child.reward.is_not(None))
+_best = (
+    select(Child.reward)
+    .where(Child.search_id == _search_id, Child.reward.is_not(None))
+    .order_by(Child.reward.desc())
+    .limit(1)
+)
+_best_of_control = _best.where(_of_control)
+
+
+def rewards(connection: Connection, search_id: int) -> tuple[Rewards, Rewards]:
+    """The rewards of a search, and those of its control arm: a walk through an index."""
+    asked = {"search_id": search_id}
+    count, mean, control, control_mean = connection.execute(_means, asked).one()
+    best = connection.scalar(_best, asked)
+    best_of_control = connection.scalar(_best_of_control, asked) if control else None
+    return Rewards(count, best, mean), Rewards(control, best_of_control, control_mean)
+
+
 def state_counts(connection: Connection, search_id: int) -> dict[str, int]:
-    """Children that are done, running, waiting, failed or skipped."""
-    children = connection.execute(
-        select(
-            func.count().filter(is_state(Child.state, ChildState.REWARDED)).label("done"),
-            func.count().filter(is_state(Child.state, ChildState.SKIPPED)).label("skipped"),
-            func.count().filter(Child.failure.is_not(None)).label("failed"),
-            func.count().filter(Child.duplicate_of.is_not(None)).label("duplicates"),
-        ).where(Child.search_id == search_id)
-    ).one()
-    running = connection.scalar(
-        select(func.count()).where(
+    """Children that are done, skipped, failed, duplicates or running; each by its own index."""
+    of_search = Child.search_id == search_id
+
+    def count(*conditions: Any) -> int:
+        return connection.scalar(select(func.count()).where(*conditions)) or 0
+
+    return {
+        "done": count(of_search, is_state(Child.state, ChildState.REWARDED)),
+        "skipped": count(of_search, is_state(Child.state, ChildState.SKIPPED)),
+        "failed": count(of_search, Child.failure.is_not(None)),
+        "duplicates": count(of_search, Child.duplicate_of.is_not(None)),
+        "running": count(
             Run.search_id == search_id,
             Run.purpose == Purpose.SEARCH,
             is_state(Run.state, RunState.RUNNING),
-        )
-    )
-    return {**children._mapping, "running": running or 0}
+        ),
+    }
 
 
-def rewards(connection: Connection, search_id: int, arm: Arm | None = None) -> Any:
-    """(best, mean) reward of a search, or of one of its arms."""
-    statement = select(func.max(Child.reward), func.avg(Child.reward)).where(
-        Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED)
-    )
-    if arm is not None:
-        statement = statement.where(Child.arm == arm)
-    return connection.execute(statement).one()
-
-
-def control_arm(connection: Connection, now: Progress) -> dict[str, Any] | None:
+def control_arm(now: Progress, control: Rewards) -> dict[str, Any] | None:
     """What random search found beside the policy; None where the search has no control arm."""
     if not now.share:
         return None
-    best, mean = rewards(connection, now.search_id, Arm.CONTROL)
-    return {"completed": now.control, "best": best, "mean": mean}
+    return {"completed": now.control, "best": control.best, "mean": control.mean}
 
 
 def newest_version(connection: Connection, search_id: int) -> Any:
@@ -251,7 +276,8 @@ def children_of_genotype(connection: Connection, genotype_id: int, limit: int = 
             )
             .join(Search, Child.search_id == Search.id)
             .join(Run, Run.child_id == Child.id, isouter=True)
-            .where(Child.genotype_id == genotype_id)
+            # named, so that the index of (search, genotype) is asked once a search
+            .where(Child.search_id.in_(select(Search.id)), Child.genotype_id == genotype_id)
             .order_by(Child.id)
             .limit(limit)
         )

@@ -1,16 +1,23 @@
 """A search's genotypes in an order, as far as they pass a filter: each once, by its best child."""
 
+from __future__ import annotations
+
+import functools
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
-from db.enums import Arm, Order, Place
-from db.models import Child, Genotype
+from db.enums import Arm, ChildState, Order, Place, RewardKind
+from db.models import Child, Genotype, is_state
 
 MOST_IDS = 10_000  # in one statement: both databases know a limit
+EVERY = 10**9  # more children than there are
+WHOLE_SEARCH = (Arm.POLICY, Arm.CONTROL)
+BEST_FIRST = {Order.REWARD, Order.ACCURACY}  # the others: the smallest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +51,35 @@ def ranked(
     Of a genotype that was found more than once, the child that comes first stands; `found` says
     how often it was.
     """
-    return rows(connection, ids(connection, search_id, wanted, order, offset + limit)[offset:])
+    return rows(connection, ids(connection, search_id, wanted, order, limit=limit, offset=offset))
 
 
-def rows(connection: Connection, child_ids: Sequence[int]) -> list[Any]:
-    """What is listed of some children, in their order."""
-    other = aliased(Child, name="other")
-    again = select(func.count()).where(
-        other.search_id == Child.search_id,
-        other.genotype_id == Child.genotype_id,
-        other.reward.is_not(None),
-    )
-    statement = select(
+_other = aliased(Child, name="other")
+
+
+def _has_reward(other: type[Child]) -> ColumnElement[bool]:
+    """Whether another child of the same genotype has a reward.
+
+    In words that lead to the index of (search, genotype): SQLite would rather walk one of all of
+    a search's rewards, if only it need not look at the rows.
+    """
+    ended = other.state.not_in([ChildState.OPEN, ChildState.SKIPPED])
+    return ended & (other.reward + 0).is_not(None)
+
+
+_rows = (
+    select(
         Genotype.id.label("genotype_id"),
         Genotype.digest,
         Child.id.label("child_id"),
-        again.scalar_subquery().label("found"),
+        select(func.count())
+        .where(
+            _other.search_id == Child.search_id,
+            _other.genotype_id == Child.genotype_id,
+            _has_reward(_other),
+        )
+        .scalar_subquery()
+        .label("found"),
         Child.reward,
         Child.accuracy,
         Child.parameters,
@@ -70,41 +90,54 @@ def rows(connection: Connection, child_ids: Sequence[int]) -> list[Any]:
         Child.version,
         Child.k,
         Genotype.body,
-    ).join(Genotype, Genotype.id == Child.genotype_id)
+    )
+    .join(Genotype, Genotype.id == Child.genotype_id)
+    .where(Child.id.in_(bindparam("child_ids", expanding=True)))
+)
+
+
+def rows(connection: Connection, child_ids: Sequence[int]) -> list[Any]:
+    """What is listed of some children, in their order."""
     found: dict[int, Any] = {}
     for start in range(0, len(child_ids), MOST_IDS):
-        some = Child.id.in_(child_ids[start : start + MOST_IDS])
-        found |= {row.child_id: row for row in connection.execute(statement.where(some))}
+        some = list(child_ids[start : start + MOST_IDS])
+        found |= {row.child_id: row for row in connection.execute(_rows, {"child_ids": some})}
     return [found[child_id] for child_id in child_ids]
 
 
 def ids(
-    connection: Connection, search_id: int, wanted: Filter, order: Order, count: int = 10**9
-) -> list[int]:
-    """The children that stand for the first genotypes in an order.
+    connection: Connection,
+    search_id: int,
+    wanted: Filter,
+    order: Order,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+) -> array[int]:
+    """The children that stand for genotypes in an order; all of a million are 8 MB.
 
-    Repeats are left out here and not by the statement: that would look for the others of each
-    child that passes, a million of them, before it could sort.
+    Each order is an index that holds all that a filter asks: it is walked until there are
+    enough, and never sorted. What the last, those without a value, come after is counted first.
     """
-    statement = (
-        select(Child.id, Child.genotype_id)
-        .where(
-            Child.search_id == search_id,
-            Child.reward.is_not(None),
-            Child.arm.in_(_arms(connection, search_id, wanted.arm)),
-            *_conditions(wanted),
-        )
-        .order_by(*_in_order(order))
-    )
-    portion = min(2 * count, 10**9)
-    while True:
-        found = connection.execute(statement.limit(portion)).all()
-        first: dict[int, int] = {}
-        for child_id, genotype_id in found:
-            first.setdefault(genotype_id, child_id)
-        if len(first) >= count or len(found) < portion:
-            return list(first.values())[:count]
-        portion *= 4
+    arms = _arms(connection, search_id, wanted.arm)
+    found: array[int] = array("q")
+    for statement in _statements(wanted, order, arms):
+        if len(found) == limit:
+            break
+        asked = {
+            "search_id": search_id,
+            "limit": EVERY if limit is None else limit - len(found),
+            "offset": offset,
+        }
+        before = len(found)
+        for portion in connection.execute(statement, asked).partitions(MOST_IDS):
+            found.extend(row.id for row in portion)
+        if offset and len(found) == before:
+            passed = select(func.count()).select_from(statement.subquery())
+            offset -= connection.scalar(passed, asked | {"limit": EVERY, "offset": 0}) or 0
+        else:
+            offset = 0
+    return found
 
 
 def best(
@@ -114,45 +147,102 @@ def best(
     return ranked(connection, search_id, Filter(arm=arm), limit=limit, offset=offset)
 
 
-def _arms(connection: Connection, search_id: int, arm: Arm | None) -> list[Arm]:
+def _arms(connection: Connection, search_id: int, arm: Arm | None) -> tuple[Arm, ...]:
     """One arm; or what a search is ranked by: the derived children where there are any."""
     if arm is not None:
-        return [arm]
+        return (arm,)
     derived = connection.scalar(
         select(Child.id)
-        .where(Child.search_id == search_id, Child.arm == Arm.DERIVE, Child.reward.is_not(None))
+        .where(
+            Child.search_id == search_id,
+            is_state(Child.arm, Arm.DERIVE),
+            is_state(Child.state, ChildState.REWARDED),
+        )
         .limit(1)
     )
-    return [Arm.DERIVE] if derived is not None else [Arm.POLICY, Arm.CONTROL]
+    return (Arm.DERIVE,) if derived is not None else WHOLE_SEARCH
 
 
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+@functools.lru_cache(maxsize=256)
+def _statements(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[Select[int], ...]:
+    """Statements that give the children one after the other; those without a value come last.
+
+    They are asked apart: which end of an index nulls are at differs between the databases.
+    """
+    passing = _passing(wanted, order, arms).limit(bindparam("limit")).offset(bindparam("offset"))
+    if order is Order.ID:  # by no index: walking all searches' children could take long
+        return (passing.order_by(Child.id + 0),)
+    column = getattr(Child, order.value)
+    first = column.desc() if order in BEST_FIRST else column
+    known = passing.where(column.is_not(None)).order_by(first, Child.id)
+    unknown = passing.where(column.is_(None)).order_by(Child.id)
+    return (known,) if order is Order.REWARD else (known, unknown)
+
+
+def _passing(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[int]:
+    """The children that pass, of a genotype found more than once the first in the order.
+
+    Within a search a trained genotype's first child is the one that is no duplicate, and has
+    their common values: none of the others need be looked for, unless it is of another arm.
+    """
+    earlier = exists().where(
+        _other.search_id == Child.search_id,
+        _other.genotype_id == Child.genotype_id,
+        _is_before(_other, order),
+        _has_reward(_other),
+        *_conditions(_other, wanted, arms),
+    )
+    is_first = Child.duplicate_of.is_(None) & (Child.reward_kind != RewardKind.SHARED)
+    may_differ = Child.reward_kind.is_(None) | (Child.reward_kind == RewardKind.SHARED)
+    return select(Child.id).where(
+        Child.search_id == bindparam("search_id"),
+        Child.reward.is_not(None),
+        *_conditions(Child, wanted, arms),
+        is_first | (may_differ & ~earlier if arms == WHOLE_SEARCH else ~earlier),
+    )
+
+
+def _conditions(
+    child: type[Child], wanted: Filter, arms: Sequence[Arm]
+) -> list[ColumnElement[bool]]:
+    """What a filter asks, in words that lead to no index: the order's is the one to walk.
+
+    SQLite, which knows no sizes, would take a bound's for any bound, and sort what it leaves.
+    """
     used: Any = {
-        Place.NORMAL: Child.ops_normal,
-        Place.REDUCTION: Child.ops_reduction,
-        Place.EITHER: Child.ops_normal.op("|")(Child.ops_reduction),
+        Place.NORMAL: child.ops_normal,
+        Place.REDUCTION: child.ops_reduction,
+        Place.EITHER: child.ops_normal.op("|")(child.ops_reduction),
     }[wanted.cell]
     conditions: list[ColumnElement[bool]] = []
+    if arms != WHOLE_SEARCH:  # which is all there are
+        conditions.append(child.arm.in_(arms))
     if wanted.uses:
         conditions.append(used.op("&")(wanted.uses) == wanted.uses)
     if wanted.without:
         conditions.append(used.op("&")(wanted.without) == 0)
     for column, least in (
-        (Child.reward, wanted.min_reward),
-        (Child.accuracy, wanted.min_accuracy),
+        (child.reward, wanted.min_reward),
+        (child.accuracy, wanted.min_accuracy),
     ):
         if least is not None:
-            conditions.append(column >= least)
-    for column, most in ((Child.parameters, wanted.max_parameters), (Child.macs, wanted.max_macs)):
+            conditions.append(column + 0 >= least)
+    for column, most in ((child.parameters, wanted.max_parameters), (child.macs, wanted.max_macs)):
         if most is not None:
-            conditions.append(column <= most)
+            conditions.append(column + 0 <= most)
     return conditions
 
 
-def _in_order(order: Order) -> list[Any]:
+def _is_before(other: type[Child], order: Order) -> ColumnElement[bool]:
+    """Whether another child comes before this one in an order."""
+    sooner = other.id < Child.id
     if order is Order.ID:
-        return [Child.id]
-    if order is Order.REWARD:  # never null here; said so, PostgreSQL could not read the index
-        return [Child.reward.desc(), Child.id]
-    column = getattr(Child, order.value)
-    return [(column.desc() if order is Order.ACCURACY else column).nulls_last(), Child.id]
+        return sooner
+    name = order.value
+    theirs, ours = getattr(other, name), getattr(Child, name)
+    better = theirs > ours if order in BEST_FIRST else theirs < ours
+    return or_(
+        better,
+        ours.is_(None) & theirs.is_not(None),
+        theirs.is_not_distinct_from(ours) & sooner,
+    )

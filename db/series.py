@@ -1,35 +1,79 @@
 """What a search's figures are drawn from: rows in order, or an even sample of very many."""
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    String,
+    func,
+    literal_column,
+    select,
+    true,
+    type_coerce,
+    union_all,
+)
 
 from db.enums import ChildState
-from db.models import BAD, Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot, is_state
+from db.models import (
+    BAD,
+    IN_FULL,
+    Attempt,
+    Child,
+    Epoch,
+    Genotype,
+    PolicyVersion,
+    Run,
+    Slot,
+    is_state,
+)
+from db.progress import progress
 
 # Of rows that a figure shows each as a mark; more cannot be told apart.
-MOST = 5000
+MOST = 2000
+PORTION = 10_000  # rows fetched at a time
+
+
+def last_ended(connection: Connection, search_id: int) -> dt.datetime | None:
+    """When the last child with a reward ended."""
+    return connection.scalar(
+        select(Child.ended_at)
+        .where(Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED))
+        .order_by(Child.ended_at.desc())
+        .limit(1)
+    )
 
 
 def rewards(
-    connection: Connection, search_id: int, after: tuple[dt.datetime, int] | None = None
-) -> list[Any]:
-    """(id, ended_at, arm, reward) of rewarded children in the order they ended.
+    connection: Connection,
+    search_id: int,
+    after: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+) -> Iterator[tuple[str, float | None]]:
+    """(arm, reward) of the children that ended after a time until another, in that order.
 
-    ``after`` is (ended_at, id) of the last one known already.
+    Fetched while they are read: there may be a million.
     """
     statement = (
-        select(Child.id, Child.ended_at, Child.arm, Child.reward)
+        select(type_coerce(Child.arm, String), Child.reward)
         .where(Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED))
         .order_by(Child.ended_at, Child.id)
     )
     if after is not None:
-        ended_at, child_id = after
-        statement = statement.where(
-            Child.ended_at >= ended_at, (Child.ended_at > ended_at) | (Child.id > child_id)
-        )
-    return list(connection.execute(statement))
+        statement = statement.where(Child.ended_at > after)
+    if until is not None:
+        statement = statement.where(Child.ended_at <= until)
+    for rows in connection.execute(statement).partitions(PORTION):
+        yield from ((row[0], row[1]) for row in rows)
+
+
+def stamp(connection: Connection, search_id: int) -> tuple[Any, ...]:
+    """Another one once a child of a search has ended, a version or anybody's attempt has come."""
+    now = progress(connection, search_id)
+    assert now is not None
+    return now.completed, now.open, now.version, connection.scalar(select(func.max(Attempt.id)))
 
 
 def versions(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
@@ -73,10 +117,13 @@ def _every_nth(connection: Connection, search_id: int, most: int) -> list[Any]:
 
 def sample(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
     """Rewarded children: all, or of very many every n-th."""
-    first, last = connection.execute(
-        select(func.min(Child.id), func.max(Child.id)).where(Child.search_id == search_id)
-    ).one()
-    step = (last - first) // most + 1 if first is not None else 1
+    by_version = (Child.version, Child.arm, Child.k)
+    of_search = select(Child.id).where(Child.search_id == search_id).limit(1)
+    first = connection.scalar(of_search.order_by(*by_version)) or 0
+    last = connection.scalar(of_search.order_by(*(column.desc() for column in by_version))) or 0
+    step = max(0, last - first) // most + 1
+    wide = step * most  # a version's children need not have the highest ids
+    sampled = Child.id.in_(range(last - wide, last + wide + 1, step)) if step > 1 else true()
     return list(
         connection.execute(
             select(
@@ -93,7 +140,7 @@ def sample(connection: Connection, search_id: int, most: int = MOST) -> list[Any
             .join(Genotype, Genotype.id == Child.genotype_id)
             .where(
                 Child.search_id == search_id,
-                Child.id % step == (last or 0) % step,
+                sampled,
                 is_state(Child.state, ChildState.REWARDED),
             )
             .order_by(Child.id)
@@ -117,7 +164,7 @@ def runs_of_children(connection: Connection, child_ids: list[int]) -> dict[int, 
 
 
 def holds(connection: Connection, search_id: int | None, most: int = 1000) -> list[Any]:
-    """The newest attempts, of a search or of all, oldest first."""
+    """The newest attempts, of all or of a search's newest runs, oldest first."""
     statement = (
         select(
             Attempt.run_id,
@@ -134,8 +181,33 @@ def holds(connection: Connection, search_id: int | None, most: int = 1000) -> li
         .limit(most)
     )
     if search_id is not None:
-        statement = statement.join(Run, Run.id == Attempt.run_id).where(Run.search_id == search_id)
+        statement = statement.where(Attempt.run_id.in_(newest_runs(search_id, most)))
     return list(connection.execute(statement))[::-1]
+
+
+def newest_runs(search_id: int, most: int) -> Select[tuple[int]]:
+    """Runs of a search of which its newest attempts are: of the children that ended last, and of
+    those without an end; in full; of shared weights.
+
+    Found by the children, since SQLite would ask an index of runs by search in place of others
+    that leave far less.
+    """
+    ended = (
+        select(Child.id)
+        .where(Child.search_id == search_id, is_state(Child.state, state))
+        .order_by(Child.ended_at.desc())
+        .limit(most)
+        for state in (ChildState.REWARDED, ChildState.SKIPPED, ChildState.OPEN)
+    )
+    of_children = (
+        select(Run.id).where(Run.child_id.in_(ids.subquery().select())) for ids in ended
+    )
+    others = (
+        select(Run.id).where(Run.search_id == search_id, literal_column(IN_FULL)),
+        select(Run.id).where(Run.search_id == search_id, Run.version.is_not(None)),
+    )
+    found = union_all(*of_children, *others).subquery()
+    return select(found.c.id)
 
 
 def failures(

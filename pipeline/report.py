@@ -37,14 +37,15 @@ def make_report(connection: Connection, name: str) -> str:
     search = searches.get(connection, name)
     now = progress(connection, search.id)
     assert now is not None
+    rewards, control = queries.rewards(connection, search.id)
     best = ranking.best(connection, search.id, limit=BEST)
     figures = {key: draw(connection, search.id) for key, draw in FIGURES.items()}
     return _environment.get_template("report.html").render(
         search=search,
         now=now,
         counts=queries.state_counts(connection, search.id),
-        rewards=queries.rewards(connection, search.id),
-        control=queries.control_arm(connection, now),
+        rewards=(rewards.best, rewards.mean),
+        control=queries.control_arm(now, control),
         best=best,
         drawings=[_drawing(row, number) for number, row in enumerate(best[:DRAWN], start=1)],
         figures=list(figures),

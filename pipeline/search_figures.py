@@ -3,8 +3,11 @@
 Used by the notebook, the dashboard and the report; each function reads in one transaction.
 """
 
+import copy
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,34 +19,55 @@ from pipeline.config import load_config
 from pipeline.genotype import OPERATIONS
 from pipeline.spaces import make_space
 
+SETTLES = dt.timedelta(minutes=1)
 CURVES = 12  # of the best children
 QUANTILES = ("worst quarter", "2nd quarter", "3rd quarter", "best quarter")
 
 
+class _Rewards:
+    """What this process has read of a search's rewards; children ended so far are not read again.
+
+    All but those of the last minute: a transaction that is slow may add one among them.
+    """
+
+    def __init__(self) -> None:
+        self._read_until: dt.datetime | None = None
+        self._arms: dict[str, plots.GrowingHistory] = {}
+        self._lock = threading.Lock()
+
+    def read(self, connection: Connection, search_id: int) -> list[plots.History]:
+        """The histories of all arms as they are now, the policy's first."""
+        with self._lock:
+            last = series.last_ended(connection, search_id)
+            if last is None:
+                return []
+            until = last - SETTLES
+            if self._read_until is None or until > self._read_until:
+                found = series.rewards(connection, search_id, self._read_until, until)
+                _add(self._arms, found)
+                self._read_until = until
+            arms = copy.deepcopy(self._arms)
+            _add(arms, series.rewards(connection, search_id, self._read_until))
+        return [arms[arm].history() for arm in sorted(arms, reverse=True)]
+
+
+def _add(arms: dict[str, plots.GrowingHistory], found: Iterable[tuple[str, float | None]]) -> None:
+    for arm, reward in found:
+        if arm not in arms:
+            arms[arm] = plots.GrowingHistory(arm, series.MOST // 2)
+        arms[arm].add(reward)
+
+
+@functools.lru_cache(maxsize=16)
+def _rewards_of(_store: str, _uid: str) -> _Rewards:
+    return _Rewards()
+
+
 def rewards(connection: Connection, search_id: int) -> go.Figure:
     """Rewards in the order children ended, best so far, means of the best 5 and 25, by arm."""
-    by_arm: dict[str, list[float | None]] = {}
-    for row in series.rewards(connection, search_id):
-        by_arm.setdefault(row.arm.value, []).append(row.reward)
-    return plots.reward_history(
-        [thinned(plots.History.of(arm, found)) for arm, found in sorted(by_arm.items())][::-1]
-    )
-
-
-def thinned(history: plots.History, most: int = series.MOST) -> plots.History:
-    """Every n-th point of a history with very many, and its last; lines are right at each."""
-    step = len(history.at) // most + 1
-    if step == 1:
-        return history
-    kept = slice((len(history.at) - 1) % step, None, step)
-    return plots.History(
-        history.arm,
-        history.at[kept],
-        history.reward[kept],
-        history.best[kept],
-        history.top5[kept],
-        history.top25[kept],
-    )
+    uid = searches.by_id(connection, search_id).uid
+    known = _rewards_of(str(connection.engine.url), uid)
+    return plots.reward_history(known.read(connection, search_id))
 
 
 def curves(connection: Connection, search_id: int) -> go.Figure:

@@ -51,7 +51,7 @@ def list_searches(as_json: JsonFlag = False) -> None:
         for search in queries.list_searches(connection):
             now = progress(connection, search.id)
             assert now is not None
-            best, mean = queries.rewards(connection, search.id)
+            rewards, _ = queries.rewards(connection, search.id)
             rows.append(
                 {
                     "name": search.name,
@@ -59,8 +59,8 @@ def list_searches(as_json: JsonFlag = False) -> None:
                     "children": now.completed,
                     "control": now.control,
                     "budget": now.budget,
-                    "best_reward": best,
-                    "mean_reward": mean,
+                    "best_reward": rewards.best,
+                    "mean_reward": rewards.mean,
                     "version": now.version,
                     "created_at": search.created_at,
                     "reason": search.reason,
@@ -83,7 +83,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
         search = searches.get(connection, name)
         now = progress(connection, search.id)
         assert now is not None
-        best, mean = queries.rewards(connection, search.id)
+        rewards, control = queries.rewards(connection, search.id)
         version = queries.newest_version(connection, search.id)
         lonely = runs.without_slot(connection, search_id=search.id)
         row = {
@@ -100,8 +100,8 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
                 "waiting": now.unstarted,
                 **queries.state_counts(connection, search.id),
             },
-            "reward": {"best": best, "mean": mean},
-            "control": queries.control_arm(connection, now),
+            "reward": {"best": rewards.best, "mean": rewards.mean},
+            "control": queries.control_arm(now, control),
             "policy": None if version is None else dict(version._mapping),
             "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],
             "config": search.config,

@@ -68,8 +68,8 @@ class Watcher:
             assert now is not None
             _, reason = queries.search_state(connection, self.search_id)
             counts = queries.state_counts(connection, self.search_id)
-            best, mean = queries.rewards(connection, self.search_id)
-            control = queries.control_arm(connection, now)
+            rewards, of_control = queries.rewards(connection, self.search_id)
+            control = queries.control_arm(now, of_control)
             version = queries.newest_version(connection, self.search_id)
             seconds = forecasts.recent_seconds(connection, self.search_id)
             running = forecasts.running(connection, self.search_id)
@@ -79,7 +79,7 @@ class Watcher:
         if self._since is not None:
             self._seen = {i: at for i, at in self._seen.items() if at >= self._since}
         eta = forecasts.forecast(now, seconds, running)
-        return View(now, reason, counts, best, mean, control, version, eta, ended)
+        return View(now, reason, counts, rewards.best, rewards.mean, control, version, eta, ended)
 
     def look_again(self, last: View) -> View:
         """The search as it is now; as it was, without news, while the database is away."""

@@ -7,13 +7,15 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from plotly.utils import PlotlyJSONEncoder
 
-from db import searches
+from db import searches, series
 from db.session import transaction
+from pipeline.dashboard.kept import Kept
 from pipeline.errors import UserError
 from pipeline.plots import template
 from pipeline.search_figures import FIGURES
 
 router = APIRouter(include_in_schema=False)
+_drawn = Kept()  # JSON by a search's uid and the figure's name
 
 
 @router.get("/searches/{name}/figures/{figure}.json")
@@ -22,8 +24,14 @@ def figure(name: str, figure: str) -> Response:
     if figure not in FIGURES:
         raise UserError(f"no figure {figure!r}; there are {', '.join(FIGURES)}")
     with transaction(read_only=True) as connection:
-        drawn = FIGURES[figure](connection, searches.get(connection, name).id)
-    return Response(drawn.to_json(), media_type="application/json")
+        search = searches.get(connection, name)
+        moves = figure == "workers"  # with the time, too, while something is held
+        drawn = _drawn.get(
+            (search.uid, figure),
+            lambda: FIGURES[figure](connection, search.id).to_json(),
+            stamp=None if moves else series.stamp(connection, search.id),
+        )
+    return Response(drawn, media_type="application/json")
 
 
 @router.get("/static/themes.json")

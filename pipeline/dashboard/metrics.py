@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from db import queries
 from db.progress import progress
 from db.session import transaction
-from pipeline.dashboard import workers
+from pipeline.dashboard import observed, workers
 
 router = APIRouter(include_in_schema=False)
 
@@ -42,15 +42,14 @@ def _of_searches(connection: Connection) -> Iterator[Metric]:
     for row in queries.list_searches(connection):
         now = progress(connection, row.id)
         assert now is not None
-        counts = queries.state_counts(connection, row.id)
+        counts = observed.counted(connection, row, now)
         for state in ("done", "skipped", "failed", "duplicates", "running"):
-            children.add_metric([row.name, state], counts[state])
+            children.add_metric([row.name, state], counts.states[state])
         children.add_metric([row.name, "open"], now.open)
         lag.add_metric([row.name], now.unlearned)
         version.add_metric([row.name], -1 if now.version is None else now.version)
-        reward, _ = queries.rewards(connection, row.id)
-        if reward is not None:
-            best.add_metric([row.name], reward)
+        if counts.rewards.best is not None:
+            best.add_metric([row.name], counts.rewards.best)
     yield from (children, lag, version, best)
 
 

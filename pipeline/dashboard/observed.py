@@ -1,18 +1,40 @@
 """What pages and JSON show of a search: read in one transaction, as plain values."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from db import forecast, queries, runs, searches
-from db.progress import progress
+from db.progress import Progress, progress
+from pipeline.dashboard.kept import Kept
+
+_counted = Kept()  # by a search's uid
+
+
+class Counted(NamedTuple):
+    """What takes a walk through all children of a search to find."""
+
+    rewards: queries.Rewards
+    control: queries.Rewards  # of the control arm
+    states: dict[str, int]
+
+
+def counted(connection: Connection, row: Any, now: Progress) -> Counted:
+    """A search's counts; of a very large one that goes on as they were a little ago."""
+    return _counted.get(
+        row.uid,
+        lambda: Counted(
+            *queries.rewards(connection, row.id), queries.state_counts(connection, row.id)
+        ),
+        stamp=(now.completed, now.open, now.unstarted, now.state),
+    )
 
 
 def overview(connection: Connection, row: Any) -> dict[str, Any]:
     """A search in a line: state, counts, best and mean reward."""
     now = progress(connection, row.id)
     assert now is not None
-    best, mean = queries.rewards(connection, row.id)
+    rewards = counted(connection, row, now).rewards
     return {
         "name": row.name,
         "state": row.state.value,
@@ -22,8 +44,8 @@ def overview(connection: Connection, row: Any) -> dict[str, Any]:
         "completed": now.completed,
         "budget": now.budget,
         "version": now.version,
-        "best": best,
-        "mean": mean,
+        "best": rewards.best,
+        "mean": rewards.mean,
     }
 
 
@@ -40,11 +62,12 @@ def status(connection: Connection, name: str) -> dict[str, Any]:
     eta = forecast.forecast(now, seconds, forecast.running(connection, row.id))
     lonely = runs.without_slot(connection, search_id=row.id)
     version = queries.newest_version(connection, row.id)
+    counts = counted(connection, row, now)
     return {
         **overview(connection, row),
-        **queries.state_counts(connection, row.id),
+        **counts.states,
         "waiting": now.unstarted,
-        "control": queries.control_arm(connection, now),
+        "control": queries.control_arm(now, counts.control),
         "eta_seconds": eta.seconds if eta is not None and now.state.is_active else None,
         "policy": None if version is None else dict(version._mapping),
         "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],

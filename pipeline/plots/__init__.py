@@ -15,11 +15,18 @@ from pipeline.plots.children import (
     pareto_front,
 )
 from pipeline.plots.policy import VersionHealth, decision_probabilities, policy_health
-from pipeline.plots.rewards import History, Running, Standing, reward_history
+from pipeline.plots.rewards import (
+    GrowingHistory,
+    History,
+    Running,
+    Standing,
+    reward_history,
+)
 from pipeline.plots.theme import escaped, template, themed
 
 __all__ = [
     "Curve",
+    "GrowingHistory",
     "History",
     "Hold",
     "OperationShare",

@@ -100,6 +100,43 @@ class History:
         )
 
 
+class GrowingHistory:
+    """An arm's history while its rewards come in, of at most so many points.
+
+    Every n-th child is a point, and the last; n doubles whenever there are too many. The lines
+    are right at each: no reward is left out of them.
+    """
+
+    def __init__(self, arm: str, most: int) -> None:
+        self.arm = arm
+        self._most = most
+        self._running = Running()
+        self._count = 0
+        self._step = 1
+        self._points: list[_Point] = []
+        self._last: _Point | None = None
+
+    def add(self, reward: float | None) -> None:
+        """One more child that has ended."""
+        self._count += 1
+        self._last = (self._count, reward, *self._running.add(reward))
+        if self._count % self._step == 0:
+            self._points.append(self._last)
+            if len(self._points) >= 2 * self._most:
+                self._points = self._points[1::2]
+                self._step *= 2
+
+    def history(self) -> History:
+        """The history so far."""
+        points = list(self._points)
+        if self._last is not None and self._count % self._step:
+            points.append(self._last)
+        return History(self.arm, *(zip(*points, strict=True) if points else [()] * 5))
+
+
+_Point = tuple[int, float | None, float | None, float | None, float | None]
+
+
 def reward_history(arms: Sequence[History]) -> go.Figure:
     """Each arm's rewards, its best so far, and the means of its best 5 and 25, over children."""
     others = unknown_arms(history.arm for history in arms)

@@ -4,12 +4,12 @@ import json
 import random
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from db import ranking
 from db.enums import Arm, Order, Place
 from db.models import Child, Genotype
-from db.session import transaction
+from db.session import get_engine, transaction
 from pipeline.genotype import OPERATIONS, genotype_from_data, operation_mask
 from tests.factories import make_search, make_version, propose
 
@@ -136,3 +136,55 @@ def test_a_row_says_how_often_its_genotype_was_found(search_id):
         genotype_id: repeats.count(genotype_id) for genotype_id in repeats
     }
     assert json.dumps(found[0].body)
+
+
+def test_a_trained_genotype_stands_once_whatever_the_arm_and_the_order(store):
+    chance = random.Random(1)
+    search_id = make_search()
+    make_version(search_id)
+    ids = propose(search_id, [chance.randrange(20) for _ in range(40)])
+    ids += propose(search_id, [chance.randrange(30) for _ in range(40)], arm=Arm.CONTROL)
+    ended = dict(state="rewarded", reward_kind="trained")
+    with transaction() as connection:
+        of = {row.id: row.genotype_id for row in connection.execute(select(Child))}
+        for child_id in ids:  # a duplicate has what its genotype's first child has
+            drawn = random.Random(of[child_id])
+            values = dict(
+                reward=drawn.randrange(5) / 5,
+                accuracy=drawn.choice([None, drawn.randrange(5) / 5]),
+                parameters=drawn.choice([None, drawn.randrange(5)]),
+                macs=drawn.randrange(5),
+            )
+            connection.execute(update(Child).where(Child.id == child_id).values(**ended, **values))
+    for order in Order:
+        for arm in (None, Arm.POLICY, Arm.CONTROL):
+            whole = expected(order, arm=arm)
+            assert listed(search_id, order, arm=arm) == whole
+            for offset in (3, len(whole) - 2):
+                found = listed(search_id, order, arm=arm, limit=9, offset=offset)
+                assert found == whole[offset : offset + 9]
+
+
+@pytest.mark.parametrize("order", [order for order in Order if order is not Order.ID])
+def test_sqlite_walks_the_index_of_the_order_and_sorts_no_list(sqlite_store, order):
+    """It knows no sizes, and a wrong guess costs seconds among a million."""
+    wanted = ranking.Filter(uses=1, max_macs=1e6, min_accuracy=0.5, min_reward=0.5)
+    plans = []
+
+    def explain(connection, cursor, statement, parameters, *_):
+        if statement.startswith("SELECT"):
+            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.append("\n".join(row[-1] for row in plan))
+
+    event.listen(get_engine(), "before_cursor_execute", explain)
+    asked = {"search_id": 1, "limit": 50, "offset": 0}
+    with transaction(read_only=True) as connection:
+        for arms in (ranking.WHOLE_SEARCH, (Arm.CONTROL,)):
+            for statement in ranking._statements(wanted, order, arms):
+                connection.execute(statement, asked)
+        connection.execute(ranking._rows, {"child_ids": [1, 2]})
+    *walks, listed = plans
+    for plan in walks:
+        assert f"COVERING INDEX ix_children_by_{order.value} (search_id=?" in plan
+        assert "FOR ORDER BY" not in plan
+    assert "other USING INDEX ix_children_search_genotype" in listed

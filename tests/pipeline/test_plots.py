@@ -7,11 +7,13 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from pipeline.plots import (
     Curve,
+    GrowingHistory,
     History,
     Hold,
     OperationShare,
@@ -125,6 +127,21 @@ def test_standing_is_what_sorting_all_rewards_gives(seed):
     running = Running()
     for n, reward in enumerate(rewards, start=1):
         assert running.add(reward) == pytest.approx(_means(rewards[:n]))
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 200])
+def test_a_history_that_grows_is_every_nth_point_of_the_whole_and_its_last(length):
+    rewards = _stream(length, length)
+    growing = GrowingHistory("policy", most=4)
+    for reward in rewards:
+        growing.add(reward)
+    found, whole = growing.history(), History.of("policy", rewards)
+    assert len(found.at) <= 9
+    assert not rewards or found.at[-1] == length
+    assert len(set(np.diff(found.at[:-1]))) <= 1
+    for name in ("reward", "best", "top5", "top25"):
+        at = [getattr(whole, name)[n - 1] for n in found.at]
+        assert list(getattr(found, name)) == at
 
 
 @pytest.mark.parametrize("seed", range(5))
