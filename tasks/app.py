@@ -41,6 +41,7 @@ def train_queue(device: str, devices: int) -> str:
     return f"train-{device}-{devices}"
 
 
+transport.use()  # before the first connection: kombu remembers which transport a scheme has
 app = Celery("nasnet")
 app.conf.update(
     # whoever can write to Redis must not be able to run code: never pickle
@@ -79,7 +80,6 @@ def store_uid() -> str:
 @functools.cache
 def connect() -> None:
     """Point the application at this store's broker; once a process, before the first message."""
-    transport.use()
     app.conf.update(
         broker_url=get_settings().broker,
         broker_transport_options={

@@ -223,9 +223,7 @@ class Monkey:
 
     def _broker_url(self, scheme: str) -> str:
         """The broker's address, as Redis' client or as Celery calls a socket."""
-        if self.broker:
-            return self.broker.url
-        return f"{scheme}://{self.home.folder / 'broker.sock'}?virtual_host=0"
+        return self.broker.url if self.broker else f"{scheme}://{self.home.folder / 'broker.sock'}"
 
     def _flush(self) -> str:
         try:

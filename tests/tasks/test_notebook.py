@@ -10,14 +10,15 @@ from db import ranking
 from db.session import transaction
 from pipeline.errors import UserError
 from pipeline.search_figures import FIGURES
-from tests.tasks.test_dashboard import EVIL, Elements, fill
+from tests.factories import EVIL, fill_search
+from tests.tasks.test_dashboard import Elements
 
 notebook = pytest.importorskip("pipeline.notebook")
 
 
 @pytest.fixture
 def search(store):
-    fill()
+    fill_search()
     return notebook.open_store().search("digits")
 
 

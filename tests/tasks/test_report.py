@@ -8,8 +8,8 @@ import pytest
 from db.session import transaction
 from pipeline.errors import UserError
 from pipeline.search_figures import FIGURES
-from tests.factories import make_search
-from tests.tasks.test_dashboard import EVIL, Elements, fill
+from tests.factories import EVIL, fill_search, make_search
+from tests.tasks.test_dashboard import Elements
 
 make_report = pytest.importorskip("pipeline.report").make_report
 
@@ -20,7 +20,7 @@ def report(name="digits"):
 
 
 def test_a_report_has_every_figure_and_the_best_genotypes_and_asks_no_other_site(store):
-    fill()
+    fill_search()
     text = report()
     found = Elements(text)
     assert found.tags.count("script") == 2  # Plotly's, and the figures

@@ -5,7 +5,7 @@ import socket
 import pytest
 from kombu import Connection, Consumer, Queue
 
-from tasks import transport
+from tasks import app  # noqa: F401 - chooses the transport
 from tests.servers import Broker
 
 GARBAGE = (
@@ -24,8 +24,7 @@ GARBAGE = (
 
 @pytest.fixture
 def connection(tmp_path):
-    """To a real broker."""
-    transport.use()
+    """To a real broker, as those of the tasks are."""
     broker = Broker(tmp_path)
     with Connection(broker.url) as connection:
         yield connection
