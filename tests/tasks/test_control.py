@@ -15,7 +15,8 @@ from db.models import Child, PolicyVersion, Search
 from db.progress import progress
 from db.session import transaction
 from pipeline.cli import watch
-from pipeline.config import RandomConfig, make_config
+from pipeline.config import make_config
+from pipeline.config_controllers import RandomConfig
 from pipeline.controllers import RandomSearch
 from pipeline.errors import Failure, UserError
 from pipeline.spaces import make_space
