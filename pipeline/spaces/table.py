@@ -3,7 +3,10 @@
 import csv
 import gzip
 import itertools
+import math
+import operator
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +82,7 @@ def read_table(
                 if actions in rows:
                     raise UserError(f"{where}: {'-'.join(map(str, actions))} is there already")
                 rows[actions] = _number(where, line, reward), _number(where, line, report)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     if not rows:
         raise UserError(f"{path}: there is no row in it")
@@ -103,7 +106,7 @@ def _actions(where: str, texts: Sequence[str | None], sizes: Sequence[int]) -> t
     if len(numbers) == 1 < len(sizes):
         numbers = list(numbers[0])
     actions = tuple(map(int, numbers))
-    if len(actions) != len(sizes) or any(a >= n for a, n in zip(actions, sizes, strict=True)):
+    if len(actions) != len(sizes) or not all(map(operator.lt, actions, sizes)):
         shown = ",".join(text or "" for text in texts)
         raise UserError(
             f"{where}: {shown!r} does not name one choice for each of "
@@ -114,6 +117,9 @@ def _actions(where: str, texts: Sequence[str | None], sizes: Sequence[int]) -> t
 
 def _number(where: str, line: dict[str, str | None], column: str) -> float:
     try:
-        return float(line[column] or "")
+        number = float(line[column] or "")
     except ValueError:
-        raise UserError(f"{where}: {column} is {line[column]!r}, not a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{where}: {column} is {line[column]!r}, not a number")
+    return number

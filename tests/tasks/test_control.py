@@ -54,18 +54,6 @@ def sound(store):
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Children that train nothing; the accuracy follows from the seed, as a real one does."""
-
-    def perform(claim, _config, _route):
-        accuracy = claim.seed % 997 / 997
-        return train.Trained(attempts.Result(accuracy=accuracy), [accuracy], stopped=False)
-
-    monkeypatch.setattr(train, "perform", perform)
-    monkeypatch.setattr(train, "probe_slot", lambda _config: None)
-
-
-@pytest.fixture
 def failing(quick, monkeypatch):
     """As a function: let the trainings with these numbers, counted from 0, fail for no answer."""
     perform, numbers = train.perform, iter(range(10_000))
