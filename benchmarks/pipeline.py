@@ -375,7 +375,7 @@ def measure_policy() -> dict[str, float]:
     """Milliseconds of sampling a batch of 20, and of one PPO epoch over it, on one core."""
     import torch
 
-    from pipeline.config import PPOConfig
+    from pipeline.config_controllers import PPOConfig
     from pipeline.controllers import Outcome, make_controller
     from pipeline.spaces import NASNetSpace
 

@@ -7,8 +7,10 @@ preset, all defaults filled in, and stored whole in the ``searches`` row.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from pipeline.config_base import Config, Positive, Share
+from pipeline.config_controllers import ControllerConfig, PPOConfig
 from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
 
@@ -18,48 +20,12 @@ FORMAT = 1
 # Larger cells are refused: the canonical form of any cell must be found within a second.
 MAX_BLOCKS = 12
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Config(BaseModel):
-    """Base of every part: frozen, strict about types, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
 
 class NASNetSpaceConfig(Config):
     """The NASNet space (arXiv:1707.07012, section 3)."""
 
     name: Literal["nasnet"] = "nasnet"
     blocks: int = Field(5, ge=1, le=MAX_BLOCKS)  # B of the paper
-
-
-class PPOConfig(Config):
-    """The LSTM controller trained by PPO (arXiv:1707.07012, appendix A.1-A.2)."""
-
-    name: Literal["ppo"] = "ppo"
-    batch: int = Field(20, ge=1, le=10_000)  # children a policy version
-    learning_rate: Positive = 3.5e-4
-    entropy_weight: float = Field(1e-5, ge=0, le=10)
-    baseline_decay: float = Field(0.95, ge=0, lt=1)
-    # The paper gives neither. Both are of arXiv:1707.06347: the clip that was best in its table
-    # 1, and the passes over a batch of its games of discrete actions (table 5).
-    clip: float = Field(0.2, gt=0, lt=1)
-    epochs: int = Field(3, ge=1, le=1000)
-    units: int = Field(100, ge=1, le=4096)
-    layers: int = Field(1, ge=1, le=8)
-    init: Positive = 0.1  # weights are drawn from U(-init, init)
-
-
-class RandomConfig(Config):
-    """Uniform choices: the baseline every controller is held against."""
-
-    name: Literal["random"] = "random"
-    batch: int = Field(20, ge=1, le=10_000)
-
-
-ControllerConfig = Annotated[PPOConfig | RandomConfig, Field(discriminator="name")]
 
 
 class RewardConfig(Config):
@@ -364,7 +330,10 @@ def load_config(stored: Mapping[str, Any]) -> SearchConfig:
 
 
 # Of which of several models a value is: no part of a key.
-UNION_TAGS = {"ppo", "random", "nasnet", "NetworkConfig", "asha", "median"}
+UNION_TAGS = {
+    *("ppo", "reinforce", "evolution", "predictor", "random"),
+    *("nasnet", "NetworkConfig", "asha", "median"),
+}
 
 
 def _first_problem(error: ValidationError) -> str:

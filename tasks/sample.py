@@ -14,7 +14,8 @@ from db import budgets, children, queries, queue, searches, versions
 from db.enums import Arm
 from db.progress import Progress, progress
 from db.session import transaction
-from pipeline.config import RandomConfig, SearchConfig, load_config
+from pipeline.config import SearchConfig, load_config
+from pipeline.config_controllers import RandomConfig
 from pipeline.controllers import Proposal, Proposed, RandomSearch, make_controller, save_state
 from pipeline.errors import NasnetError
 from pipeline.spaces import SearchSpace, make_space

@@ -6,22 +6,35 @@ import zipfile
 
 import torch
 
-from pipeline.config import ControllerConfig, RandomConfig
+from pipeline.config_controllers import (
+    ControllerConfig,
+    EvolutionConfig,
+    PPOConfig,
+    PredictorConfig,
+    RandomConfig,
+    ReinforceConfig,
+)
 from pipeline.controllers.base import Controller, Diagnostics, Outcome, Proposal, Proposed
+from pipeline.controllers.evolution import Evolution
 from pipeline.controllers.ppo import PPO
+from pipeline.controllers.predictor import Predictor
 from pipeline.controllers.random_search import RandomSearch
+from pipeline.controllers.reinforce import Reinforce
 from pipeline.errors import NasnetError
-from pipeline.spaces import SearchSpace
+from pipeline.spaces import DecisionSpace
 
 __all__ = [
     "PPO",
     "Controller",
     "Diagnostics",
+    "Evolution",
     "Outcome",
     "PolicyStateError",
+    "Predictor",
     "Proposal",
     "Proposed",
     "RandomSearch",
+    "Reinforce",
     "load_controller",
     "load_state",
     "make_controller",
@@ -47,12 +60,20 @@ class PolicyStateError(NasnetError):
 
 
 def make_controller(
-    config: ControllerConfig, space: SearchSpace, *, seed: int, arm: str = "policy"
+    config: ControllerConfig, space: DecisionSpace, *, seed: int, arm: str = "policy"
 ) -> Controller:
     """Version 0 of the controller that a search's configuration asks for."""
-    if isinstance(config, RandomConfig):
-        return RandomSearch(space, config, seed=seed, arm=arm)
-    return PPO(space, config, seed=seed, arm=arm)
+    match config:
+        case PPOConfig():
+            return PPO(space, config, seed=seed, arm=arm)
+        case ReinforceConfig():
+            return Reinforce(space, config, seed=seed, arm=arm)
+        case EvolutionConfig():
+            return Evolution(space, config, seed=seed, arm=arm)
+        case PredictorConfig():
+            return Predictor(space, config, seed=seed, arm=arm)
+        case RandomConfig():
+            return RandomSearch(space, config, seed=seed, arm=arm)
 
 
 def save_state(controller: Controller) -> bytes:
@@ -88,7 +109,7 @@ def _check_sums(blob: bytes) -> None:
 
 
 def load_controller(
-    config: ControllerConfig, space: SearchSpace, blob: bytes | None, *, seed: int
+    config: ControllerConfig, space: DecisionSpace, blob: bytes | None, *, seed: int
 ) -> Controller:
     """The controller whose state was saved.
 

@@ -11,7 +11,9 @@ class Proposal:
 
     k: int
     actions: tuple[int, ...]
-    log_probs: tuple[float, ...]  # natural logarithm, of each action given those before it
+    # Natural logarithm, of each action given those before it: the policy's own, also where it
+    # refused a repeat and drew again. 0 where the controller has no policy.
+    log_probs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

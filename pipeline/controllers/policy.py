@@ -61,19 +61,26 @@ class LSTMPolicy(nn.Module):
             for parameter in self.parameters():
                 parameter.uniform_(-init, init, generator=generator)
 
-    def sample(self, uniforms_NT: Tensor) -> Rollout:
+    def sample(self, uniforms_NT: Tensor, temperature_N1: Tensor | None = None) -> Rollout:
         """Draw proposals by the inverse of each decision's distribution function.
 
-        Sampling is a plain function of the weights and of one number in [0, 1) per decision.
+        Sampling is a plain function of the weights and of one number in [0, 1) per decision. At
+        a higher temperature it is more even; log-probabilities are those at temperature 1.
         """
         with torch.no_grad():
-            return self._roll(len(uniforms_NT), uniforms_NT, None)
+            return self._roll(len(uniforms_NT), uniforms_NT, None, temperature_N1)
 
     def score(self, actions_NT: Tensor) -> Rollout:
         """What the policy thinks of given actions, with gradients."""
         return self._roll(len(actions_NT), None, actions_NT)
 
-    def _roll(self, count: int, uniforms_NT: Tensor | None, actions_NT: Tensor | None) -> Rollout:
+    def _roll(
+        self,
+        count: int,
+        uniforms_NT: Tensor | None,
+        actions_NT: Tensor | None,
+        temperature_N1: Tensor | None = None,
+    ) -> Rollout:
         inputs = self._input_gates()
         state = [self._zeros(count) for _ in self._cells]
         gates_NG = inputs["start"].expand(count, -1)
@@ -83,7 +90,10 @@ class LSTMPolicy(nn.Module):
             h_NH, state = self._step(gates_NG, state)
             for decision in turn.decisions:
                 if uniforms_NT is not None:
-                    log_p_NC = self._heads[decision.kind](h_NH).log_softmax(-1)
+                    logits_NC = self._heads[decision.kind](h_NH)
+                    if temperature_N1 is not None:
+                        logits_NC = logits_NC / temperature_N1
+                    log_p_NC = logits_NC.log_softmax(-1)
                     action_N = _inverse_cdf(log_p_NC, uniforms_NT[:, len(actions)])
                 else:
                     assert actions_NT is not None

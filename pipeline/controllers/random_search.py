@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import RandomConfig
+from pipeline.config_controllers import RandomConfig
 from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
 from pipeline.controllers.uniforms import uniforms
-from pipeline.spaces import SearchSpace
+from pipeline.spaces import DecisionSpace
 
 
 class RandomSearch:
@@ -18,7 +18,7 @@ class RandomSearch:
     reads_proposed = False
 
     def __init__(
-        self, space: SearchSpace, config: RandomConfig, *, seed: int, arm: str = "policy"
+        self, space: DecisionSpace, config: RandomConfig, *, seed: int, arm: str = "policy"
     ) -> None:
         self.seed = seed
         self.arm = arm

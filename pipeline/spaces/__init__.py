@@ -1,10 +1,21 @@
 """Search spaces: which architectures a search may propose."""
 
 from pipeline.config import NASNetSpaceConfig
-from pipeline.spaces.base import Decision, SearchSpace, Turn
+from pipeline.spaces.base import Decision, DecisionSpace, SearchSpace, Turn
 from pipeline.spaces.nasnet import NASNetSpace
+from pipeline.spaces.table import Table, TableSpace, read_table
 
-__all__ = ["Decision", "NASNetSpace", "SearchSpace", "Turn", "make_space"]
+__all__ = [
+    "Decision",
+    "DecisionSpace",
+    "NASNetSpace",
+    "SearchSpace",
+    "Table",
+    "TableSpace",
+    "Turn",
+    "make_space",
+    "read_table",
+]
 
 
 def make_space(config: NASNetSpaceConfig) -> SearchSpace:

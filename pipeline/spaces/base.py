@@ -26,8 +26,8 @@ class Turn:
     decisions: tuple[Decision, ...]
 
 
-class SearchSpace(Protocol):
-    """All architectures a search may propose."""
+class DecisionSpace(Protocol):
+    """What a controller sees of a space: decisions, and which actions mean the same."""
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -36,6 +36,16 @@ class SearchSpace(Protocol):
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The decisions of all turns, in order."""
+
+    def canonical(self, actions: Sequence[int]) -> tuple[int, ...]:
+        """The actions that stand for all those that mean the same architecture."""
+
+    def digest(self, actions: Sequence[int]) -> str:
+        """What is equal for two encodings of the same architecture (law 10)."""
+
+
+class SearchSpace(DecisionSpace, Protocol):
+    """All architectures a search may propose."""
 
     @property
     def labels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

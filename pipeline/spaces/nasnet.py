@@ -50,6 +50,14 @@ class NASNetSpace:
             )
         )
 
+    def canonical(self, actions: Sequence[int]) -> tuple[int, ...]:
+        """The actions of the canonical genotype: all blocks are live here, so it has as many."""
+        return self.encode(self.decode(actions).canonical())
+
+    def digest(self, actions: Sequence[int]) -> str:
+        """The genotype's digest."""
+        return self.decode(actions).digest
+
     def decode(self, actions: Sequence[int]) -> CellGenotype:
         """The two cells that these actions stand for; unused hidden states are concatenated.
 

@@ -1,18 +1,53 @@
-"""What every controller keeps to; a new one is tested by a name in the parameters."""
+"""What every controller keeps to, in every space; a new one is tested by a name in the parameters.
+
+``life`` is a controller with what its search has proposed so far: at its start, or when some
+batches were learned, so that what models or breeds has something to do it with.
+"""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline import controllers
-from pipeline.config import PPOConfig, RandomConfig
-from pipeline.controllers import Outcome, PolicyStateError, load_controller, load_state, save_state
-from pipeline.spaces import NASNetSpace
+from pipeline.config_controllers import (
+    EvolutionConfig,
+    PPOConfig,
+    PredictorConfig,
+    RandomConfig,
+    ReinforceConfig,
+)
+from pipeline.controllers import (
+    Outcome,
+    PolicyStateError,
+    Proposed,
+    load_controller,
+    load_state,
+    save_state,
+)
+from pipeline.spaces import NASNetSpace, TableSpace
 
-SPACE = NASNetSpace(2)
-CONFIGS = {"ppo": PPOConfig(batch=10, units=8), "random": RandomConfig(batch=10)}
+SPACES = {"nasnet": NASNetSpace(1), "table": TableSpace((3, 1, 4, 2, 5))}
+CONFIGS = {
+    "ppo": PPOConfig(batch=10, units=8),
+    "ppo, small budget": PPOConfig(preset="small-budget", batch=10, units=8),
+    "reinforce": ReinforceConfig(batch=10, units=8),
+    "reinforce, small budget": ReinforceConfig(preset="small-budget", units=8),
+    "evolution": EvolutionConfig(batch=10, population=15, tournament=5),
+    "evolution, small budget": EvolutionConfig(
+        preset="small-budget", batch=10, population=15, tournament=15
+    ),
+    "predictor": PredictorConfig(batch=10, start=15, pool=60, climbs=1),
+    "random": RandomConfig(batch=10),
+}
+NO_REPEATS = [name for name in CONFIGS if "small" in name or name == "predictor"]
+
+
+@pytest.fixture(params=SPACES)
+def space(request):
+    return SPACES[request.param]
 
 
 @pytest.fixture(params=CONFIGS)
@@ -21,12 +56,45 @@ def config(request):
 
 
 @pytest.fixture
-def make(config):
-    return functools.partial(controllers.make_controller, config, SPACE, seed=1)
+def make(config, space):
+    return functools.partial(controllers.make_controller, config, space, seed=1)
+
+
+@pytest.fixture(params=[0, 2], ids=["at its start", "grown up"])
+def life(request, config, space):
+    blob, proposed = lived(config, space, request.param)
+    return load_controller(config, space, blob, seed=1), [*proposed]
+
+
+@functools.cache
+def lived(config, space, batches):
+    """(state, what was proposed) of a controller that has learned so many batches."""
+    controller, proposed = controllers.make_controller(config, space, seed=1), []
+    for _ in range(batches):
+        proposed += live(controller, space, proposed)
+    return save_state(controller), proposed
+
+
+def live(controller, space, proposed):
+    """Sample a batch and learn from it; returns its children."""
+    proposals = controller.sample(0, 10, proposed)
+    controller.update(outcomes_of(proposals))
+    return proposed_of(proposals, space, rewarded=True)
+
+
+def reward_of(proposal):
+    return sum(proposal.actions) % 7 / 7
 
 
 def outcomes_of(proposals):
-    return [Outcome(p.actions, p.log_probs, reward=(p.k % 7) / 7) for p in proposals]
+    return [Outcome(p.actions, p.log_probs, reward_of(p)) for p in proposals]
+
+
+def proposed_of(proposals, space, *, rewarded=False):
+    return [
+        Proposed(p.actions, space.digest(p.actions), reward_of(p) if rewarded else None)
+        for p in proposals
+    ]
 
 
 def actions_of(proposals):
@@ -42,112 +110,121 @@ def snapshot(value):
     return value
 
 
-def test_sampling_twice_gives_the_same_children(make):
-    controller = make()
-    assert controller.sample(0, 10, []) == controller.sample(0, 10, [])
-    assert make().sample(0, 10, []) == controller.sample(0, 10, [])
+def test_sampling_twice_gives_the_same_children(life):
+    controller, proposed = life
+    assert controller.sample(0, 10, proposed) == controller.sample(0, 10, proposed)
 
 
 @pytest.mark.parametrize("cuts", [(3, 7), (1, 8, 1), (0, 10), (10, 0)])
-def test_a_batch_sampled_in_parts_is_the_batch(make, cuts):
-    controller = make()
-    parts, first = [], 0
+def test_a_batch_sampled_in_parts_is_the_batch(life, space, cuts):
+    controller, proposed = life
+    parts = []
     for count in cuts:
-        parts += controller.sample(first, count, [])
-        first += count
-    assert parts == controller.sample(0, 10, [])  # floats compare bit by bit here
+        there = proposed + proposed_of(parts, space)
+        parts += controller.sample(len(parts), count, there)
+    assert parts == controller.sample(0, 10, proposed)  # floats compare bit by bit here
 
 
-def test_proposals_are_numbered_also_across_batches(make):
-    controller = make()
-    proposals = controller.sample(7, 16, [])
+def test_proposals_are_numbered_also_across_batches(life, space):
+    controller, proposed = life
+    first = controller.sample(0, 7, proposed)
+    proposals = controller.sample(7, 16, proposed + proposed_of(first, space))
     assert [p.k for p in proposals] == list(range(7, 23))
-    assert proposals[3:13] == controller.sample(10, 10, [])
+    there = proposed + proposed_of(first + proposals[:3], space)
+    assert proposals[3:13] == controller.sample(10, 10, there)
 
 
-def test_sampling_nothing_gives_nothing(make):
-    assert make().sample(0, 0, []) == make().sample(4, 0, []) == []
+def test_sampling_nothing_gives_nothing(life, space):
+    controller, proposed = life
+    assert controller.sample(0, 0, proposed) == []
+    there = proposed + proposed_of(controller.sample(0, 4, proposed), space)
+    assert controller.sample(4, 0, there) == []
 
 
-def test_sampling_changes_no_state(make):
-    controller = make()
+def test_sampling_changes_no_state(life):
+    controller, proposed = life
     before = snapshot(controller.state_dict())
-    controller.sample(0, 25, [])
+    controller.sample(0, 25, proposed)
     assert snapshot(controller.state_dict()) == before
 
 
-def test_a_whole_life_moves_no_global_random_state(config):
+def test_a_whole_life_moves_no_global_random_state(config, space):
     """Also making one: torch's modules draw their first weights from the global generator."""
     before_torch, before_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()
-    controller = controllers.make_controller(config, SPACE, seed=5)
-    controller.update(outcomes_of(controller.sample(0, 10, [])))
-    load_controller(config, SPACE, save_state(controller), seed=5)
+    controller, proposed = controllers.make_controller(config, space, seed=5), []
+    for _ in range(3):
+        proposed += live(controller, space, proposed)
+    load_controller(config, space, save_state(controller), seed=5)
     assert torch.equal(torch.get_rng_state(), before_torch)
     assert (np.random.get_state()[1] == before_numpy).all()
 
 
-def test_the_global_random_state_changes_no_proposal(config):
+def test_the_global_random_state_changes_no_proposal(life):
+    controller, proposed = life
     torch.manual_seed(1)
-    first = controllers.make_controller(config, SPACE, seed=5).sample(0, 10, [])
+    first = controller.sample(0, 10, proposed)
     torch.manual_seed(2)
-    assert controllers.make_controller(config, SPACE, seed=5).sample(0, 10, []) == first
+    assert controller.sample(0, 10, proposed) == first
 
 
-def test_another_seed_arm_or_number_gives_other_children(make):
+def test_another_seed_or_arm_gives_other_children(make):
     children = actions_of(make().sample(0, 10, []))
     assert actions_of(make(seed=2).sample(0, 10, [])) != children
     assert actions_of(make(arm="control").sample(0, 10, [])) != children
-    assert actions_of(make().sample(10, 10, [])) != children
     assert len(set(children)) > 1
 
 
-def test_another_version_gives_other_children(make):
-    controller = make()
-    children = actions_of(controller.sample(0, 10, []))
+def test_another_number_or_version_gives_other_children(life, space):
+    controller, proposed = life
+    children = controller.sample(0, 10, proposed)
+    there = proposed + proposed_of(children, space)
+    assert actions_of(controller.sample(10, 10, there)) != actions_of(children)
     controller.update([])
-    assert actions_of(controller.sample(0, 10, [])) != children
+    assert actions_of(controller.sample(0, 10, there)) != actions_of(children)
 
 
-def test_an_empty_batch_raises_the_version_and_changes_nothing_else(make):
-    controller = make()
-    controller.update(outcomes_of(controller.sample(0, 10, [])))
+def test_an_empty_batch_raises_the_version_and_changes_nothing_else(life):
+    controller, _ = life
     before = snapshot(controller.state_dict())
     controller.update([])
     assert snapshot(controller.state_dict()) == {**before, "version": before["version"] + 1}
 
 
-def test_every_proposal_decodes_and_encodes_back(make):
-    for proposal in make().sample(0, 30, []):
-        assert SPACE.encode(SPACE.decode(proposal.actions)) == proposal.actions
-        assert len(proposal.log_probs) == len(SPACE.decisions)
+def test_every_proposal_takes_every_decision(life, space):
+    controller, proposed = life
+    for proposal in controller.sample(0, 30, proposed):
+        assert len(proposal.actions) == len(proposal.log_probs) == len(space.decisions)
         assert all(log_prob <= 0 for log_prob in proposal.log_probs)
+        for action, decision in zip(proposal.actions, space.decisions, strict=True):
+            assert 0 <= action < decision.choices
 
 
-def test_proposals_are_plain_values(make):
+def test_proposals_are_plain_values(life):
     """They go into the store as JSON: no numpy or torch scalars."""
-    proposal = make().sample(0, 1, [])[0]
-    assert {type(action) for action in proposal.actions} == {int}
-    assert {type(log_prob) for log_prob in proposal.log_probs} == {float}
+    controller, proposed = life
+    for proposal in controller.sample(0, 3, proposed):
+        assert {type(action) for action in proposal.actions} == {int}
+        assert {type(log_prob) for log_prob in proposal.log_probs} == {float}
 
 
-def test_a_saved_state_carries_everything(make, config):
-    controller = make()
-    controller.update(outcomes_of(controller.sample(0, 10, [])))
+def test_a_saved_state_carries_everything(life, config, space):
+    controller, proposed = life
     blob = save_state(controller)
-    other = load_controller(config, SPACE, blob, seed=1)
+    other = load_controller(config, space, blob, seed=1)
     assert save_state(other) == blob
-    proposals = controller.sample(0, 10, [])
-    assert other.sample(0, 10, []) == proposals
+    proposals = controller.sample(0, 10, proposed)
+    assert other.sample(0, 10, proposed) == proposals
     assert other.update(outcomes_of(proposals)) == controller.update(outcomes_of(proposals))
     assert save_state(other) == save_state(controller)
-    assert other.sample(0, 10, []) == controller.sample(0, 10, [])
+    proposed = proposed + proposed_of(proposals, space, rewarded=True)
+    assert other.sample(0, 10, proposed) == controller.sample(0, 10, proposed)
 
 
 def test_the_same_state_gives_the_same_bytes(make):
     assert save_state(make()) == save_state(make())
 
 
-def test_a_state_holds_nothing_that_weights_only_refuses(make):
+def test_a_state_holds_nothing_that_weights_only_refuses(life):
     """`load_state` loads with weights_only; these types also outlive a release of torch."""
 
     def types_in(value):
@@ -157,23 +234,48 @@ def test_a_state_holds_nothing_that_weights_only_refuses(make):
             return set().union({type(value)}, *map(types_in, value))
         return {type(value)}
 
-    controller = make()
-    controller.update(outcomes_of(controller.sample(0, 10, [])))
+    controller, _ = life
     names = {kind.__name__ for kind in types_in(controller.state_dict())}
     plain = {"Tensor", "int", "float", "bool", "str", "NoneType", "list", "tuple", "dict"}
     assert names <= plain | {"OrderedDict"}
 
 
-def test_two_controllers_loaded_from_one_state_share_nothing(make):
-    controller = make()
-    controller.update(outcomes_of(controller.sample(0, 10, [])))
+def test_two_controllers_loaded_from_one_state_share_nothing(life, make, space):
+    controller, proposed = life
     state = controller.state_dict()
     first, second = make(), make()
     first.load_state_dict(state)
     second.load_state_dict(state)
     blob = save_state(second)
-    first.update(outcomes_of(first.sample(0, 10, [])))
+    live(first, space, proposed)
     assert save_state(second) == blob
+
+
+def test_who_reads_what_was_proposed_says_so(life, make, space):
+    """The tasks show it to nobody else: the proposals must be the same without it."""
+    controller, _ = life
+    assert controller.reads_proposed is make().reads_proposed
+    if not controller.reads_proposed:
+        there = proposed_of(make(seed=9).sample(0, 10, []), space, rewarded=True)
+        assert controller.sample(0, 10, there) == controller.sample(0, 10, [])
+
+
+@pytest.mark.parametrize("config", NO_REPEATS, indirect=True)
+def test_who_refuses_repeats_proposes_no_architecture_twice(make, config, space):
+    """Also no other encoding of it, until the space has none left; then the search goes on."""
+    controller, proposed = make(), []
+    architectures = (
+        {
+            space.digest(actions)
+            for actions in itertools.product(*(range(d.choices) for d in space.decisions))
+        }
+        if isinstance(space, TableSpace)
+        else range(10_000)
+    )
+    for _ in range(13):
+        proposed += live(controller, space, proposed)
+    digests = [child.digest for child in proposed]
+    assert len(set(digests)) == min(len(architectures), len(digests))
 
 
 @pytest.mark.parametrize("spoil", [lambda blob: b"", lambda blob: blob[:-50], lambda blob: b"x"])
@@ -183,14 +285,14 @@ def test_an_unreadable_state_is_said_to_be_one(make, spoil):
         load_state(controller, spoil(save_state(controller)))
 
 
-def test_a_state_of_another_controller_is_refused(make, config):
+def test_a_state_of_another_controller_is_refused(make, config, space):
     for other in CONFIGS.values():
-        if other is not config:
-            blob = save_state(controllers.make_controller(other, SPACE, seed=1))
+        if other.name != config.name and {other.name, config.name} != {"ppo", "reinforce"}:
+            blob = save_state(controllers.make_controller(other, space, seed=1))
             with pytest.raises(PolicyStateError, match="another controller's"):
                 load_state(make(), blob)
 
 
-def test_a_state_that_is_not_there_is_said_to_be_missing(config):
+def test_a_state_that_is_not_there_is_said_to_be_missing(config, space):
     with pytest.raises(PolicyStateError, match="restore a backup"):
-        load_controller(config, SPACE, None, seed=1)
+        load_controller(config, space, None, seed=1)

@@ -15,7 +15,8 @@ from db.models import Child, PolicyVersion, Search
 from db.progress import progress
 from db.session import transaction
 from pipeline.cli import watch
-from pipeline.config import RandomConfig, make_config
+from pipeline.config import make_config
+from pipeline.config_controllers import RandomConfig
 from pipeline.controllers import RandomSearch
 from pipeline.errors import Failure, UserError
 from pipeline.spaces import make_space
@@ -50,18 +51,6 @@ def sound(store):
     yield
     with transaction(read_only=True) as connection:
         assert soundness.impossible(connection) == []
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Children that train nothing; the accuracy follows from the seed, as a real one does."""
-
-    def perform(claim, _config, _route):
-        accuracy = claim.seed % 997 / 997
-        return train.Trained(attempts.Result(accuracy=accuracy), [accuracy], stopped=False)
-
-    monkeypatch.setattr(train, "perform", perform)
-    monkeypatch.setattr(train, "probe_slot", lambda _config: None)
 
 
 @pytest.fixture

@@ -1,0 +1,137 @@
+"""The controllers' configurations: the defaults are the papers', small budgets have presets.
+
+The papers' settings were made for searches of 12,800 and 20,000 children. Where a controller has
+a key ``preset``, "small-budget" fills in what does best within some hundred children; a key that
+is written goes before it. Those values were chosen on NAS-Bench-201 with seeds that no reported
+figure stands on (``benchmarks/search_quality.py``).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config_base import Config, Positive
+
+
+class PresetConfig(Config):
+    """A controller whose defaults have a second, named set."""
+
+    small_budget: ClassVar[Mapping[str, Any]] = {}
+
+    preset: Literal["paper", "small-budget"] = "paper"  # what fills in the keys left out
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_filled(cls, keys: Any) -> Any:
+        if not isinstance(keys, dict) or keys.get("preset") != "small-budget":
+            return keys
+        return {**cls.small_budget, **keys}
+
+
+class PolicyGradientConfig(PresetConfig):
+    """What the ways to train the LSTM policy have in common."""
+
+    batch: int = Field(20, ge=1, le=10_000)  # children a policy version
+    learning_rate: Positive = 3.5e-4
+    entropy_weight: float = Field(1e-5, ge=0, le=10)  # nats, mean over the decisions
+    # what a reward is held against: the moving average of the batches before; or its rank among
+    # all rewards so far, from -1 to 1, which no scale of rewards can change
+    advantage: Literal["baseline", "rank"] = "baseline"
+    baseline_decay: float = Field(0.95, ge=0, lt=1)
+    # how strongly the best children so far are imitated (their mean log-probability's weight in
+    # the objective), and how many of them
+    imitation_weight: float = Field(0.0, ge=0, le=10)
+    imitated: int = Field(10, ge=1, le=1000)
+    repeats: bool = True  # whether an architecture may be proposed a second time
+    units: int = Field(100, ge=1, le=4096)
+    layers: int = Field(1, ge=1, le=8)
+    init: Positive = 0.1  # weights are drawn from U(-init, init)
+
+
+class PPOConfig(PolicyGradientConfig):
+    """The LSTM controller trained by PPO (arXiv:1707.07012, appendix A.1-A.2)."""
+
+    small_budget = {
+        "learning_rate": 7e-3,
+        "epochs": 6,
+        "entropy_weight": 0.05,
+        "advantage": "rank",
+        "imitation_weight": 0.2,
+        "repeats": False,
+    }
+
+    name: Literal["ppo"] = "ppo"
+    # The paper gives neither. Both are of arXiv:1707.06347: the clip that was best in its table
+    # 1, and the passes over a batch of its games of discrete actions (table 5).
+    clip: float = Field(0.2, gt=0, lt=1)
+    epochs: int = Field(3, ge=1, le=1000)
+
+
+class ReinforceConfig(PolicyGradientConfig):
+    """The LSTM controller trained by REINFORCE, as in NAS (arXiv:1611.01578, section 4.1)."""
+
+    small_budget = {
+        "batch": 10,
+        "learning_rate": 2e-2,
+        "entropy_weight": 0.05,
+        "advantage": "rank",
+        "imitation_weight": 0.2,
+        "repeats": False,
+        "units": 100,
+        "layers": 1,
+        "init": 0.1,
+    }
+
+    name: Literal["reinforce"] = "reinforce"
+    batch: int = Field(8, ge=1, le=10_000)  # "m = 8 children" a replica, of 100 replicas
+    learning_rate: Positive = 6e-4  # of Adam
+    entropy_weight: float = Field(0.0, ge=0, le=10)  # the paper names none
+    baseline_decay: float = Field(0.95, ge=0, lt=1)  # the paper does not say
+    units: int = Field(35, ge=1, le=4096)
+    layers: int = Field(2, ge=1, le=8)
+    init: Positive = 0.08
+
+
+class EvolutionConfig(PresetConfig):
+    """Regularised evolution (arXiv:1802.01548): the oldest die, the best of a tournament breed."""
+
+    small_budget = {"population": 50, "tournament": 50, "repeats": False}
+
+    name: Literal["evolution"] = "evolution"
+    batch: int = Field(20, ge=1, le=10_000)  # children a version, that is, a population
+    population: int = Field(100, ge=1, le=100_000)  # P of the paper, which searched with 100 ...
+    tournament: int = Field(25, ge=1, le=100_000)  # ... and S, of which 25 take part
+    repeats: bool = True  # whether an architecture may be proposed a second time
+
+    @model_validator(mode="after")
+    def _tournament_fits(self) -> Self:
+        if self.tournament > self.population:
+            raise ValueError(
+                f"tournament: at most the population, {self.population} (got {self.tournament})"
+            )
+        return self
+
+
+class PredictorConfig(Config):
+    """A Gaussian process over the decisions, which proposes what promises most."""
+
+    name: Literal["predictor"] = "predictor"
+    batch: int = Field(20, ge=1, le=10_000)  # children picked together
+    start: int = Field(20, ge=2, le=10_000)  # rewards before the model chooses
+    pool: int = Field(1500, ge=10, le=100_000)  # candidates that are judged for a batch
+    climbs: int = Field(2, ge=0, le=100)  # times that the best candidates are changed further
+    memory: int = Field(1000, ge=10, le=10_000)  # children that the model knows: best and newest
+
+
+class RandomConfig(Config):
+    """Uniform choices: the baseline every controller is held against."""
+
+    name: Literal["random"] = "random"
+    batch: int = Field(20, ge=1, le=10_000)
+
+
+ControllerConfig = Annotated[
+    PPOConfig | ReinforceConfig | EvolutionConfig | PredictorConfig | RandomConfig,
+    Field(discriminator="name"),
+]

@@ -1,0 +1,258 @@
+"""What PPO and REINFORCE have in common: the LSTM policy, its proposals, and its update.
+
+N proposals of a batch, T decisions, C choices.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.config_controllers import PolicyGradientConfig
+from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
+from pipeline.controllers.changes import Actions, changes_of, choices_of, first_new
+from pipeline.controllers.policy import LSTMPolicy, Rollout
+from pipeline.controllers.uniforms import Uniforms, uniforms
+from pipeline.spaces import DecisionSpace
+
+# What refuses repeats draws so often from the policy as it is, then so often from ever more even
+# ones, each by so much, before it changes decisions of what it drew.
+DRAWS, EVENER_DRAWS, EVENER = 4, 7, 0.15
+
+
+class PolicyGradient:
+    """An LSTM policy that becomes likelier to propose what was rewarded.
+
+    Adam is the usual reading of a paper that does not name its optimiser; it clips no gradients,
+    and neither does this.
+
+    Without repeats a proposal comes from the policy without what was proposed before; its stored
+    log-probabilities are those of the policy itself, which is what an update compares them with.
+    """
+
+    epochs = 1  # steps on a batch
+    clip: float | None = None  # how far a decision's ratio may lie from 1
+
+    def __init__(
+        self, space: DecisionSpace, config: PolicyGradientConfig, *, seed: int, arm: str
+    ) -> None:
+        self.config = config
+        self.space = space
+        self.seed = seed
+        self.arm = arm
+        self.version = 0
+        self.baseline: float | None = None
+        self.rewards_R = torch.empty(0, dtype=torch.float64)  # all so far, sorted
+        self.best: list[tuple[float, str, Actions]] = []  # (reward, digest, actions), best first
+        self.decisions = space.decisions
+        self._draws: Draws | None = None
+        self.reads_proposed = not config.repeats
+        self.policy = LSTMPolicy(
+            space.turns,
+            units=config.units,
+            layers=config.layers,
+            init=config.init,
+            seed=seed,
+        )
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate)
+
+    def gain(self, log_probs_NT: Tensor, behaviour_NT: Tensor, advantage_N1: Tensor) -> Tensor:
+        """What is to grow, for each decision."""
+        raise NotImplementedError
+
+    def sample(self, first: int, count: int, proposed: Sequence[Proposed]) -> list[Proposal]:
+        """Proposals ``first`` to ``first + count - 1``, computed in whole blocks of a batch.
+
+        Whole blocks, so that the bits of a proposal do not depend on how many are asked for.
+        """
+        known = {child.digest for child in proposed} if self.reads_proposed else set()
+        batch = self.config.batch
+        proposals: list[Proposal] = []
+        for block in range(first // batch, -(-(first + count) // batch)):
+            ks = range(block * batch, (block + 1) * batch)
+            wanted = range(max(first, ks.start), min(first + count, ks.stop))
+            proposals += self._sample_block(ks, wanted, known)
+        return proposals
+
+    def _sample_block(self, ks: range, wanted: range, known: set[str]) -> list[Proposal]:
+        draws = self._draws_of(ks)
+        proposals = []
+        for k in wanted:
+            candidates = self._candidates(draws, k)
+            if self.reads_proposed:
+                actions, digest = first_new(candidates, self.space, known)
+                known.add(digest)
+            else:
+                actions = next(candidates)
+            proposals.append(Proposal(k, actions, self._log_probs(draws, k, actions)))
+        return proposals
+
+    def _draws_of(self, ks: range) -> "Draws":
+        """What was drawn for a block; kept, since it may be asked for in parts."""
+        if self._draws is None or self._draws.ks != ks:
+            self._draws = Draws(self, ks)
+        return self._draws
+
+    def _candidates(self, draws: "Draws", k: int) -> Iterator[Actions]:
+        """What proposal k may be, in order."""
+        actions: Actions = ()
+        for actions in draws.of(k):
+            yield actions
+        generator = Uniforms(self.seed, self.version, self.arm, k)
+        generator.take((DRAWS + EVENER_DRAWS) * len(self.decisions))  # those of the draws
+        yield from changes_of(actions, choices_of(self.space), generator)
+
+    def _log_probs(self, draws: "Draws", k: int, actions: Actions) -> tuple[float, ...]:
+        """The policy's own, also of what was drawn more evenly or changed."""
+        drawn = draws.log_probs(k, actions)
+        if drawn is not None:
+            return drawn
+        with torch.no_grad():
+            return tuple(self.policy.score(torch.tensor([actions])).log_probs_NT[0].tolist())
+
+    def update(self, outcomes: Sequence[Outcome]) -> Diagnostics:
+        """Learn from a batch: ``epochs`` steps on all of it; become the next version."""
+        self.version += 1
+        self._draws = None
+        if not outcomes:
+            return Diagnostics(baseline=self.baseline)
+        actions_NT = torch.tensor([o.actions for o in outcomes])
+        behaviour_NT = torch.tensor([o.log_probs for o in outcomes], dtype=torch.float64)
+        reward_N = torch.tensor([o.reward for o in outcomes], dtype=torch.float64)
+        advantage_N1 = self._advantage(reward_N)[:, None]
+        self._remember_best(outcomes)
+        loss = torch.zeros(())
+        for _ in range(self.epochs):
+            loss = self._step(actions_NT, behaviour_NT, advantage_N1)
+        with torch.no_grad():
+            after = self.policy.score(actions_NT)
+        return self._diagnose(after, behaviour_NT, loss.item())
+
+    def _advantage(self, reward_N: Tensor) -> Tensor:
+        """Against the baseline of the batches before, which this batch moves afterwards (the
+        first batch's is its own mean); or by rank among all rewards, this batch's too."""
+        if self.config.advantage == "rank":
+            self.rewards_R = torch.cat([self.rewards_R, reward_N]).sort().values
+            below_N = torch.searchsorted(self.rewards_R, reward_N, right=True)
+            return 2 * below_N / len(self.rewards_R) - 1
+        mean = reward_N.mean().item()
+        baseline = mean if self.baseline is None else self.baseline
+        decay = self.config.baseline_decay
+        self.baseline = decay * baseline + (1 - decay) * mean
+        return reward_N - baseline
+
+    def _remember_best(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep those to imitate; of equals the oldest."""
+        if not self.config.imitation_weight:
+            return
+        new = [(o.reward, self.space.digest(o.actions), o.actions) for o in outcomes]
+        by_digest = {child[1]: child for child in reversed([*self.best, *new])}
+        children = [*reversed(by_digest.values())]
+        children.sort(key=lambda child: child[0], reverse=True)
+        self.best = children[: self.config.imitated]
+
+    def _step(self, actions_NT: Tensor, behaviour_NT: Tensor, advantage_N1: Tensor) -> Tensor:
+        count = len(actions_NT)
+        best = [actions for _, _, actions in self.best]
+        rows_NT = torch.cat([actions_NT, torch.tensor(best)]) if best else actions_NT
+        rollout = self.policy.score(rows_NT)
+        log_probs_NT, entropy_NT = rollout.log_probs_NT, rollout.entropy_NT[:count]
+        gain_NT = self.gain(log_probs_NT[:count], behaviour_NT, advantage_N1)
+        loss = -(gain_NT + self.config.entropy_weight * entropy_NT).mean()
+        if best:
+            loss = loss - self.config.imitation_weight * log_probs_NT[count:].mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _diagnose(self, after: Rollout, behaviour_NT: Tensor, loss: float) -> Diagnostics:
+        log_ratio_NT = after.log_probs_NT - behaviour_NT
+        ratio_NT = log_ratio_NT.exp()
+        clip_fraction = None
+        if self.clip is not None:
+            clip_fraction = ((ratio_NT - 1).abs() > self.clip).double().mean().item()
+        return Diagnostics(
+            loss=loss,
+            entropy=after.entropy_NT.sum(1).mean().item(),
+            # the low-variance estimate (ratio - 1) - log ratio, never negative
+            kl=(ratio_NT - 1 - log_ratio_NT).sum(1).mean().item(),
+            clip_fraction=clip_fraction,
+            baseline=self.baseline,
+            probabilities=tuple(
+                tuple(log_p_NC.exp().mean(0).tolist()) for log_p_NC in after.log_p_T_NC
+            ),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, baseline and version; random numbers follow from the version.
+
+        And rewards and best children, where the configuration asks for ranks or imitation.
+        """
+        state: dict[str, Any] = {
+            "version": self.version,
+            "baseline": self.baseline,
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.config.advantage == "rank":
+            state["rewards"] = self.rewards_R
+        if self.config.imitation_weight:
+            state["best"] = [[reward, digest, [*actions]] for reward, digest, actions in self.best]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the controller that the state was taken from."""
+        self.version = state["version"]
+        self._draws = None
+        self.baseline = state["baseline"]
+        self.policy.load_state_dict(state["policy"])
+        # torch copies the weights, but keeps the optimiser's tensors
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.rewards_R = state.get("rewards", self.rewards_R)  # an update makes another tensor
+        self.best = [(r, digest, tuple(a)) for r, digest, a in state.get("best", ())]
+
+
+class Draws:
+    """What a version draws for a block of proposals: a function of the weights and of k alone.
+
+    Drawn for the whole block at once, and only as far as somebody looks.
+    """
+
+    def __init__(self, controller: PolicyGradient, ks: range) -> None:
+        self.ks = ks
+        self._controller = controller
+        self._rollouts: list[Rollout] = []
+        # how many draws of each proposal go through the policy at once
+        self._sizes = [DRAWS, EVENER_DRAWS] if controller.reads_proposed else [1]
+
+    def of(self, k: int) -> Iterator[Actions]:
+        """The draws of proposal k, in order."""
+        for number, size in enumerate(self._sizes):
+            if number == len(self._rollouts):
+                self._rollouts.append(self._draw(number))
+            for row in self._rows(k, size):
+                yield tuple(self._rollouts[number].actions_NT[row].tolist())
+
+    def log_probs(self, k: int, actions: Actions) -> tuple[float, ...] | None:
+        """The policy's, of what it drew for proposal k; None of what it did not draw."""
+        for rollout, size in zip(self._rollouts, self._sizes, strict=False):
+            for row in self._rows(k, size):
+                if tuple(rollout.actions_NT[row].tolist()) == actions:
+                    return tuple(rollout.log_probs_NT[row].tolist())
+        return None
+
+    def _rows(self, k: int, size: int) -> range:
+        return range((k - self.ks.start) * size, (k - self.ks.start + 1) * size)
+
+    def _draw(self, number: int) -> Rollout:
+        """A proposal's numbers, one a decision and draw, go on from draw to draw."""
+        begin, size = sum(self._sizes[:number]), self._sizes[number]
+        one, decisions = self._controller, len(self._controller.decisions)
+        numbers_NT = uniforms(one.seed, one.version, one.arm, self.ks, (begin + size) * decisions)
+        numbers_NT = numbers_NT[:, begin * decisions :].reshape(-1, decisions)
+        evener_N = torch.arange(begin, begin + size, dtype=torch.float64).add(1 - DRAWS).clamp(0)
+        temperature_N = (1 + EVENER * evener_N).repeat(len(self.ks))
+        return one.policy.sample(torch.from_numpy(numbers_NT.copy()), temperature_N[:, None])
