@@ -1,4 +1,4 @@
-"""In which order a cell's blocks are written, so that equal graphs are written alike.
+"""In which order a graph's blocks are written, so that equal graphs are written alike.
 
 Colours are refined from what a block reads and what reads it until they stay; where two blocks
 still share one, each in turn is told apart from the rest (individualisation).
@@ -14,11 +14,14 @@ Side = tuple[int, str]  # a state that is read, and the operation on it
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A cell's blocks, in any order that reads only what came before."""
+    """Blocks in any order that reads only what came before: a cell's, or a network's layers.
 
-    sides: tuple[tuple[Side, Side], ...]
-    combines: tuple[str, ...]
-    concat: tuple[int, ...]
+    States 0 and 1 come from outside; block b makes state b + 2.
+    """
+
+    sides: tuple[tuple[Side, ...], ...]  # what each block reads
+    combines: tuple[str, ...]  # what it makes of it
+    concat: tuple[int, ...]  # the states that are the output
 
 
 def canonical_orders(graph: Graph, live: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -38,7 +41,7 @@ def _individualised(
     for _, group in itertools.groupby(order, key=lambda b: colours[b]):
         twins = list(group)
         if len(twins) > 1:
-            # blocks that read the same states and are read by the same may stand in any order
+            # blocks that read the same states and are read alike may stand in any order
             first = twins[:1] if _interchangeable(graph, twins) else twins
             for chosen in first:
                 yield from _individualised(
@@ -86,4 +89,4 @@ def _interchangeable(graph: Graph, twins: Sequence[int]) -> bool:
         )
         for b in twins
     }
-    return len(reads) == 1 and readers == {()}
+    return len(reads) == 1 and len(readers) == 1

@@ -7,25 +7,16 @@ preset, all defaults filled in, and stored whole in the ``searches`` row.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from pipeline.config_base import Config, Positive, Share
 from pipeline.config_controllers import ControllerConfig, PPOConfig
+from pipeline.config_spaces import LayerSpaceConfig, NASNetSpaceConfig, SpaceConfig
 from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
 
 # Raised when a release renames or moves a key; `migrate` then lifts stored configurations.
 FORMAT = 1
-
-# Larger cells are refused: the canonical form of any cell must be found within a second.
-MAX_BLOCKS = 12
-
-
-class NASNetSpaceConfig(Config):
-    """The NASNet space (arXiv:1707.07012, section 3)."""
-
-    name: Literal["nasnet"] = "nasnet"
-    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)  # B of the paper
 
 
 class RewardConfig(Config):
@@ -81,6 +72,30 @@ class NetworkConfig(Config):
                 "num_filters: 8 or more with stem = 'imagenet', which begins with F/4"
             )
         return self
+
+
+class LayerNetworkConfig(Config):
+    """How layers become a network (arXiv:1611.01578, section 3.3)."""
+
+    skeleton: Literal["layers"]
+    extra_filters: int = Field(0, ge=0, le=4096)  # to each layer; the paper's last row: 40
+    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
+    norm_epsilon: Positive = 1e-5
+    dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
+
+
+def _skeleton_of(value: object) -> str:
+    """Which of the two: cells, where none is named."""
+    if isinstance(value, dict):
+        return "LayerNetworkConfig" if value.get("skeleton") == "layers" else "NetworkConfig"
+    return type(value).__name__
+
+
+AnyNetworkConfig = Annotated[
+    Annotated[NetworkConfig, Tag("NetworkConfig")]
+    | Annotated[LayerNetworkConfig, Tag("LayerNetworkConfig")],
+    Discriminator(_skeleton_of),
+]
 
 
 class TrainingConfig(Config):
@@ -184,7 +199,7 @@ class RecipeConfig(Config):
     """How a genotype is trained in full, on whatever data."""
 
     preset: str | None = None  # the preset it was made from
-    network: NetworkConfig = NetworkConfig()
+    network: AnyNetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
 
 
@@ -208,19 +223,39 @@ class SearchConfig(DataConfig):
     preset: str | None = None  # the preset it was made from
     seed: int = Field(0, ge=0, lt=2**31)
     mode: Literal["rolling", "synchronous"] = "rolling"  # law 11
-    space: NASNetSpaceConfig = NASNetSpaceConfig()
+    space: SpaceConfig = NASNetSpaceConfig()
     controller: ControllerConfig = PPOConfig()
     # of budget.children: uniform choices, trained alike and never learned from; to be held against
     control: float = Field(0.0, ge=0, lt=1)
     reward: RewardConfig = RewardConfig()
     failures: FailuresConfig = FailuresConfig()
     early_stopping: EarlyStoppingConfig | None = None  # of children; None: all train in full
-    network: NetworkConfig = NetworkConfig()
+    network: AnyNetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     budget: BudgetConfig = BudgetConfig()
     stop: StopConfig = StopConfig()
     retrain: RecipeConfig | None = None  # for `nasnet retrain`, and for `then`
     then: ThenConfig = ThenConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _skeleton_filled(cls, tables: Any) -> Any:
+        """Let the skeleton of NAS' networks be left out: the space says which it is."""
+        if not isinstance(tables, dict) or not _is_of_layers(tables.get("space")):
+            return tables
+        filled = {**tables, "network": _with_skeleton(tables.get("network", {}))}
+        if isinstance(tables.get("retrain"), dict):
+            network = _with_skeleton(tables["retrain"].get("network", {}))
+            filled["retrain"] = {**tables["retrain"], "network": network}
+        return filled
+
+    @model_validator(mode="after")
+    def _network_is_the_space_s(self) -> Self:
+        for where, part in (("network", self), ("retrain.network", self.retrain)):
+            layers = part is not None and isinstance(part.network, LayerNetworkConfig)
+            if part is not None and layers != isinstance(self.space, LayerSpaceConfig):
+                raise ValueError(f"{where}.skeleton: 'layers' is that of the space nas alone")
+        return self
 
     @model_validator(mode="after")
     def _then_has_a_recipe(self) -> Self:
@@ -240,10 +275,20 @@ class SearchConfig(DataConfig):
         )
 
 
+def _is_of_layers(space: Any) -> bool:
+    return isinstance(space, LayerSpaceConfig) or (
+        isinstance(space, dict) and space.get("name") == "nas"
+    )
+
+
+def _with_skeleton(network: Any) -> Any:
+    return {"skeleton": "layers", **network} if isinstance(network, dict) else network
+
+
 class RunConfig(DataConfig):
     """The resolved configuration of one training; stored in the ``runs`` row."""
 
-    network: NetworkConfig | None  # None: a known network needs none
+    network: AnyNetworkConfig | None  # None: a known network needs none
     training: TrainingConfig
 
 
@@ -332,7 +377,7 @@ def load_config(stored: Mapping[str, Any]) -> SearchConfig:
 # Of which of several models a value is: no part of a key.
 UNION_TAGS = {
     *("ppo", "reinforce", "evolution", "predictor", "random"),
-    *("nasnet", "NetworkConfig", "asha", "median"),
+    *("nasnet", "nas", "NetworkConfig", "LayerNetworkConfig", "asha", "median"),
 }
 
 

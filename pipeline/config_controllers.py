@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config_base import Config, Positive
+from pipeline.config_base import Config, Many, Positive
 
 
 class PresetConfig(Config):
@@ -29,7 +29,43 @@ class PresetConfig(Config):
         return {**cls.small_budget, **keys}
 
 
-class PolicyGradientConfig(PresetConfig):
+class SquashConfig(Config):
+    """Logits as constant x tanh(logit / temperature) (arXiv:1611.09940, appendix A.1)."""
+
+    kind: str  # of decisions
+    temperature: Positive = 1.0
+    constant: Positive
+
+
+class BiasConfig(Config):
+    """The first biases of a head, which are learned."""
+
+    kind: str  # of decisions
+    values: Many[float]
+
+
+class SkipPriorConfig(Config):
+    """How likely a skip should be (arXiv:1802.03268, section 2.3)."""
+
+    rho: float = Field(gt=0, lt=1)
+    weight: float = Field(ge=0, le=100)  # of the mean KL divergence, in the loss
+
+
+class PolicyConfig(Config):
+    """The LSTM that samples."""
+
+    units: int = Field(100, ge=1, le=4096)
+    layers: int = Field(1, ge=1, le=8)
+    bias: bool = True  # of the LSTM's gates
+    init: Positive = 0.1  # weights are drawn from U(-init, init)
+    squash: Many[SquashConfig] = ()
+    bias_init: Many[BiasConfig] = ()
+    # whether a skip's logits are (-q, q), as in ENAS' released code, not (0, q) as in its paper
+    symmetric_skip: bool = False
+    skip_prior: SkipPriorConfig | None = None
+
+
+class PolicyGradientConfig(PresetConfig, PolicyConfig):
     """What the ways to train the LSTM policy have in common."""
 
     batch: int = Field(20, ge=1, le=10_000)  # children a policy version
@@ -44,9 +80,6 @@ class PolicyGradientConfig(PresetConfig):
     imitation_weight: float = Field(0.0, ge=0, le=10)
     imitated: int = Field(10, ge=1, le=1000)
     repeats: bool = True  # whether an architecture may be proposed a second time
-    units: int = Field(100, ge=1, le=4096)
-    layers: int = Field(1, ge=1, le=8)
-    init: Positive = 0.1  # weights are drawn from U(-init, init)
 
 
 class PPOConfig(PolicyGradientConfig):

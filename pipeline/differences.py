@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.genotype import Block, Cell, CellGenotype, Genotype, KnownNetwork
+from pipeline.layer_genotype import Layer, LayerGenotype
 
 SIDES = ("left", "right")
 MATCHINGS = 2_000  # unfinished matchings that are looked at; then the best one so far is taken
@@ -147,11 +148,26 @@ def in_words(genotype: Genotype) -> str:
     """A genotype for whoever does not see its picture."""
     if isinstance(genotype, KnownNetwork):
         return f"torchvision's {genotype.name}"
+    if isinstance(genotype, LayerGenotype):
+        layers = "; ".join(map(layer_text, itertools.count(1), genotype.layers))
+        return f"{layers}; output = concat of layers {', '.join(map(str, genotype.outputs))}."
     return " ".join(
         f"{place} cell: {', '.join(map(block_text, itertools.count(2), cell.blocks))}, "
         f"output = concat of states {', '.join(map(str, cell.concat))}."
         for place, cell in (("normal", genotype.normal), ("reduction", genotype.reduction))
     )
+
+
+def layer_text(number: int, layer: Layer) -> str:
+    """Such as "layer 3 = conv 3x5, 24 filters, stride 2x2 (1, 2)"; 0 is the image."""
+    stride = layer.stride_height, layer.stride_width
+    parts = [
+        f"conv {layer.height}x{layer.width}, {layer.filters} filters",
+        f"stride {stride[0]}x{stride[1]}" if stride != (1, 1) else "",
+        f"max {layer.pool}x{layer.pool}" if layer.pool > 1 else "",
+    ]
+    inputs = ", ".join(map(str, layer.inputs))
+    return f"layer {number} = {', '.join(filter(None, parts))} ({inputs})"
 
 
 def block_text(state: int, block: Block) -> str:

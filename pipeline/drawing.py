@@ -13,9 +13,17 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 from pipeline.config import NetworkConfig
-from pipeline.differences import SIDES, block_text, differences, in_words, operation_label
+from pipeline.differences import (
+    SIDES,
+    block_text,
+    differences,
+    in_words,
+    layer_text,
+    operation_label,
+)
 from pipeline.errors import UserError
 from pipeline.genotype import Cell, Genotype, KnownNetwork
+from pipeline.layer_genotype import LayerGenotype
 
 Format = Literal["svg", "png"]
 FORMATS: tuple[Format, ...] = ("svg", "png")
@@ -91,7 +99,7 @@ class Picture:
 
 
 def picture_of(genotype: Genotype, title: str = "") -> Picture:
-    """A genotype's two cells, as they are written; or the name of a known network."""
+    """A genotype's cells or layers, as they are written; or the name of a known network."""
     picture = Picture(title or genotype.digest[:12], in_words(genotype), title)
     _add(picture, genotype, "", {})
     return picture
@@ -128,6 +136,9 @@ def _add(picture: Picture, genotype: Genotype, outer: str, marks: Mapping[str, s
         )
         picture.nodes.append(Node(f"{before}network", *node[1:]))
         return
+    if isinstance(genotype, LayerGenotype):
+        _add_layers(picture, genotype, outer, marks.get("network", ""))
+        return
     for place, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
         frame = f"{before}{place}"
         picture.frames[frame] = f"{place} cell", outer
@@ -141,6 +152,21 @@ def _add(picture: Picture, genotype: Genotype, outer: str, marks: Mapping[str, s
     if outer:  # one cell above the other
         inputs = (f"{outer}-normal-h{state}" for state in range(2))
         picture.above.extend((f"{outer}-reduction-output", state) for state in inputs)
+
+
+def _add_layers(picture: Picture, genotype: LayerGenotype, outer: str, mark: str) -> None:
+    """Layers from the image to the classifier."""
+    before = f"{outer}-" if outer else ""
+    picture.nodes.append(Node(f"{before}layer-0", "image", "state", "the image", outer))
+    for number, layer in enumerate(genotype.layers, start=1):
+        text = layer_text(number, layer)
+        label = text.partition("= ")[2].rpartition(" (")[0]
+        name = f"{before}layer-{number}"
+        picture.nodes.append(Node(name, f"{number}: {label}", "conv", text, outer, mark))
+        picture.edges.extend(Edge(f"{before}layer-{source}", name) for source in layer.inputs)
+    last = f"{before}classifier"
+    picture.nodes.append(Node(last, "global average, linear", "layer", "the classifier", outer))
+    picture.edges.extend(Edge(f"{before}layer-{number}", last) for number in genotype.outputs)
 
 
 def _cell_nodes(cell: Cell) -> Iterator[tuple[str, str, str, str]]:

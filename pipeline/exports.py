@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import NetworkConfig
+from pipeline.config import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.genotype import Genotype
 
@@ -25,7 +25,7 @@ class Exported:
     """A network and what it is."""
 
     genotype: Genotype
-    config: NetworkConfig | None
+    config: AnyNetworkConfig | None
     network: nn.Module
     image_shape: tuple[int, int, int]
     classes: int

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.canonical_order import Graph, canonical_orders
-from pipeline.config import MAX_BLOCKS
+from pipeline.config_spaces import MAX_BLOCKS
 from pipeline.errors import InvalidGenotypeError, UserError
+from pipeline.layer_genotype import LayerGenotype
 
 # The 13 operations of the NASNet space (arXiv:1707.07012, section 3), in the paper's order. The
 # position is the operation's bit in the store's bitmasks: new names are appended, never inserted.
@@ -251,6 +252,11 @@ class CellGenotype:
         """Compact JSON with sorted keys."""
         return json.dumps(self.to_data(), separators=(",", ":"), sort_keys=True)
 
+    @property
+    def operation_masks(self) -> tuple[int, int]:
+        """The operations of the normal cell and of the reduction cell, as bitmasks."""
+        return self.normal.operation_mask(), self.reduction.operation_mask()
+
     @classmethod
     def from_json(cls, text: str | bytes) -> "CellGenotype":
         """Read and check a genotype.
@@ -333,6 +339,11 @@ class KnownNetwork:
         """sha256 of the JSON, of which there is one."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    @property
+    def operation_masks(self) -> tuple[None, None]:
+        """It has no operations of cells."""
+        return None, None
+
     def canonical(self) -> "KnownNetwork":
         """Itself: there is one encoding."""
         return self
@@ -346,20 +357,36 @@ class KnownNetwork:
         return {"kind": self.kind, "name": self.name}
 
 
-Genotype = CellGenotype | KnownNetwork
+Genotype = CellGenotype | LayerGenotype | KnownNetwork
+# What a search proposes.
+SearchedGenotype = CellGenotype | LayerGenotype
 
 
 def genotype_from_data(data: Any) -> Genotype:
     """A stored genotype of any kind.
 
     Raises:
-        InvalidGenotypeError: where the data is no genotype; names the block.
+        InvalidGenotypeError: where the data is no genotype; names the block or the layer.
     """
     if isinstance(data, dict) and data.get("kind") == KnownNetwork.kind:
         if set(data) != {"kind", "name"} or not isinstance(data["name"], str):
             raise InvalidGenotypeError("a known network has the keys kind and name")
         return KnownNetwork(data["name"])
+    if isinstance(data, dict) and data.get("kind") == LayerGenotype.kind:
+        return LayerGenotype.from_data(data)
     return CellGenotype.from_data(data)
+
+
+def searched_from_data(data: Any) -> SearchedGenotype:
+    """A stored genotype that a search can have proposed.
+
+    Raises:
+        InvalidGenotypeError: where the data is no such genotype; names the block or the layer.
+    """
+    found = genotype_from_data(data)
+    if isinstance(found, KnownNetwork):
+        raise InvalidGenotypeError(f"no search proposes {found.name}, a known network")
+    return found
 
 
 def _cell_key(cell: Cell) -> tuple[Any, ...]:

@@ -10,21 +10,21 @@ from db.children import run_key
 from db.enums import Arm, Purpose
 from db.session import transaction
 from pipeline.config import RecipeConfig, RunConfig, SearchConfig
-from pipeline.genotype import CellGenotype, Genotype
+from pipeline.genotype import Genotype
 from tasks.app import send_runs
 
 
 def add_genotype(connection: Connection, genotype: Genotype) -> int:
     """The genotype's row, added unless the store has it; returns its id."""
     canonical = genotype.canonical()
-    cells = canonical if isinstance(canonical, CellGenotype) else None
+    ops_normal, ops_reduction = canonical.operation_masks
     return runs.add_genotype(
         connection,
         digest=genotype.digest,
         kind=genotype.kind,
         body=canonical.to_data(),
-        ops_normal=cells.normal.operation_mask() if cells else None,
-        ops_reduction=cells.reduction.operation_mask() if cells else None,
+        ops_normal=ops_normal,
+        ops_reduction=ops_reduction,
     )
 
 

@@ -104,7 +104,8 @@ def _policy_proposals(now: Progress, config: SearchConfig, newest: Any) -> list[
 
 def _control_proposals(now: Progress, config: SearchConfig, space: SearchSpace) -> list[Proposal]:
     """What random search proposes beside this version; k goes on from version to version."""
-    controller = RandomSearch(space, RandomConfig(), seed=config.seed, arm=Arm.CONTROL.value)
+    settings = RandomConfig(batch=config.controller.batch)
+    controller = RandomSearch(space, settings, seed=config.seed, arm=Arm.CONTROL.value)
     controller.load_state_dict({"version": now.version})
     return controller.sample(now.control_stored, now.control_due, [])
 
@@ -151,6 +152,7 @@ def _new_child(
     genotype = space.decode(proposal.actions).canonical()
     digest = genotype.literal_digest
     seed = hashlib.sha256(f"{config.seed}:{digest}".encode()).digest()
+    ops_normal, ops_reduction = genotype.operation_masks
     return children.NewChild(
         arm=arm,
         k=proposal.k,
@@ -159,8 +161,8 @@ def _new_child(
         digest=digest,
         kind=genotype.kind,
         body=genotype.to_data(),
-        ops_normal=genotype.normal.operation_mask(),
-        ops_reduction=genotype.reduction.operation_mask(),
+        ops_normal=ops_normal,
+        ops_reduction=ops_reduction,
         seed=int.from_bytes(seed[:4], "little") >> 1,
     )
 

@@ -14,7 +14,7 @@ from db import attempts, leases, queue, retention
 from db.enums import Purpose
 from db.session import is_away, retrying, transaction
 from pipeline import files, logs
-from pipeline.config import DataConfig, NetworkConfig, RunConfig
+from pipeline.config import AnyNetworkConfig, DataConfig, NetworkConfig, RunConfig
 from pipeline.errors import (
     ChildError,
     Failure,
@@ -232,7 +232,7 @@ def _train_from(
 
 
 def _seeded_network(
-    genotype: Genotype, config: NetworkConfig | None, data: ImageData | ImageFiles, seed: int
+    genotype: Genotype, config: AnyNetworkConfig | None, data: ImageData | ImageFiles, seed: int
 ) -> torch.nn.Module:
     torch.manual_seed(seed)
     return build(genotype, config, image_shape=data.image_shape, classes=data.classes)

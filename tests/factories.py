@@ -36,6 +36,8 @@ def make_search(name="s", **tables):
         "training": {"epochs": 1, "device": "cpu"},
         "budget": {"children": 12},
     }
+    if tables.get("space", {}).get("name") == "nas":
+        del base["network"]  # of cells
     config = make_config(merge(base, tables)).model_dump(mode="json")
     with transaction() as connection:
         return searches.create(connection, name, config)

@@ -120,8 +120,10 @@ def show(
     genotype: GenotypeArgument,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a genotype: its two cells, and where it was found."""
-    from pipeline.genotype import KnownNetwork
+    """Show a genotype: its cells or layers, and where it was found."""
+    from pipeline.differences import layer_text
+    from pipeline.genotype import CellGenotype, KnownNetwork
+    from pipeline.layer_genotype import LayerGenotype
 
     found = resolve(genotype)
     rows = _found_rows(found)
@@ -132,7 +134,15 @@ def show(
     if isinstance(found, KnownNetwork):
         typer.echo(f"torchvision's {found.name}")
         return
-    for name, cell in (("normal", found.normal), ("reduction", found.reduction)):
+    if isinstance(found, LayerGenotype):
+        for number, layer in enumerate(found.layers, start=1):
+            typer.echo(f"  {layer_text(number, layer)}")
+        typer.echo(f"  output = concat({', '.join(map(str, found.outputs))})")
+    cells = isinstance(found, CellGenotype) and (
+        ("normal", found.normal),
+        ("reduction", found.reduction),
+    )
+    for name, cell in cells or ():
         typer.echo(f"\n{name} cell (0: previous cell, 1: the one before it)")
         for b, block in enumerate(cell.blocks):
             typer.echo(

@@ -64,5 +64,5 @@ def named(name: str) -> "PublishedNetwork":
         return PUBLISHED_NETWORKS[name]
     genotype = resolve(name)
     if not isinstance(genotype, CellGenotype):
-        raise UserError(f"{name}: {genotype.name} of torchvision has a skeleton of its own")
+        raise UserError(f"{name}: it is no genotype of cells, and has a skeleton of its own")
     return PublishedNetwork(genotype, NetworkConfig(), image_size=32, classes=10)

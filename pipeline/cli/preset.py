@@ -21,6 +21,9 @@ def list_presets(as_json: JsonFlag = False) -> None:
         recipe = is_recipe(tables)
         config = make_run_config(tables) if recipe else make_config(tables).run_config()
         network = config.network or NetworkConfig()
+        size = "by layers"
+        if isinstance(network, NetworkConfig):
+            size = f"{network.num_cells} @ {network.num_filters}"
         rows.append(
             {
                 "name": name,
@@ -29,7 +32,7 @@ def list_presets(as_json: JsonFlag = False) -> None:
                 "controller": None if recipe else tables["controller"].get("name", "ppo"),
                 "children": None if recipe else tables["budget"]["children"],
                 "epochs": config.training.epochs,
-                "network": f"{network.num_cells} @ {network.num_filters}",
+                "network": size,
             }
         )
     print_rows(rows, list(rows[0]), as_json=as_json)

@@ -59,8 +59,8 @@ class Recipe:
         self.lay({key: table for key, table in options.items() if table})
         self.lay(config_tables.parse_assignments(assignments or []))
 
-    def made(self, *, needs_network: bool = True) -> RunConfig:
-        """The configuration, checked, with the device filled in.
+    def made(self, kind: str) -> RunConfig:
+        """The configuration for a kind of genotype, checked, with the device filled in.
 
         Raises:
             UserError: naming the key, what it was given, and what it may be.
@@ -72,8 +72,12 @@ class Recipe:
         if self.tables.get("dataset") is None:
             raise UserError("no data set: give --set dataset=NAME, or --like SEARCH|RUN")
         tables = {key: value for key, value in self.tables.items() if key != "preset"}
-        tables["network"] = tables.get("network", {}) if needs_network else None
+        tables["network"] = None if kind == "known" else tables.get("network", {})
+        if kind == "layers":
+            tables["network"] = {"skeleton": "layers", **tables["network"]}
         config = configs.make_run_config(tables)
+        if kind == "cell" and isinstance(config.network, configs.LayerNetworkConfig):
+            raise UserError("network.skeleton: 'layers' is for genotypes of layers alone")
         if config.training.device is not None:
             return config
         from pipeline.settings import get_settings
@@ -166,7 +170,7 @@ def retrain(
         recipe.lay({"training": {"device": stored.training.device}})
     recipe.lay_options(assignments, cells, filters, epochs)
     recipe.lay({key: value for key, value in _data_of(stored).items() if value is not None})
-    config = recipe.made()
+    config = recipe.made("layers" if stored.space.name == "nas" else "cell")
 
     def ask(connection: Any) -> list[int]:
         asked = runs.ask_retrain(
@@ -210,7 +214,6 @@ def transfer(
     """
     from db.enums import Purpose
     from pipeline.cli.genotype import resolve
-    from pipeline.genotype import CellGenotype
 
     chosen = resolve(genotype)
     start = None if from_run is None else _start(from_run, chosen)
@@ -221,7 +224,7 @@ def transfer(
     recipe.lay_options(assignments, cells, filters, epochs)
     if recipe.tables.get("image_size") is None and dataset.startswith("imagefolder:"):
         recipe.lay({"image_size": _image_side(dataset)})
-    config = recipe.made(needs_network=isinstance(chosen, CellGenotype))
+    config = recipe.made(chosen.kind)
     if start is not None and config.network is not None:
         _check_skeleton(config, start)
     start_id = None if start is None else start.artifact_id
@@ -276,7 +279,7 @@ def baseline(
         recipe.lay(_like_tables(like))
     recipe.lay_options(assignments, None, None, epochs)
     recipe.tables.pop("network", None)
-    config = recipe.made(needs_network=False)
+    config = recipe.made("known")
     _train(config, _asking(Purpose.BASELINE, KnownNetwork(name), config, seeds), as_json)
 
 
@@ -313,7 +316,9 @@ def _start(run_id: int, chosen: Any) -> _Start:
 def _check_skeleton(config: RunConfig, start: _Start) -> None:
     """The weights' network must be the one that is trained."""
     assert config.network is not None
-    for key in ("num_cells", "num_filters", "stem", "stem_multiplier"):
+    cells = ("num_cells", "num_filters", "stem", "stem_multiplier")
+    layers = isinstance(config.network, configs.LayerNetworkConfig)
+    for key in ("extra_filters",) if layers else cells:
         wanted, had = getattr(config.network, key), start.network[key]
         if wanted != had:
             raise UserError(f"network.{key}: the weights of --from belong to {had}, not {wanted}")

@@ -42,6 +42,7 @@ def change(rows_NT: Rows, counts_N: Rows, choices_T: Rows, generator: Uniforms) 
 
 def changes_of(actions: Actions, choices_T: Rows, generator: Uniforms) -> Iterator[Actions]:
     """Neighbours of a proposal: one decision changed, after ten such two, and so on; it ends."""
+    choices_T = choices_T[: len(actions)]
     row_1T = np.array([actions], dtype=np.int64)
     for tried in range(TRIES * len(choices_T)):
         count = np.array([1 + tried // TRIES])

@@ -23,7 +23,7 @@ class Evolution:
     While the population is not full, proposals are uniform choices. A version is a population:
     children of one version do not compete with one another, as those of one moment in the
     paper's workers do not. Without repeats a child that was proposed already is drawn again: ten
-    times with one change, then with more.
+    times with one change, then with more. In a space that grows a child is as long as its parent.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class Evolution:
         """Children, in the order in which they may be proposed."""
         if len(self.population) >= self.config.population:
             return changes_of(self._parent(generator), self._choices_T, generator)
-        actions = tuple(uniform_choices(self._choices_T, 1, generator)[0].tolist())
+        length = self.space.length(self.version * self.config.batch)
+        actions = tuple(uniform_choices(self._choices_T[:length], 1, generator)[0].tolist())
         return itertools.chain([actions], changes_of(actions, self._choices_T, generator))
 
     def _parent(self, generator: Uniforms) -> Actions:

@@ -1,17 +1,19 @@
 """The LSTM policy: one loop over a space's turns that both samples and scores.
 
-Shapes: N proposals, T decisions, H units, G = 4H gates, C choices. The policy computes in
-float64 on the CPU, where log-probabilities of a proposal alone and in a batch differ by some
+Shapes: N proposals, T decisions, H units, G = 4H gates, C choices, K anchors. The policy computes
+in float64 on the CPU, where log-probabilities of a proposal alone and in a batch differ by some
 1e-16: batching then practically never turns one child into another (law 1).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.spaces import Turn
+from pipeline.config_controllers import PolicyConfig
+from pipeline.spaces import Anchor, Decision, Feed, Score, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,34 +24,69 @@ class Rollout:
     log_probs_NT: Tensor  # of each action given those before it
     entropy_NT: Tensor  # of each decision's whole distribution, in nats
     log_p_T_NC: list[Tensor]  # of every choice, one tensor a decision, without gradients
+    # of each decision from the prior on skips, KL(p || rho), in nats; 0 where there is none
+    prior_NT: Tensor
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What a roll has gone through so far, in order."""
+
+    actions: list[Tensor] = field(default_factory=list)  # (N,), of each decision
+    read_from: list[Tensor] = field(default_factory=list)  # (N, H), of each decision
+    keys: list[Tensor] = field(default_factory=list)  # (N, H), of each anchor: what is asked
+    values: list[Tensor] = field(default_factory=list)  # (N, H), of each anchor: what is fed
+
+
+class Attention(nn.Module):
+    """How much a hidden state asks for an anchor: v' tanh(W1 anchor + W2 state)."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.anchor = nn.Linear(units, units, bias=False, dtype=torch.float64)
+        self.state = nn.Linear(units, units, bias=False, dtype=torch.float64)
+        self.score = nn.Linear(units, 1, bias=False, dtype=torch.float64)
+
+    def forward(self, keys_TKNH: Tensor, h_TNH: Tensor) -> Tensor:
+        """A number for each of K anchors, as (T, N, K)."""
+        asked_TKN1: Tensor = self.score((keys_TKNH + self.state(h_TNH)[:, None]).tanh())
+        return asked_TKN1[..., 0].transpose(1, 2)
 
 
 class LSTMPolicy(nn.Module):
     """The controller RNN (arXiv:1707.07012, appendix A.1: one layer, 100 units, U(-0.1, 0.1)).
 
     Each turn is one step of the LSTM. Its decisions are read from the hidden state by a linear
-    head of their kind; the last choice's embedding is what the next step reads. The first step
-    reads a learned start vector. Weights are drawn from a generator of their own, so that making
-    a policy moves no global random state.
+    head of their kind, or by attention to what earlier turns left (arXiv:1611.01578, section
+    3.3; melodyguan/enas: macro_controller.py and micro_controller.py); what the next step reads
+    is the turn's to say, an embedding of the last choice unless it says otherwise. The first
+    step reads a learned start vector. Weights are drawn from a generator of their own, so that
+    making a policy moves no global random state.
 
     Raises:
         ValueError: a kind has two numbers of choices, so it cannot share a head.
     """
 
-    def __init__(
-        self, turns: Sequence[Turn], *, units: int, layers: int, init: float, seed: int
-    ) -> None:
+    def __init__(self, turns: Sequence[Turn], config: PolicyConfig, *, seed: int) -> None:
         super().__init__()
         self.turns = tuple(turns)
-        kinds = [decision.kind for turn in self.turns for decision in turn.decisions]
-        self._decisions = {kind: _positions(kinds, kind) for kind in dict.fromkeys(kinds)}
-        choices = _choices_by_kind(self.turns)
-        f64 = torch.float64
+        self.config = config
+        self._decisions = [decision for turn in self.turns for decision in turn.decisions]
+        choices = _choices_by_kind(self._decisions)
+        attends = any(decision.score is not Score.HEAD for decision in self._decisions)
+        fed = [turn.decisions[-1].kind for turn in self.turns if turn.feed is Feed.CHOICE]
+        units, f64 = config.units, torch.float64
         # torch's modules draw their weights from the global generator; on "meta" there are none
         with torch.device("meta"):
-            self._cells = [nn.LSTMCell(units, units, dtype=f64) for _ in range(layers)]
+            self._cells = [
+                nn.LSTMCell(units, units, bias=config.bias, dtype=f64)
+                for _ in range(config.layers)
+            ]
             self._heads = {k: nn.Linear(units, n, dtype=f64) for k, n in choices.items()}
-            self._embeddings = {k: nn.Embedding(n, units, dtype=f64) for k, n in choices.items()}
+            self._embeddings = {
+                k: nn.Embedding(choices[k], units, dtype=f64) for k in dict.fromkeys(fed)
+            }
+            self.attention = Attention(units) if attends else None
             self.start_1H = nn.Parameter(torch.empty(1, units, dtype=f64))
         # registered a second time: torch finds weights in its own containers, which are untyped
         self.cells = nn.ModuleList(self._cells)
@@ -59,82 +96,145 @@ class LSTMPolicy(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():
-                parameter.uniform_(-init, init, generator=generator)
+                parameter.uniform_(-config.init, config.init, generator=generator)
+            for first in config.bias_init:
+                self._heads[first.kind].bias.copy_(torch.tensor(first.values, dtype=f64))
 
     def sample(self, uniforms_NT: Tensor, temperature_N1: Tensor | None = None) -> Rollout:
         """Draw proposals by the inverse of each decision's distribution function.
 
-        Sampling is a plain function of the weights and of one number in [0, 1) per decision. At
-        a higher temperature it is more even; log-probabilities are those at temperature 1.
+        Sampling is a plain function of the weights and of one number in [0, 1) per decision. So
+        many decisions are taken as there are numbers: all, or those of the first turns. At a
+        higher temperature it is more even; log-probabilities are those at temperature 1.
         """
         with torch.no_grad():
-            return self._roll(len(uniforms_NT), uniforms_NT, None, temperature_N1)
+            return self._roll(uniforms_NT, None, temperature_N1)
 
     def score(self, actions_NT: Tensor) -> Rollout:
         """What the policy thinks of given actions, with gradients."""
-        return self._roll(len(actions_NT), None, actions_NT)
+        return self._roll(None, actions_NT)
 
     def _roll(
         self,
-        count: int,
         uniforms_NT: Tensor | None,
         actions_NT: Tensor | None,
         temperature_N1: Tensor | None = None,
     ) -> Rollout:
+        given_NT = uniforms_NT if actions_NT is None else actions_NT
+        assert given_NT is not None
         inputs = self._input_gates()
-        state = [self._zeros(count) for _ in self._cells]
-        gates_NG = inputs["start"].expand(count, -1)
-        read_from: list[Tensor] = []
-        actions: list[Tensor] = []
+        zeros_NH = self.start_1H.new_zeros(len(given_NT), self.config.units)
+        state = [(zeros_NH, zeros_NH) for _ in self._cells]
+        gates_NG = inputs["start"].expand(len(given_NT), -1)
+        trace = _Trace()
         for turn in self.turns:
+            if len(trace.actions) == given_NT.shape[1]:
+                break
             h_NH, state = self._step(gates_NG, state)
-            for decision in turn.decisions:
-                if uniforms_NT is not None:
-                    logits_NC = self._heads[decision.kind](h_NH)
+            for _, alike in groupby(turn.decisions, key=_family):
+                decisions = list(alike)
+                t = len(trace.actions)
+                given_TN = given_NT[:, t : t + len(decisions)].t()
+                if actions_NT is None:
+                    h_TNH = h_NH.expand(len(decisions), -1, -1)
+                    logits_TNC = self._logits(decisions, h_TNH, trace.keys)
                     if temperature_N1 is not None:
-                        logits_NC = logits_NC / temperature_N1
-                    log_p_NC = logits_NC.log_softmax(-1)
-                    action_N = _inverse_cdf(log_p_NC, uniforms_NT[:, len(actions)])
-                else:
-                    assert actions_NT is not None
-                    action_N = actions_NT[:, len(actions)]
-                read_from.append(h_NH)
-                actions.append(action_N)
-                gates_NG = inputs[decision.kind].index_select(0, action_N)
-        return self._judge(torch.stack(read_from), torch.stack(actions, 1))
+                        logits_TNC = logits_TNC / temperature_N1
+                    given_TN = _inverse_cdf(logits_TNC.log_softmax(-1), given_TN)
+                trace.actions += given_TN.unbind()
+                trace.read_from += [h_NH] * len(decisions)
+            gates_NG = self._fed(turn, inputs, trace).expand(len(given_NT), -1)
+            if turn.anchor is not None:
+                assert self.attention is not None
+                trace.keys.append(self.attention.anchor(h_NH))
+                trace.values.append(h_NH if turn.anchor is Anchor.HIDDEN else zeros_NH)
+        return self._judge(trace)
 
-    def _judge(self, read_from_TNH: Tensor, actions_NT: Tensor) -> Rollout:
+    def _fed(self, turn: Turn, inputs: dict[str, Tensor], trace: _Trace) -> Tensor:
+        """What the next step's first layer reads, as gates."""
+        if turn.feed is Feed.START:
+            return inputs["start"]
+        last = turn.decisions[-1]
+        if turn.feed is Feed.CHOICE:
+            return inputs[last.kind].index_select(0, trace.actions[-1])
+        if turn.feed is Feed.CHOSEN:
+            values_KNH = torch.stack([trace.values[anchor] for anchor in last.anchors])
+            action_N = trace.actions[-1]
+            return self._gates(values_KNH[action_N, torch.arange(len(action_N))])
+        taken_KN1 = torch.stack(trace.actions[-len(turn.decisions) :])[..., None]
+        values_KNH = torch.stack([trace.values[d.anchors[0]] for d in turn.decisions])
+        return self._gates((taken_KN1 * values_KNH).sum(0) / (1 + taken_KN1.sum(0)))
+
+    def _judge(self, trace: _Trace) -> Rollout:
         """All decisions, those of a kind at once: a call costs more than the sums in it."""
+        read_from_TNH, actions_NT = torch.stack(trace.read_from), torch.stack(trace.actions, 1)
+        families: dict[tuple[str, int], list[int]] = {}
+        for position, decision in enumerate(self._decisions[: len(trace.actions)]):
+            families.setdefault(_family(decision), []).append(position)
         log_probs: list[Tensor] = []
         entropies: list[Tensor] = []
+        priors: list[Tensor] = []
         log_p_T_NC: dict[int, Tensor] = {}
-        for kind, positions in self._decisions.items():
-            log_p_TNC = self._heads[kind](read_from_TNH[positions]).log_softmax(-1)
+        for positions in families.values():
+            decisions = [self._decisions[position] for position in positions]
+            log_p_TNC = self._logits(decisions, read_from_TNH[positions], trace.keys).log_softmax(
+                -1
+            )
             chosen_TN1 = actions_NT.t()[positions][:, :, None]
             log_probs.append(log_p_TNC.gather(2, chosen_TN1)[:, :, 0])
             entropies.append(-(log_p_TNC.exp() * log_p_TNC).sum(-1))
-            log_p_T_NC |= zip(positions.tolist(), log_p_TNC.detach(), strict=True)
-        in_order = torch.cat(list(self._decisions.values())).argsort()
+            priors.append(self._from_prior(decisions[0], log_p_TNC))
+            log_p_T_NC |= zip(positions, log_p_TNC.detach(), strict=True)
+        in_order = torch.tensor(
+            [t for positions in families.values() for t in positions]
+        ).argsort()
         return Rollout(
             actions_NT,
             torch.cat(log_probs)[in_order].t(),
             torch.cat(entropies)[in_order].t(),
             [log_p_T_NC[position] for position in range(len(log_p_T_NC))],
+            torch.cat(priors)[in_order].t(),
         )
+
+    def _logits(self, decisions: Sequence[Decision], h_TNH: Tensor, keys: list[Tensor]) -> Tensor:
+        """Those of all choices of decisions of one family, (T, N, C).
+
+        In the order of the authors' code: temperature, tanh, fixed offset.
+        """
+        first = decisions[0]
+        if first.score is Score.HEAD:
+            logits_TNC: Tensor = self._heads[first.kind](h_TNH)
+        else:
+            assert self.attention is not None
+            keys_TKNH = torch.stack([torch.stack([keys[k] for k in d.anchors]) for d in decisions])
+            logits_TNC = self.attention(keys_TKNH, h_TNH)
+            if first.score is Score.SKIP:
+                no_TN1 = -logits_TNC if self.config.symmetric_skip else 0 * logits_TNC
+                logits_TNC = torch.cat([no_TN1, logits_TNC], -1)
+        for squash in (s for s in self.config.squash if s.kind == first.kind):
+            logits_TNC = squash.constant * (logits_TNC / squash.temperature).tanh()
+        if any(decision.offset for decision in decisions):
+            offsets = [decision.offset or (0.0,) * first.choices for decision in decisions]
+            logits_TNC = logits_TNC + torch.tensor(offsets, dtype=torch.float64)[:, None]
+        return logits_TNC
+
+    def _from_prior(self, decision: Decision, log_p_TNC: Tensor) -> Tensor:
+        """KL(Bernoulli(p) || Bernoulli(rho)) of skips (arXiv:1802.03268, section 2.3)."""
+        prior = self.config.skip_prior
+        if prior is None or decision.score is not Score.SKIP:
+            return torch.zeros_like(log_p_TNC[..., 0])
+        log_rho_C = torch.tensor([1 - prior.rho, prior.rho], dtype=torch.float64).log()
+        return (log_p_TNC.exp() * (log_p_TNC - log_rho_C)).sum(-1)
 
     def _input_gates(self) -> dict[str, Tensor]:
         """What each possible input adds to the first layer's gates: once a call, not a step."""
-        cell = self._cells[0]
         inputs: dict[str, Tensor] = {"start": self.start_1H}
         inputs |= {kind: table.weight for kind, table in self._embeddings.items()}
-        bias_G = cell.bias_ih + cell.bias_hh
-        return {
-            kind: torch.addmm(bias_G, x_CH, cell.weight_ih.t()) for kind, x_CH in inputs.items()
-        }
+        return {kind: self._gates(x_CH) for kind, x_CH in inputs.items()}
 
-    def _zeros(self, count: int) -> tuple[Tensor, Tensor]:
-        zeros_NH = self.start_1H.new_zeros(count, self.start_1H.shape[1])
-        return zeros_NH, zeros_NH
+    def _gates(self, x_NH: Tensor) -> Tensor:
+        """What an input adds to the first layer's gates."""
+        return _affine(self._cells[0], x_NH)
 
     def _step(
         self, gates_NG: Tensor, state: list[tuple[Tensor, Tensor]]
@@ -143,9 +243,7 @@ class LSTMPolicy(nn.Module):
         after: list[tuple[Tensor, Tensor]] = []
         for layer, (cell, (h_NH, c_NH)) in enumerate(zip(self._cells, state, strict=True)):
             if layer:
-                gates_NG = torch.addmm(
-                    cell.bias_ih + cell.bias_hh, after[-1][0], cell.weight_ih.t()
-                )
+                gates_NG = _affine(cell, after[-1][0])
             gates_NG = torch.addmm(gates_NG, h_NH, cell.weight_hh.t())
             i_NH, f_NH, g_NH, o_NH = gates_NG.chunk(4, 1)
             c_NH = f_NH.sigmoid() * c_NH + i_NH.sigmoid() * g_NH.tanh()
@@ -153,21 +251,30 @@ class LSTMPolicy(nn.Module):
         return after[-1][0], after
 
 
-def _positions(kinds: Sequence[str], kind: str) -> Tensor:
-    return torch.tensor([position for position, other in enumerate(kinds) if other == kind])
+def _affine(cell: nn.LSTMCell, x_NH: Tensor) -> Tensor:
+    if not cell.bias:
+        return x_NH @ cell.weight_ih.t()
+    return torch.addmm(cell.bias_ih + cell.bias_hh, x_NH, cell.weight_ih.t())
 
 
-def _choices_by_kind(turns: Sequence[Turn]) -> dict[str, int]:
+def _family(decision: Decision) -> tuple[str, int]:
+    """Decisions of a family are scored together: one kind, and as many choices."""
+    return decision.kind, decision.choices
+
+
+def _choices_by_kind(decisions: Sequence[Decision]) -> dict[str, int]:
+    """The heads that are needed."""
     choices: dict[str, int] = {}
-    for turn in turns:
-        for decision in turn.decisions:
-            known = choices.setdefault(decision.kind, decision.choices)
-            if known != decision.choices:
-                raise ValueError(f"{decision.kind}: {known} and {decision.choices} choices")
+    for decision in decisions:
+        if decision.score is not Score.HEAD:
+            continue
+        known = choices.setdefault(decision.kind, decision.choices)
+        if known != decision.choices:
+            raise ValueError(f"{decision.kind}: {known} and {decision.choices} choices")
     return choices
 
 
-def _inverse_cdf(log_p_NC: Tensor, uniform_N: Tensor) -> Tensor:
-    cdf_NC = log_p_NC.exp().cumsum(-1)
+def _inverse_cdf(log_p_TNC: Tensor, uniform_TN: Tensor) -> Tensor:
+    cdf_TNC = log_p_TNC.exp().cumsum(-1)
     # the last choice takes what rounding leaves
-    return (cdf_NC[:, :-1] <= uniform_N[:, None]).sum(-1)
+    return (cdf_TNC[..., :-1] <= uniform_TN[..., None]).sum(-1)

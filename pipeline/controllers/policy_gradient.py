@@ -15,7 +15,7 @@ from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
 from pipeline.controllers.changes import Actions, changes_of, choices_of, first_new
 from pipeline.controllers.policy import LSTMPolicy, Rollout
 from pipeline.controllers.uniforms import Uniforms, uniforms
-from pipeline.spaces import DecisionSpace
+from pipeline.spaces import DecisionSpace, Score
 
 # What refuses repeats draws so often from the policy as it is, then so often from ever more even
 # ones, each by so much, before it changes decisions of what it drew.
@@ -49,13 +49,7 @@ class PolicyGradient:
         self.decisions = space.decisions
         self._draws: Draws | None = None
         self.reads_proposed = not config.repeats
-        self.policy = LSTMPolicy(
-            space.turns,
-            units=config.units,
-            layers=config.layers,
-            init=config.init,
-            seed=seed,
-        )
+        self.policy = LSTMPolicy(space.turns, config, seed=seed)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate)
 
     def gain(self, log_probs_NT: Tensor, behaviour_NT: Tensor, advantage_N1: Tensor) -> Tensor:
@@ -75,6 +69,11 @@ class PolicyGradient:
             wanted = range(max(first, ks.start), min(first + count, ks.stop))
             proposals += self._sample_block(ks, wanted, known)
         return proposals
+
+    @property
+    def length(self) -> int:
+        """Decisions of a proposal of this version."""
+        return self.space.length(self.version * self.config.batch)
 
     def _sample_block(self, ks: range, wanted: range, known: set[str]) -> list[Proposal]:
         draws = self._draws_of(ks)
@@ -101,7 +100,7 @@ class PolicyGradient:
         for actions in draws.of(k):
             yield actions
         generator = Uniforms(self.seed, self.version, self.arm, k)
-        generator.take((DRAWS + EVENER_DRAWS) * len(self.decisions))  # those of the draws
+        generator.take((DRAWS + EVENER_DRAWS) * self.length)  # those of the draws
         yield from changes_of(actions, choices_of(self.space), generator)
 
     def _log_probs(self, draws: "Draws", k: int, actions: Actions) -> tuple[float, ...]:
@@ -118,17 +117,17 @@ class PolicyGradient:
         self._draws = None
         if not outcomes:
             return Diagnostics(baseline=self.baseline)
-        actions_NT = torch.tensor([o.actions for o in outcomes])
-        behaviour_NT = torch.tensor([o.log_probs for o in outcomes], dtype=torch.float64)
+        behaviour_NT = _padded([o.log_probs for o in outcomes], torch.float64)
         reward_N = torch.tensor([o.reward for o in outcomes], dtype=torch.float64)
         advantage_N1 = self._advantage(reward_N)[:, None]
         self._remember_best(outcomes)
         loss = torch.zeros(())
         for _ in range(self.epochs):
-            loss = self._step(actions_NT, behaviour_NT, advantage_N1)
+            loss = self._step(outcomes, behaviour_NT, advantage_N1)
         with torch.no_grad():
-            after = self.policy.score(actions_NT)
-        return self._diagnose(after, behaviour_NT, loss.item())
+            after = self.policy.score(_padded([o.actions for o in outcomes], torch.int64))
+        taken_NT = _taken([o.actions for o in outcomes])
+        return self._diagnose(after, behaviour_NT, taken_NT, loss.item())
 
     def _advantage(self, reward_N: Tensor) -> Tensor:
         """Against the baseline of the batches before, which this batch moves afterwards (the
@@ -153,36 +152,47 @@ class PolicyGradient:
         children.sort(key=lambda child: child[0], reverse=True)
         self.best = children[: self.config.imitated]
 
-    def _step(self, actions_NT: Tensor, behaviour_NT: Tensor, advantage_N1: Tensor) -> Tensor:
-        count = len(actions_NT)
-        best = [actions for _, _, actions in self.best]
-        rows_NT = torch.cat([actions_NT, torch.tensor(best)]) if best else actions_NT
-        rollout = self.policy.score(rows_NT)
-        log_probs_NT, entropy_NT = rollout.log_probs_NT, rollout.entropy_NT[:count]
-        gain_NT = self.gain(log_probs_NT[:count], behaviour_NT, advantage_N1)
-        loss = -(gain_NT + self.config.entropy_weight * entropy_NT).mean()
-        if best:
-            loss = loss - self.config.imitation_weight * log_probs_NT[count:].mean()
+    def _step(
+        self, outcomes: Sequence[Outcome], behaviour_NT: Tensor, advantage_N1: Tensor
+    ) -> Tensor:
+        count, length = behaviour_NT.shape
+        rows = [o.actions for o in outcomes] + [actions for _, _, actions in self.best]
+        taken_NT = _taken(rows)
+        rollout = self.policy.score(_padded(rows, torch.int64))
+        log_probs_NT, entropy_NT = rollout.log_probs_NT, rollout.entropy_NT[:count, :length]
+        gain_NT = self.gain(log_probs_NT[:count, :length], behaviour_NT, advantage_N1)
+        weighed_NT = gain_NT + self.config.entropy_weight * entropy_NT
+        loss = -_mean(weighed_NT, taken_NT[:count, :length])
+        if self.best:
+            imitated = _mean(log_probs_NT[count:], taken_NT[count:])
+            loss = loss - self.config.imitation_weight * imitated
+        if self.config.skip_prior is not None:
+            skip_T = torch.tensor([d.score is Score.SKIP for d in self.decisions[:length]])
+            far = rollout.prior_NT[:count, :length][taken_NT[:count, :length] & skip_T]
+            loss = loss + self.config.skip_prior.weight * far.sum() / max(1, len(far))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.detach()
 
-    def _diagnose(self, after: Rollout, behaviour_NT: Tensor, loss: float) -> Diagnostics:
-        log_ratio_NT = after.log_probs_NT - behaviour_NT
+    def _diagnose(
+        self, after: Rollout, behaviour_NT: Tensor, taken_NT: Tensor, loss: float
+    ) -> Diagnostics:
+        log_ratio_NT = (after.log_probs_NT - behaviour_NT) * taken_NT
         ratio_NT = log_ratio_NT.exp()
         clip_fraction = None
         if self.clip is not None:
-            clip_fraction = ((ratio_NT - 1).abs() > self.clip).double().mean().item()
+            clip_fraction = _mean(((ratio_NT - 1).abs() > self.clip).double(), taken_NT).item()
         return Diagnostics(
             loss=loss,
-            entropy=after.entropy_NT.sum(1).mean().item(),
+            entropy=(after.entropy_NT * taken_NT).sum(1).mean().item(),
             # the low-variance estimate (ratio - 1) - log ratio, never negative
             kl=(ratio_NT - 1 - log_ratio_NT).sum(1).mean().item(),
             clip_fraction=clip_fraction,
             baseline=self.baseline,
             probabilities=tuple(
-                tuple(log_p_NC.exp().mean(0).tolist()) for log_p_NC in after.log_p_T_NC
+                tuple(log_p_NC[taken_N].exp().mean(0).tolist())
+                for log_p_NC, taken_N in zip(after.log_p_T_NC, taken_NT.t(), strict=True)
             ),
         )
 
@@ -213,6 +223,21 @@ class PolicyGradient:
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.rewards_R = state.get("rewards", self.rewards_R)  # an update makes another tensor
         self.best = [(r, digest, tuple(a)) for r, digest, a in state.get("best", ())]
+
+
+def _padded(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+    """Rows of any length; behind the shorter ones stand zeros, which ``_taken`` tells apart."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=dtype)
+
+
+def _taken(rows: Sequence[Sequence[float]]) -> Tensor:
+    """Which decisions of padded rows were taken, where a space has grown between them."""
+    return torch.tensor(list(map(len, rows)))[:, None] > torch.arange(max(map(len, rows)))
+
+
+def _mean(values_NT: Tensor, taken_NT: Tensor) -> Tensor:
+    return values_NT.mean() if bool(taken_NT.all()) else values_NT[taken_NT].mean()
 
 
 class Draws:
@@ -250,7 +275,7 @@ class Draws:
     def _draw(self, number: int) -> Rollout:
         """A proposal's numbers, one a decision and draw, go on from draw to draw."""
         begin, size = sum(self._sizes[:number]), self._sizes[number]
-        one, decisions = self._controller, len(self._controller.decisions)
+        one, decisions = self._controller, self._controller.length
         numbers_NT = uniforms(one.seed, one.version, one.arm, self.ks, (begin + size) * decisions)
         numbers_NT = numbers_NT[:, begin * decisions :].reshape(-1, decisions)
         evener_N = torch.arange(begin, begin + size, dtype=torch.float64).add(1 - DRAWS).clamp(0)

@@ -3,7 +3,7 @@
 N children that the model knows, M candidates, T decisions.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 import torch
 from torch import Tensor
@@ -21,9 +21,16 @@ class Pool:
     """Candidates in their canonical forms, each once, none that the search has already."""
 
     def __init__(
-        self, model: Posterior, best: float, space: DecisionSpace, known: Set[Actions]
+        self,
+        model: Posterior,
+        best: float,
+        space: DecisionSpace,
+        rows: Callable[[Sequence[Actions]], Tensor],
+        known: Set[Actions],
     ) -> None:
         self._model = model
+        self._rows = rows  # how the model reads them
+        self.actions: list[Actions] = []
         self._best = best
         self._space = space
         self._known = set(known)
@@ -46,7 +53,8 @@ class Pool:
         if not candidates:
             return
         self._known.update(candidates)
-        rows_MT = torch.tensor(candidates)
+        self.actions += candidates
+        rows_MT = self._rows(candidates)
         mean_M, variance_M, whitened_MN = self._model.predict(rows_MT)
         self.rows_MT = torch.cat([self.rows_MT, rows_MT])
         self._mean_M = torch.cat([self._mean_M, mean_M])
@@ -57,6 +65,7 @@ class Pool:
         """Let all others go, and order them, the most promising first."""
         kept = self._promise().argsort(descending=True, stable=True)[:count]
         self.rows_MT = self.rows_MT[kept]
+        self.actions = [self.actions[index] for index in kept.tolist()]
         self._mean_M = self._mean_M[kept]
         self._variance_M = self._variance_M[kept]
         self._whitened_MN = self._whitened_MN[kept]
@@ -69,11 +78,11 @@ class Pool:
         promise_M[self._picked] = -1
         index = int(promise_M.argmax())
         self._take(index)
-        return tuple(self.rows_MT[index].tolist())
+        return self.actions[index]
 
     def pick_again(self, picked: Sequence[Actions]) -> None:
         """Take what was picked before, in its order, as if it were picked now."""
-        index = {tuple(row): m for m, row in enumerate(self.rows_MT.tolist())}
+        index = {actions: m for m, actions in enumerate(self.actions)}
         absent = [actions for actions in dict.fromkeys(picked) if actions not in index]
         index |= {actions: len(index) + n for n, actions in enumerate(absent)}
         self._append(absent)

@@ -53,7 +53,9 @@ class Predictor:
     equally often. Afterwards a batch is picked one by one from a pool of candidates, mostly
     changes of the best children, as if each pick's result were known to be what is expected.
 
-    It reads canonical forms only: all encodings of an architecture are one candidate.
+    It reads canonical forms only: all encodings of an architecture are one candidate. Where a
+    space has grown, a decision that a child did not take is one more choice of it; what is made
+    from a shorter child takes the decisions that it lacks by chance.
     """
 
     reads_proposed = True
@@ -71,7 +73,10 @@ class Predictor:
         self.fitted = 0  # ... and when the parameters were fitted
         self.rewards: dict[Actions, float] = {}  # by canonical actions, oldest first
         self._choices_T = choices_of(space)
-        self._one_hot = OneHot(self._choices_T.tolist())
+        grows = space.length(0) < len(space.decisions)
+        # the choice that says that a decision was not taken
+        self._absent_T = self._choices_T if grows else None
+        self._one_hot = OneHot((self._choices_T + int(grows)).tolist())
         self._canonical: dict[str, Actions] = {}  # by digest: no state, saves work
 
     def sample(self, first: int, count: int, proposed: Sequence[Proposed]) -> list[Proposal]:
@@ -106,17 +111,17 @@ class Predictor:
             return self._stratified(block + begun, size, len(history), known)
         generator = Uniforms(self.seed, self.version, self.arm, block)
         pending = [self._canonical_of(c) for c in earlier if c.reward is None][-PENDING:]
-        rows_NT, scores_N = _table(rewards)
-        model = Posterior(
-            self.parameters, rows_NT, scores_N, _rows(pending, len(self._choices_T)), self._one_hot
-        )
+        rows_NT, scores_N = self._table(rewards)
+        model = Posterior(self.parameters, rows_NT, scores_N, self._rows(pending), self._one_hot)
         best = scores_N.max().item()
-        parents_PT = rows_NT[scores_N.argsort(descending=True, stable=True)[:PARENTS]].numpy()
-        pool = Pool(model, best, self.space, known={*rewards, *pending})
+        order_N = scores_N.argsort(descending=True, stable=True)
+        parents_PT = self._lengthened(rows_NT[order_N[:PARENTS]].numpy(), generator)
+        pool = Pool(model, best, self.space, self._rows, known={*rewards, *pending})
         pool.add(self._candidates(parents_PT, generator))
         for _ in range(self.config.climbs if len(pool) else 0):
             pool.keep_best(KEPT)
-            pool.add(self._changed(pool.rows_MT[:PARENTS].numpy(), CHANGED, generator))
+            best_PT = self._lengthened(pool.rows_MT[:PARENTS].numpy(), generator)
+            pool.add(self._changed(best_PT, CHANGED, generator))
         pool.pick_again([self._canonical_of(child) for child in mates])
         return self._picked(pool, size, known, generator)
 
@@ -128,7 +133,7 @@ class Predictor:
         while len(picked) < size:
             actions = pool.pick()
             if actions is None:
-                row = tuple(uniform_choices(self._choices_T, 1, generator)[0].tolist())
+                row = tuple(uniform_choices(self._choices_now, 1, generator)[0].tolist())
                 actions, digest = self._first_new(row, known, generator)
             else:
                 digest = self.space.digest(actions)
@@ -146,8 +151,9 @@ class Predictor:
         for number in range(proposed, proposed + size):
             design, row = divmod(number, self.config.start)
             generator = Uniforms(self.seed, 0, self.arm, design * self.config.start)
-            order_NT = generator.take(self.config.start, len(self._choices_T)).argsort(0)
-            actions = tuple((order_NT[row] % self._choices_T).tolist())
+            choices_T = self._choices_now
+            order_NT = generator.take(self.config.start, len(choices_T)).argsort(0)
+            actions = tuple((order_NT[row] % choices_T).tolist())
             own = Uniforms(self.seed, self.version, self.arm, k + len(found))
             found.append(self._first_new(actions, known, own))
             known.add(found[-1][1])
@@ -171,7 +177,7 @@ class Predictor:
                 self._neighbours(parents_PT),
                 self._changed(parents_PT, CHANGED, generator),
                 np.where(from_mother_MT, mothers_MT, fathers_MT),
-                uniform_choices(self._choices_T, NEW, generator),
+                uniform_choices(self._choices_now, NEW, generator),
             ]
         )
         chosen = generator.take(len(rows_MT)).argsort()[: self.config.pool]
@@ -179,19 +185,48 @@ class Predictor:
 
     def _neighbours(self, parents_PT: Rows) -> Rows:
         """All changes of one decision of each parent."""
-        changes = [(t, step) for t, n in enumerate(self._choices_T) for step in range(1, n)]
-        steps_ST = np.zeros((len(changes), len(self._choices_T)), dtype=np.int64)
+        choices_T = self._choices_now
+        changes = [(t, step) for t, n in enumerate(choices_T) for step in range(1, n)]
+        steps_ST = np.zeros((len(changes), len(choices_T)), dtype=np.int64)
         for row, (t, step) in enumerate(changes):
             steps_ST[row, t] = step
-        rows_PST = (parents_PT[:, None, :] + steps_ST) % self._choices_T
-        return rows_PST.reshape(-1, len(self._choices_T))
+        rows_PST = (parents_PT[:, None, :] + steps_ST) % choices_T
+        return rows_PST.reshape(-1, len(choices_T))
 
     def _changed(self, parents_PT: Rows, count: int, generator: Uniforms) -> Rows:
         """So many rows, each a parent with 1 or 2 changes; more where there are more decisions."""
-        most = max(2, len(self._choices_T) // 6)
+        most = max(2, parents_PT.shape[1] // 6)
         rows_MT = parents_PT[np.arange(count) % len(parents_PT)]
         changes_M = 1 + (generator.take(count) * most).astype(np.int64)
-        return change(rows_MT, changes_M, self._choices_T, generator)
+        return change(rows_MT, changes_M, self._choices_now, generator)
+
+    @property
+    def _choices_now(self) -> Rows:
+        """C of each decision that a proposal of this version takes."""
+        return self._choices_T[: self.space.length(self.version * self.config.batch)]
+
+    def _rows(self, actions: Sequence[Actions]) -> Tensor:
+        """Proposals as the model reads them: all of one length."""
+        if self._absent_T is None:
+            return torch.tensor(actions, dtype=torch.int64).reshape(-1, len(self._choices_T))
+        rows_NT = np.tile(self._absent_T, (len(actions), 1))
+        for row_T, taken in zip(rows_NT, actions, strict=True):
+            row_T[: len(taken)] = taken
+        return torch.from_numpy(rows_NT)
+
+    def _table(self, rewards: dict[Actions, float]) -> tuple[Tensor, Tensor]:
+        """(rows, scores) of rewarded children."""
+        values_N = torch.tensor([*rewards.values()], dtype=torch.float64)
+        return self._rows([*rewards]), rank_scores(values_N)
+
+    def _lengthened(self, rows_PT: Rows, generator: Uniforms) -> Rows:
+        """Rows with as many decisions as a proposal of this version takes."""
+        choices_T = self._choices_now
+        rows_PT = rows_PT[:, : len(choices_T)]
+        absent_PT = rows_PT == choices_T
+        if not absent_PT.any():
+            return rows_PT
+        return np.where(absent_PT, uniform_choices(choices_T, len(rows_PT), generator), rows_PT)
 
     def _rewards_of(self, children: Iterable[Proposed]) -> dict[Actions, float]:
         return _remembered(
@@ -218,7 +253,8 @@ class Predictor:
         self.rewards = _remembered(self.rewards, self.config.memory)
         if len(self.rewards) >= self.config.start and self.learned >= GROWTH * self.fitted:
             steps = STEPS if self.fitted else FIRST_STEPS
-            self.parameters = fit(self.parameters, *_table(self.rewards), self._one_hot, steps)
+            table = self._table(self.rewards)
+            self.parameters = fit(self.parameters, *table, self._one_hot, steps)
             self.fitted = self.learned
         return Diagnostics()
 
@@ -229,7 +265,7 @@ class Predictor:
             "learned": self.learned,
             "fitted": self.fitted,
             "parameters": self.parameters,
-            "actions": _rows([*self.rewards], len(self._choices_T)),
+            "actions": [[*actions] for actions in self.rewards],
             "rewards": torch.tensor([*self.rewards.values()], dtype=torch.float64),
         }
 
@@ -239,7 +275,7 @@ class Predictor:
         self.learned = state["learned"]
         self.fitted = state["fitted"]
         self.parameters = state["parameters"].clone()
-        actions = map(tuple, state["actions"].tolist())
+        actions = map(tuple, state["actions"])
         self.rewards = dict(zip(actions, state["rewards"].tolist(), strict=True))
 
 
@@ -251,14 +287,3 @@ def _remembered(rewards: dict[Actions, float], limit: int) -> dict[Actions, floa
     others = [actions for actions in rewards if actions not in best]
     kept = best.union(others[len(best) - limit :])
     return {actions: reward for actions, reward in rewards.items() if actions in kept}
-
-
-def _table(rewards: dict[Actions, float]) -> tuple[Tensor, Tensor]:
-    """(rows, scores) of rewarded children."""
-    return torch.tensor([*rewards]), rank_scores(
-        torch.tensor([*rewards.values()], dtype=torch.float64)
-    )
-
-
-def _rows(actions: Sequence[Actions], decisions: int) -> Tensor:
-    return torch.tensor(actions, dtype=torch.int64).reshape(-1, decisions)

@@ -20,28 +20,38 @@ class RandomSearch:
     def __init__(
         self, space: DecisionSpace, config: RandomConfig, *, seed: int, arm: str = "policy"
     ) -> None:
+        self.space = space
+        self.config = config
         self.seed = seed
         self.arm = arm
         self.version = 0
         self._choices_T = np.array([d.choices for d in space.decisions])
         self._log_probs = tuple(-math.log(d.choices) for d in space.decisions)
-        self._entropy = -sum(self._log_probs)
         self._probabilities = tuple((1 / d.choices,) * d.choices for d in space.decisions)
 
     def sample(self, first: int, count: int, proposed: Sequence[Proposed]) -> list[Proposal]:
         """Proposals ``first`` to ``first + count - 1``."""
         ks = range(first, first + count)
-        numbers_NT = uniforms(self.seed, self.version, self.arm, ks, len(self._choices_T))
-        actions_NT = (numbers_NT * self._choices_T).astype(np.int64)
+        length = self._length
+        numbers_NT = uniforms(self.seed, self.version, self.arm, ks, length)
+        actions_NT = (numbers_NT * self._choices_T[:length]).astype(np.int64)
         return [
-            Proposal(k, tuple(actions), self._log_probs)
+            Proposal(k, tuple(actions), self._log_probs[:length])
             for k, actions in zip(ks, actions_NT.tolist(), strict=True)
         ]
 
     def update(self, outcomes: Sequence[Outcome]) -> Diagnostics:
         """Become the next version, which is like the last."""
+        length = self._length
         self.version += 1
-        return Diagnostics(entropy=self._entropy, probabilities=self._probabilities)
+        return Diagnostics(
+            entropy=-sum(self._log_probs[:length]), probabilities=self._probabilities[:length]
+        )
+
+    @property
+    def _length(self) -> int:
+        """Decisions of a proposal of this version."""
+        return self.space.length(self.version * self.config.batch)
 
     def state_dict(self) -> dict[str, Any]:
         """The version is all there is."""

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.config import NetworkConfig
+from pipeline.config import AnyNetworkConfig, LayerNetworkConfig, NetworkConfig
 from pipeline.errors import UserError
 from pipeline.genotype import CellGenotype, Genotype, KnownNetwork
+from pipeline.layer_genotype import LayerGenotype
 from pipeline.networks.known import build_known
+from pipeline.networks.layer_network import LayerNetwork
 from pipeline.networks.network import CellNetwork, Heads
 
 __all__ = [
@@ -26,7 +28,7 @@ __all__ = [
 
 def build(
     genotype: Genotype,
-    config: NetworkConfig | None,
+    config: AnyNetworkConfig | None,
     *,
     image_shape: tuple[int, int, int],
     classes: int,
@@ -35,11 +37,17 @@ def build(
 
     Raises:
         InvalidGenotypeError: the genotype breaks a rule, or is of no known network.
-        UserError: the images are too small for the stem.
+        UserError: the images are too small for the stem, or the skeleton is another kind's.
     """
     if isinstance(genotype, KnownNetwork):
         return build_known(genotype, image_shape=image_shape, classes=classes)
-    assert config is not None  # only a known network has no skeleton
+    if isinstance(genotype, LayerGenotype):
+        if not isinstance(config, LayerNetworkConfig):
+            raise UserError("network.skeleton: a genotype of layers needs 'layers'")
+        genotype.validate()
+        return LayerNetwork(genotype, config, image_shape=image_shape, classes=classes)
+    if not isinstance(config, NetworkConfig):
+        raise UserError("network.skeleton: a genotype of cells has none: leave it out")
     return build_network(genotype, config, image_shape=image_shape, classes=classes)
 
 

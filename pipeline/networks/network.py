@@ -113,7 +113,7 @@ class CellNetwork(nn.Module):
             shape = shapes[self._auxiliary_reads]
             size = _map_size(config, image_shape[1:], shape.halvings)
             self.auxiliary = AuxiliaryHead(layers, shape.channels, size, classes)
-        _initialize(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, channels, H, W) -> logits (N, classes)."""
@@ -214,7 +214,7 @@ class AuxiliaryHead(nn.Sequential):
         )
 
 
-def _initialize(network: nn.Module) -> None:
+def initialize(network: nn.Module) -> None:
     """Draw convolutions from N(0, 2 / fan out), a depthwise filter's fan out being its own size.
 
     slim (nasnet_cifar_arg_scope) cuts the normal off at two deviations, with the same variance,

@@ -128,12 +128,14 @@ def decision_probabilities(
     Args:
         versions: the policy versions, ascending.
         probabilities: for each version, decision and choice; a version without any is left out.
+            One of fewer decisions, where a space has grown, leaves the others' panels empty.
         decisions: for each decision its name and its choices' names.
         columns: panels beside one another; 4 suit a page of 1000 pixels or more.
     """
     rows = [(v, table) for v, table in zip(versions, probabilities, strict=True) if table]
     if not rows or not decisions:
         return empty(_PROBABILITIES, "no policy version has reported probabilities yet")
+    decisions = decisions[: max(len(table) for _, table in rows)]
     rows = _thinned(rows)
     at = [version for version, _ in rows]
     figure = _grid(decisions, min(columns, len(decisions)))
@@ -141,7 +143,8 @@ def decision_probabilities(
     for place, (_, choices) in enumerate(decisions):
         # 3 digits: a quarter of the size, and no eye sees the fourth
         shares = [
-            [round(table[place][choice], 3) for _, table in rows] for choice in range(len(choices))
+            [round(table[place][choice], 3) if place < len(table) else None for _, table in rows]
+            for choice in range(len(choices))
         ]
         row, column = divmod(place, min(columns, len(decisions)))
         figure.add_trace(

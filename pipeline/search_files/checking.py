@@ -20,7 +20,7 @@ from pydantic import NaiveDatetime, ValidationError
 from db.enums import Outcome, RunState
 from db.restore import Columns, RestoredChild, RestoredRun
 from pipeline.errors import InvalidGenotypeError, UserError
-from pipeline.genotype import CellGenotype, Genotype, genotype_from_data
+from pipeline.genotype import Genotype, genotype_from_data, searched_from_data
 from pipeline.search_files.records import (
     AttemptRecord,
     ChildRecord,
@@ -92,7 +92,7 @@ def check_children(header: Header, lines: Sequence[bytes], first: int) -> Portio
     bodies: dict[str, Any] = {}
     for number, record in _records(ChildRecord, lines, first):
         if bodies.get(record.digest) != record.genotype:
-            found = _genotype(number, record.genotype, record.digest, CellGenotype.from_data)
+            found = _genotype(number, record.genotype, record.digest, searched_from_data)
             portion.genotypes[record.digest] = {
                 **found,
                 "created_at": time_text(record.created_at),
@@ -163,13 +163,13 @@ def _genotype(number: int, body: Any, digest: str | None, read: Any) -> Columns:
     text = found.to_json()
     if not found.is_canonical or _sha256(text) != digest:
         raise UserError(f"line {number}: digest: it is not this genotype's, {found.digest}")
-    cells = found if isinstance(found, CellGenotype) else None
+    ops_normal, ops_reduction = found.operation_masks
     return {
         "digest": digest,
         "kind": found.kind,
         "body": text,
-        "ops_normal": cells.normal.operation_mask() if cells else None,
-        "ops_reduction": cells.reduction.operation_mask() if cells else None,
+        "ops_normal": ops_normal,
+        "ops_reduction": ops_reduction,
     }
 
 

@@ -1,14 +1,19 @@
 """Search spaces: which architectures a search may propose."""
 
-from pipeline.config import NASNetSpaceConfig
-from pipeline.spaces.base import Decision, DecisionSpace, SearchSpace, Turn
+from pipeline.config_spaces import LayerSpaceConfig, NASNetSpaceConfig
+from pipeline.spaces.base import Anchor, Decision, DecisionSpace, Feed, Score, SearchSpace, Turn
+from pipeline.spaces.layers import LayerSpace
 from pipeline.spaces.nasnet import NASNetSpace
 from pipeline.spaces.table import Table, TableSpace, read_table
 
 __all__ = [
+    "Anchor",
     "Decision",
     "DecisionSpace",
+    "Feed",
+    "LayerSpace",
     "NASNetSpace",
+    "Score",
     "SearchSpace",
     "Table",
     "TableSpace",
@@ -18,6 +23,8 @@ __all__ = [
 ]
 
 
-def make_space(config: NASNetSpaceConfig) -> SearchSpace:
+def make_space(config: NASNetSpaceConfig | LayerSpaceConfig) -> SearchSpace:
     """The space that a search's configuration asks for."""
+    if isinstance(config, LayerSpaceConfig):
+        return LayerSpace(config)
     return NASNetSpace(config.blocks)

@@ -6,24 +6,57 @@ grouped into turns. A space holds no torch and no state.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Any, Protocol
 
-from pipeline.genotype import CellGenotype
+from pipeline.genotype import SearchedGenotype
+
+
+class Score(StrEnum):
+    """How the policy scores the choices of a decision."""
+
+    HEAD = "head"  # a linear head of the kind
+    POINTER = "pointer"  # attention over anchors, one a choice
+    SKIP = "skip"  # yes or no, by attention to one anchor
+
+
+class Feed(StrEnum):
+    """What the step after a turn reads."""
+
+    CHOICE = "choice"  # the embedding of the last choice
+    CHOSEN = "chosen"  # the anchor that the last decision points at
+    MEAN = "mean"  # of the anchors taken: their sum / (1 + their number)
+    START = "start"  # the learned start vector
+
+
+class Anchor(StrEnum):
+    """What a turn leaves for later turns to attend to."""
+
+    HIDDEN = "hidden"  # its hidden state
+    KEY = "key"  # the attention's key of it alone: zeros are fed where it is chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One softmax of the controller. Decisions of a kind share a head and an embedding."""
+    """One categorical choice. Decisions of a kind share a head and an embedding.
+
+    Anchors are numbered in the order in which turns leave them.
+    """
 
     kind: str
     choices: int
+    score: Score = Score.HEAD
+    anchors: tuple[int, ...] = ()  # POINTER: one a choice; SKIP: the one that is asked about
+    offset: tuple[float, ...] = ()  # fixed, added to the logits
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One step of the LSTM: the decisions read from its hidden state, then fed back to it."""
+    """One step of the LSTM: the decisions read from its hidden state, and what is fed next."""
 
-    decisions: tuple[Decision, ...]
+    decisions: tuple[Decision, ...] = ()
+    feed: Feed = Feed.CHOICE
+    anchor: Anchor | None = None
 
 
 class DecisionSpace(Protocol):
@@ -36,6 +69,12 @@ class DecisionSpace(Protocol):
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The decisions of all turns, in order."""
+
+    def length(self, learned: int) -> int:
+        """How many decisions a proposal takes once so many rewards have been learned from.
+
+        The first ones of ``decisions``, in whole turns: a space may grow with its search.
+        """
 
     def canonical(self, actions: Sequence[int]) -> tuple[int, ...]:
         """The actions that stand for all those that mean the same architecture."""
@@ -51,10 +90,10 @@ class SearchSpace(DecisionSpace, Protocol):
     def labels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What people call each decision, and each of its choices."""
 
-    def decode(self, actions: Sequence[int]) -> CellGenotype:
+    def decode(self, actions: Sequence[int]) -> SearchedGenotype:
         """The genotype that these actions, one per decision, stand for."""
 
-    def encode(self, genotype: CellGenotype) -> tuple[int, ...]:
+    def encode(self, genotype: Any) -> tuple[int, ...]:
         """The actions that decode to exactly this genotype.
 
         Raises:

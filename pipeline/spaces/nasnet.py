@@ -50,6 +50,10 @@ class NASNetSpace:
             )
         )
 
+    def length(self, learned: int) -> int:
+        """All decisions, whatever was learned."""
+        return len(self.decisions)
+
     def canonical(self, actions: Sequence[int]) -> tuple[int, ...]:
         """The actions of the canonical genotype: all blocks are live here, so it has as many."""
         return self.encode(self.decode(actions).canonical())

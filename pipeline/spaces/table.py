@@ -26,6 +26,10 @@ class TableSpace:
         self.decisions = tuple(Decision(f"decision_{t}", n) for t, n in enumerate(sizes))
         self.turns = tuple(Turn((decision,)) for decision in self.decisions)
 
+    def length(self, learned: int) -> int:
+        """All decisions, whatever was learned."""
+        return len(self.decisions)
+
     def canonical(self, actions: Sequence[int]) -> tuple[int, ...]:
         """The actions themselves."""
         return tuple(actions)

@@ -19,7 +19,9 @@ from pipeline.config_controllers import (
     RandomConfig,
     ReinforceConfig,
 )
+from pipeline.config_spaces import LayerSpaceConfig
 from pipeline.controllers import (
+    Evolution,
     Outcome,
     PolicyStateError,
     Proposed,
@@ -27,9 +29,17 @@ from pipeline.controllers import (
     load_state,
     save_state,
 )
-from pipeline.spaces import NASNetSpace, TableSpace
+from pipeline.spaces import LayerSpace, NASNetSpace, TableSpace
 
-SPACES = {"nasnet": NASNetSpace(1), "table": TableSpace((3, 1, 4, 2, 5))}
+# grows by a layer with each batch
+LAYERS = LayerSpaceConfig(
+    name="nas", heights=[1, 3], widths=[1, 3], layers=2, grow=1, grow_every=10, most_layers=4
+)
+SPACES = {
+    "nasnet": NASNetSpace(1),
+    "nas": LayerSpace(LAYERS),
+    "table": TableSpace((3, 1, 4, 2, 5)),
+}
 CONFIGS = {
     "ppo": PPOConfig(batch=10, units=8),
     "ppo, small budget": PPOConfig(preset="small-budget", batch=10, units=8),
@@ -193,9 +203,15 @@ def test_an_empty_batch_raises_the_version_and_changes_nothing_else(life):
 def test_every_proposal_takes_every_decision(life, space):
     controller, proposed = life
     for proposal in controller.sample(0, 30, proposed):
-        assert len(proposal.actions) == len(proposal.log_probs) == len(space.decisions)
+        length = len(proposal.actions)
+        assert length == len(proposal.log_probs)
+        # a mutation keeps its parent's length
+        bred = isinstance(controller, Evolution) and controller.population
+        assert length in {
+            space.length(n) for n in (range(21) if bred else [10 * controller.version])
+        }
         assert all(log_prob <= 0 for log_prob in proposal.log_probs)
-        for action, decision in zip(proposal.actions, space.decisions, strict=True):
+        for action, decision in zip(proposal.actions, space.decisions, strict=False):
             assert 0 <= action < decision.choices
 
 

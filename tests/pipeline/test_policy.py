@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config_controllers import BiasConfig, PolicyConfig, SkipPriorConfig, SquashConfig
 from pipeline.controllers.policy import LSTMPolicy
 from pipeline.controllers.uniforms import uniforms
-from pipeline.spaces import Decision, NASNetSpace, Turn
+from pipeline.spaces import Anchor, Decision, Feed, NASNetSpace, Score, Turn
 
 SPACE = NASNetSpace(5)
 TINY = (
@@ -18,8 +19,34 @@ TINY = (
 )
 
 
-def make_policy(turns=SPACE.turns, units=100, layers=1, init=0.1, seed=0):
-    return LSTMPolicy(turns, units=units, layers=layers, init=init, seed=seed)
+def skip_turns(layers):
+    """A layer: an operation, then a skip for each layer before it (as NAS and ENAS macro)."""
+    for layer in range(layers):
+        yield Turn((Decision("operation", 3),))
+        skips = tuple(Decision("skip", 2, Score.SKIP, (j,)) for j in range(layer))
+        yield Turn(skips, Feed.MEAN if skips else Feed.START, Anchor.HIDDEN)
+
+
+def pointer_turns(blocks):
+    """A cell: two inputs, then blocks of two pointers and two operations (as ENAS micro)."""
+    yield from (Turn((), Feed.START, Anchor.KEY),) * 2
+    for block in range(blocks):
+        anchors = tuple(range(block + 2))
+        pointer = Decision("input", len(anchors), Score.POINTER, anchors)
+        yield from (Turn((pointer,), Feed.CHOSEN),) * 2
+        operation = Decision("operation", 3, offset=(0.25, 0.25, -0.25))
+        yield from (Turn((operation,)),) * 2
+        yield Turn((), Feed.START, Anchor.HIDDEN)
+
+
+SKIPS = tuple(skip_turns(4))
+POINTERS = tuple(pointer_turns(2))
+
+
+def make_policy(turns=SPACE.turns, units=100, layers=1, init=0.1, seed=0, **more):
+    return LSTMPolicy(
+        turns, PolicyConfig(units=units, layers=layers, init=init, **more), seed=seed
+    )
 
 
 def numbers(count, decisions, seed=0):
@@ -56,7 +83,9 @@ def test_a_kind_with_two_numbers_of_choices_is_refused():
         make_policy([Turn((Decision("input", 2),)), Turn((Decision("input", 3),))])
 
 
-@pytest.mark.parametrize("turns", [SPACE.turns, TINY], ids=["nasnet", "tiny"])
+@pytest.mark.parametrize(
+    "turns", [SPACE.turns, TINY, SKIPS, POINTERS], ids=["nasnet", "tiny", "skips", "pointers"]
+)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_sampled_and_scored_log_probabilities_are_bit_equal(turns, layers):
     policy = make_policy(turns, layers=layers)
@@ -71,16 +100,107 @@ def test_sampled_and_scored_log_probabilities_are_bit_equal(turns, layers):
         assert torch.equal(scored.entropy_NT, sampled.entropy_NT)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_all_zero_weights_are_the_uniform_policy(layers):
-    policy = make_policy(TINY, layers=layers)
+def zeroed(policy):
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.zero_()
-    rollout = policy.sample(numbers(6, 4))
-    log_choices = torch.tensor([math.log(n) for n in choices_of(TINY)], dtype=torch.float64)
-    torch.testing.assert_close(rollout.log_probs_NT, -log_choices.expand(6, 4))
-    torch.testing.assert_close(rollout.entropy_NT, log_choices.expand(6, 4))
+    return policy
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("turns", [TINY, SKIPS], ids=["tiny", "skips"])
+def test_all_zero_weights_are_the_uniform_policy(turns, layers):
+    count = len(choices_of(turns))
+    rollout = zeroed(make_policy(turns, layers=layers)).sample(numbers(6, count))
+    log_choices = torch.tensor([math.log(n) for n in choices_of(turns)], dtype=torch.float64)
+    torch.testing.assert_close(rollout.log_probs_NT, -log_choices.expand(6, count))
+    torch.testing.assert_close(rollout.entropy_NT, log_choices.expand(6, count))
+
+
+def test_the_prior_of_an_undecided_skip_has_its_closed_form():
+    """0.5 log(0.5 / rho) + 0.5 log(0.5 / (1 - rho)), and nothing for what is no skip."""
+    prior = SkipPriorConfig(rho=0.4, weight=0.8)
+    rollout = zeroed(make_policy(SKIPS, skip_prior=prior)).sample(numbers(2, 10))
+    is_skip = torch.tensor([d.score is Score.SKIP for turn in SKIPS for d in turn.decisions])
+    expected = 0.5 * math.log(0.5 / 0.4) + 0.5 * math.log(0.5 / 0.6)
+    assert expected == pytest.approx(0.02041, abs=1e-5)
+    torch.testing.assert_close(
+        rollout.prior_NT, (expected * is_skip.double()).expand(2, -1), rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["paper", "code"])
+def test_a_skip_is_a_sigmoid_of_attention_to_its_anchor(symmetric):
+    """sigmoid(v' tanh(W1 h_j + W2 h_i)); of twice that in ENAS' released code."""
+    policy = make_policy(tuple(skip_turns(2)), units=5, init=1.0, symmetric_skip=symmetric)
+    actions_NT = policy.sample(numbers(3, 3)).actions_NT
+    lstm, attention = policy.cells[0], policy.attention
+    start_NH = policy.start_1H.expand(3, -1)
+    h, c = lstm(start_NH)
+    first, c = lstm(policy.embeddings["operation"](actions_NT[:, 0]), (h, c))
+    h, c = lstm(start_NH, (first, c))
+    second, c = lstm(policy.embeddings["operation"](actions_NT[:, 1]), (h, c))
+    q_N = attention.score((attention.anchor(first) + attention.state(second)).tanh())[:, 0]
+    p_N = (2 * q_N if symmetric else q_N).sigmoid()
+    taken_N = policy.score(actions_NT).log_p_T_NC[2][:, 1].exp()
+    torch.testing.assert_close(taken_N, p_N.detach())
+
+
+def test_after_skips_the_mean_of_the_anchors_taken_is_fed():
+    policy = make_policy(tuple(skip_turns(3)), units=5, init=1.0)
+    actions_NT = torch.tensor([[0, 1, 1, 2, 0, 0], [0, 1, 0, 2, 0, 0]])  # taken or not: layer 1
+    lstm = policy.cells[0]
+    fed = policy.embeddings["operation"]
+    hidden, state = [], None
+    x_NH = policy.start_1H.expand(2, -1)
+    for layer, column in enumerate((0, 1)):
+        state = lstm(x_NH, state)
+        state = lstm(fed(actions_NT[:, column]), state)
+        hidden.append(state[0])
+        taken_N1 = actions_NT[:, 2:3]
+        x_NH = policy.start_1H if layer == 0 else taken_N1 * hidden[0] / (1 + taken_N1)
+        x_NH = x_NH.expand(2, -1)
+    h_NH = lstm(x_NH, state)[0]
+    expected = policy.heads["operation"](h_NH).log_softmax(-1)
+    torch.testing.assert_close(policy.score(actions_NT).log_p_T_NC[3], expected.detach())
+
+
+def test_what_is_fed_after_a_pointer_is_the_anchor_and_zeros_for_an_input():
+    policy = make_policy(POINTERS, units=5, init=1.0)
+    rollout = policy.score(torch.tensor([[0, 1, 2, 0, 1, 2, 0, 0], [1, 0, 2, 0, 1, 2, 0, 0]]))
+    # block 0 reads the two inputs alone, and zeros are fed for either: what follows is alike
+    for t in range(1, 8):
+        torch.testing.assert_close(rollout.log_p_T_NC[t][0], rollout.log_p_T_NC[t][1])
+    later = policy.score(torch.tensor([[0, 1, 2, 0, 0, 2, 0, 0], [0, 1, 2, 0, 2, 2, 0, 0]]))
+    assert not torch.allclose(later.log_p_T_NC[5][0], later.log_p_T_NC[5][1])
+
+
+def test_logits_are_squashed_before_the_fixed_offset_is_added():
+    squash = [SquashConfig(kind="operation", temperature=5.0, constant=2.5)]
+    policy = make_policy(POINTERS, squash=squash)
+    zeroed(policy)
+    with torch.no_grad():
+        policy.heads["operation"].bias.copy_(torch.tensor([10.0, 10.0, 0.0]))
+    log_p_C = policy.sample(numbers(1, 8)).log_p_T_NC[2][0]
+    high = 2.5 * math.tanh(10 / 5) + 0.25
+    logits = torch.tensor([high, high, -0.25], dtype=torch.float64)
+    torch.testing.assert_close(log_p_C, logits.log_softmax(-1))
+
+
+def test_a_head_begins_with_the_biases_that_were_asked_for():
+    policy = make_policy(TINY, bias_init=[BiasConfig(kind="operation", values=[10.0, 0.0, -1.0])])
+    assert policy.heads["operation"].bias.tolist() == [10.0, 0.0, -1.0]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_first_turns_are_a_policy_of_their_own(layers):
+    """A search whose depth grows keeps its weights: fewer numbers draw the first layers."""
+    policy = make_policy(tuple(skip_turns(6)), layers=layers)
+    whole = policy.sample(numbers(20, 6 + 15))
+    part = policy.sample(numbers(20, 4 + 6))
+    assert torch.equal(part.actions_NT, whole.actions_NT[:, :10])
+    assert torch.equal(part.log_probs_NT, policy.score(part.actions_NT).log_probs_NT)
+    torch.testing.assert_close(part.log_probs_NT, whole.log_probs_NT[:, :10], rtol=0, atol=1e-14)
 
 
 def test_entropy_is_of_the_distribution_not_of_the_chosen_action():
@@ -164,22 +284,36 @@ def test_a_proposal_practically_does_not_depend_on_its_neighbours():
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_gradients_agree_with_finite_differences(layers):
-    policy = make_policy(TINY, units=3, layers=layers, init=0.7)
-    actions_NT = policy.sample(numbers(4, 4)).actions_NT
+@pytest.mark.parametrize("turns", [TINY, SKIPS, POINTERS], ids=["tiny", "skips", "pointers"])
+def test_gradients_agree_with_finite_differences(turns, layers):
+    count = len(choices_of(turns))
+    policy = make_policy(
+        turns,
+        units=3,
+        layers=layers,
+        init=0.7,
+        skip_prior=SkipPriorConfig(rho=0.4, weight=1.0),
+        squash=[SquashConfig(kind=k, temperature=2.0, constant=1.5) for k in ("input", "skip")],
+    )
+    actions_NT = policy.sample(numbers(4, count)).actions_NT
     weights = list(policy.parameters())
 
     def objective(*_):
         rollout = policy.score(actions_NT)
-        weight_NT = torch.linspace(0.5, 2, 16, dtype=torch.float64).reshape(4, 4)
-        return (weight_NT * rollout.log_probs_NT).sum() + (weight_NT * rollout.entropy_NT).sum()
+        weight_NT = torch.linspace(0.5, 2, 4 * count, dtype=torch.float64).reshape(4, count)
+        judged_NT = rollout.log_probs_NT + rollout.entropy_NT + rollout.prior_NT
+        return (weight_NT * judged_NT).sum()
 
     assert torch.autograd.gradcheck(objective, weights, rtol=1e-5, atol=1e-8)
 
 
-def test_every_weight_is_learned():
-    policy = make_policy()
-    policy.score(policy.sample(numbers(20, 50)).actions_NT).log_probs_NT.sum().backward()
+@pytest.mark.parametrize(
+    "turns", [SPACE.turns, SKIPS, POINTERS], ids=["nasnet", "skips", "pointers"]
+)
+def test_every_weight_is_learned(turns):
+    policy = make_policy(turns)
+    sampled = policy.sample(numbers(20, len(choices_of(turns))))
+    policy.score(sampled.actions_NT).log_probs_NT.sum().backward()
     assert {name for name, p in policy.named_parameters() if not p.grad.any()} == set()
 
 

@@ -33,10 +33,26 @@ class KilledError(BaseException):
     """As SIGKILL: nothing of ours catches it."""
 
 
-@pytest.fixture(params=CONTROLLERS)
+SPACES = {
+    "cells": {"blocks": 1},
+    # grows by a layer with each batch
+    "layers": {
+        "name": "nas",
+        "heights": [1, 3],
+        "layers": 2,
+        "grow": 1,
+        "grow_every": 4,
+        "most_layers": 4,
+    },
+}
+
+
+@pytest.fixture(params=[*CONTROLLERS, "reinforce, layers", "predictor, layers"])
 def tables(request):
-    controller = {**CONTROLLERS[request.param], "batch": 4}
-    return {"space": {"blocks": 1}, "controller": controller, "budget": {"children": 18}}
+    name = request.param.removesuffix(", layers")
+    controller = {**CONTROLLERS[name], "batch": 4}
+    space = SPACES["layers" if request.param.endswith("layers") else "cells"]
+    return {"space": space, "controller": controller, "budget": {"children": 18}}
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from db import queries, searches, soundness
 from db.clock import clock
 from db.enums import ChildState, Outcome, SearchState
-from db.models import Attempt, Child, Epoch, PolicyVersion, Run
+from db.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run
 from db.progress import progress
 from db.session import transaction
 from pipeline.errors import ChildError, Failure
@@ -46,6 +46,44 @@ def state(search_id):
 def digest(search_id):
     with transaction(read_only=True) as connection:
         return queries.search_digest(connection, search_id)
+
+
+LAYERS = {
+    **TINY,
+    "space": {
+        "name": "nas",
+        "heights": [1, 3],
+        "widths": [1, 3],
+        "filters": [2, 4],
+        "layers": 1,
+        "grow": 1,
+        "grow_every": 3,
+        "most_layers": 2,
+    },
+    "controller": {"name": "reinforce", "batch": 3, "units": 8},
+    "network": {},
+    "control": 0.2,
+    "budget": {"children": 16},
+}
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "rolling"])
+def test_networks_of_a_search_by_layers_grow_with_what_it_has_learned(worker, post, mode):
+    search_id = make_search(mode=mode, **LAYERS)
+    ring(search_id)
+    post.drain()
+    assert state(search_id).state is SearchState.FINISHED
+    found = rows(
+        select(Child.version, Child.arm, Child.actions, Child.accuracy, Genotype.body).join(
+            Genotype, Genotype.id == Child.genotype_id
+        )
+    )
+    arms = {(child.version > 0, child.arm.value) for child in found}
+    assert {(False, "policy"), (True, "policy")} <= arms
+    for child in found:
+        assert len(child.body["layers"]) == min(1 + child.version, 2)
+        assert len(child.actions) == (3 if child.version == 0 else 7)
+        assert child.accuracy > 0
 
 
 @pytest.mark.parametrize("mode", ["synchronous", "rolling"])

@@ -1,0 +1,67 @@
+"""The search spaces' configurations; the defaults are the papers'."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from pipeline.config_base import Config, Many
+
+# Larger cells are refused: the canonical form of any cell must be found within a second.
+MAX_BLOCKS = 12
+MAX_LAYERS = 64
+MAX_SIDE = 15  # of a filter, in pixels
+MAX_STRIDE = 8
+MAX_FILTERS = 4096
+
+
+class NASNetSpaceConfig(Config):
+    """The NASNet space (arXiv:1707.07012, section 3)."""
+
+    name: Literal["nasnet"] = "nasnet"
+    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)  # B of the paper
+
+
+class LayerSpaceConfig(Config):
+    """The layer-by-layer space of NAS (arXiv:1611.01578, sections 3.3 and 4.1)."""
+
+    name: Literal["nas"]
+    heights: Many[int] = (1, 3, 5, 7)  # of filters, as widths
+    widths: Many[int] = (1, 3, 5, 7)
+    filters: Many[int] = (24, 36, 48, 64)
+    strides: Many[int] = (1,)  # one: fixed; several, such as the paper's [1, 2, 3]: searched
+    skips: bool = True
+    pools: Many[int] = ()  # layers after which a max pooling halves the map
+    layers: int = Field(6, ge=1, le=MAX_LAYERS)  # of the first children ...
+    grow: int = Field(2, ge=0, le=MAX_LAYERS)  # ... and so many more ...
+    grow_every: int = Field(1600, ge=1)  # ... each time so many rewards have been learned from,
+    most_layers: int = Field(20, ge=1, le=MAX_LAYERS)  # up to these
+
+    def depth(self, learned: int) -> int:
+        """How many layers a child has once so many rewards have been learned from."""
+        return min(self.layers + self.grow * (learned // self.grow_every), self.most_layers)
+
+    @model_validator(mode="after")
+    def _values_can_be_built(self) -> Self:
+        for key in ("heights", "widths", "filters", "strides"):
+            values = getattr(self, key)
+            if not values or len(set(values)) != len(values) or min(values) < 1:
+                raise ValueError(f"{key}: expected different numbers, 1 and more")
+        if any(side % 2 == 0 or side > MAX_SIDE for side in (*self.heights, *self.widths)):
+            raise ValueError(f"heights and widths: expected odd numbers up to {MAX_SIDE}")
+        if max(self.filters) > MAX_FILTERS or max(self.strides) > MAX_STRIDE:
+            raise ValueError(f"at most {MAX_FILTERS} filters, and strides of {MAX_STRIDE}")
+        if self.layers > self.most_layers:
+            raise ValueError(f"layers: at most most_layers, {self.most_layers}")
+        return self
+
+
+def _space_of(value: object) -> str:
+    """Which space: NASNet's, where none is named."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return str(name or "nasnet")
+
+
+SpaceConfig = Annotated[
+    Annotated[NASNetSpaceConfig, Tag("nasnet")] | Annotated[LayerSpaceConfig, Tag("nas")],
+    Discriminator(_space_of),
+]
