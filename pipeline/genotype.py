@@ -6,7 +6,6 @@ needs no torch. Hidden states are numbered as in the authors' code
 previous cell, 1 is h_{i-1}, the output of the one before it, and block b makes state b + 2.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from pipeline.canonical_order import Graph, canonical_orders
 from pipeline.config_spaces import MAX_BLOCKS
+from pipeline.encoded import Encoded
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.layer_genotype import LayerGenotype
 
@@ -221,7 +221,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class CellGenotype:
+class CellGenotype(Encoded):
     """A normal and a reduction cell: an architecture of the NASNet family."""
 
     normal: Cell
@@ -237,20 +237,6 @@ class CellGenotype:
     def is_canonical(self) -> bool:
         """Whether it equals its canonical form."""
         return self.normal.is_canonical and self.reduction.is_canonical
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the canonical JSON: equal for two encodings of the same graph."""
-        return self.canonical().literal_digest
-
-    @property
-    def literal_digest(self) -> str:
-        """sha256 of this very encoding; the digest, where this is the canonical one already."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    def to_json(self) -> str:
-        """Compact JSON with sorted keys."""
-        return json.dumps(self.to_data(), separators=(",", ":"), sort_keys=True)
 
     @property
     def operation_masks(self) -> tuple[int, int]:
@@ -320,7 +306,7 @@ class CellGenotype:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownNetwork:
+class KnownNetwork(Encoded):
     """A network that torchvision has, by its name there: a baseline, not a member of a space."""
 
     name: str
@@ -330,16 +316,6 @@ class KnownNetwork:
     is_canonical = True
 
     @property
-    def digest(self) -> str:
-        """sha256 of the JSON."""
-        return self.literal_digest
-
-    @property
-    def literal_digest(self) -> str:
-        """sha256 of the JSON, of which there is one."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    @property
     def operation_masks(self) -> tuple[None, None]:
         """It has no operations of cells."""
         return None, None
@@ -347,10 +323,6 @@ class KnownNetwork:
     def canonical(self) -> "KnownNetwork":
         """Itself: there is one encoding."""
         return self
-
-    def to_json(self) -> str:
-        """Compact JSON with sorted keys."""
-        return json.dumps(self.to_data(), separators=(",", ":"), sort_keys=True)
 
     def to_data(self) -> dict[str, Any]:
         """A plain dict, as it goes into JSON."""

@@ -3,7 +3,6 @@
 The three repairs of the paper ("compilation failures") belong here: what is read says what runs.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from pipeline.canonical_order import Graph, canonical_orders
 from pipeline.config_spaces import MAX_FILTERS, MAX_LAYERS, MAX_SIDE, MAX_STRIDE
+from pipeline.encoded import Encoded
 from pipeline.errors import InvalidGenotypeError
 
 KEYS = ("height", "width", "stride_height", "stride_width", "filters", "pool")
@@ -68,7 +68,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerGenotype:
+class LayerGenotype(Encoded):
     """Layers in an order in which each reads only earlier ones, or the image.
 
     Whatever no layer reads is concatenated before the classifier; maps of other sizes are padded
@@ -120,20 +120,6 @@ class LayerGenotype:
     def is_canonical(self) -> bool:
         """Whether it equals its canonical form."""
         return self == self.canonical()
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the canonical JSON: equal for two encodings of the same graph."""
-        return self.canonical().literal_digest
-
-    @property
-    def literal_digest(self) -> str:
-        """sha256 of this very encoding; the digest, where this is the canonical one already."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    def to_json(self) -> str:
-        """Compact JSON with sorted keys."""
-        return json.dumps(self.to_data(), separators=(",", ":"), sort_keys=True)
 
     def to_data(self) -> dict[str, Any]:
         """Plain dicts and lists, as they go into JSON."""
