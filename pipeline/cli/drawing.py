@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.genotype import GenotypeArgument, resolve
+from pipeline.cli.named_genotype import GenotypeArgument, resolve
 from pipeline.cli.output import JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:

@@ -6,23 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from db.enums import Arm, Order, Place
+from pipeline.cli import drawing
+from pipeline.cli.named_genotype import GenotypeArgument, resolve
 from pipeline.cli.output import JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
     from pipeline.genotype import Genotype
 
 app = typer.Typer(help="Architectures that were found, or published.", no_args_is_help=True)
-
-LEAST_PREFIX = 6  # letters of a digest
-
-GenotypeArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME|DIGEST|FILE|SEARCH:RANK",
-        help="nasnet-a, six letters or more of a digest, a JSON file, or digits:1 (the best).",
-    ),
-]
-
 
 OperationsOption = Annotated[
     list[str] | None, typer.Option(metavar="OPERATION", help="Such as sep_conv_5x5; repeatable.")
@@ -238,69 +229,6 @@ def _found_rows(genotype: "Genotype") -> list[dict[str, Any]]:
             return [dict(child._mapping) for child in children]
     return []
 
-
-def resolve(text: str) -> "Genotype":
-    """The genotype that a word on the command line stands for.
-
-    Raises:
-        UserError: none, or more than one; says what was tried.
-    """
-    from pipeline.errors import UserError
-    from pipeline.genotype_files import read_genotype
-    from pipeline.published_cells import PUBLISHED
-
-    if text in PUBLISHED:
-        return PUBLISHED[text]
-    path = Path(text)
-    if text.endswith(".json") or path.is_file():
-        return read_genotype(path)
-    name, colon, rank = text.rpartition(":")
-    if colon:
-        return _by_rank(name, rank)
-    is_hex = all(c in "0123456789abcdef" for c in text)
-    if len(text) >= LEAST_PREFIX and is_hex:
-        return _by_digest(text)
-    raise UserError(
-        f"no genotype {text!r}: expected one of {', '.join(PUBLISHED)}, {LEAST_PREFIX} or more "
-        "letters of a digest, a JSON file, or SEARCH:RANK"
-    )
-
-
-def _by_rank(name: str, rank: str) -> "Genotype":
-    from db import ranking, searches
-    from db.session import transaction
-    from pipeline.cli.home import open_store
-    from pipeline.errors import UserError
-    from pipeline.genotype import genotype_from_data
-
-    if not rank.isdigit() or not 1 <= int(rank) < 2**31:
-        raise UserError(f"{name}:{rank}: a rank is a number from 1, the best")
-    open_store()
-    with transaction(read_only=True) as connection:
-        search = searches.get(connection, name)
-        rows = ranking.best(connection, search.id, limit=1, offset=int(rank) - 1)
-    if not rows:
-        raise UserError(f"search {name!r} has fewer than {rank} genotypes with a reward")
-    return genotype_from_data(rows[0].body)
-
-
-def _by_digest(prefix: str) -> "Genotype":
-    from db import queries
-    from db.session import transaction
-    from pipeline.cli.home import open_store
-    from pipeline.errors import UserError
-    from pipeline.genotype import genotype_from_data
-
-    open_store()
-    with transaction(read_only=True) as connection:
-        rows = queries.genotypes_by_prefix(connection, prefix)
-    if len(rows) != 1:
-        found = "none" if not rows else "more than one"
-        raise UserError(f"digest {prefix}: {found} in this store begins so")
-    return genotype_from_data(rows[0].body)
-
-
-from pipeline.cli import drawing  # noqa: E402 - it needs the argument above
 
 app.command("draw")(drawing.draw)
 app.command("compare")(drawing.compare)

@@ -213,7 +213,7 @@ def transfer(
     The recipe is a preset's, or that of --like; for SEARCH:RANK that search's.
     """
     from db.enums import Purpose
-    from pipeline.cli.genotype import resolve
+    from pipeline.cli.named_genotype import resolve
 
     chosen = resolve(genotype)
     start = None if from_run is None else _start(from_run, chosen)
