@@ -192,16 +192,16 @@ class Child(Base):
         Index("ix_children_derived", "search_id", "arm", "state", **where("arm = 'derive'")),
         Index("ix_children_duplicates", "search_id", **where("duplicate_of IS NOT NULL")),
         Index("ix_children_failed", "search_id", "failure", **where("failure IS NOT NULL")),
+        # a ranked list walks the one of its order, and each has all that a filter asks for; of
+        # children with a reward only: a proposal costs nothing here
         *(
-            # a ranked list walks the one of its order, and each has all that a filter asks for;
-            # of children with a reward only: a proposal costs nothing here
             Index(
                 f"ix_children_by_{order}",
                 "search_id",
                 *dict.fromkeys((order, "id", *FILTERED)),
                 **where("reward IS NOT NULL"),
             )
-            for order in ("reward", "accuracy", "parameters", "macs")
+            for order in ("reward", "accuracy", "parameters", "macs", "id")
         ),
         # what releases before 0007 rank by
         Index(

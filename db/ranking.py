@@ -170,8 +170,8 @@ def _statements(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[Se
     They are asked apart: which end of an index nulls are at differs between the databases.
     """
     passing = _passing(wanted, order, arms).limit(bindparam("limit")).offset(bindparam("offset"))
-    if order is Order.ID:  # by no index: walking all searches' children could take long
-        return (passing.order_by(Child.id + 0),)
+    if order is Order.ID:
+        return (passing.order_by(Child.id),)
     column = getattr(Child, order.value)
     first = column.desc() if order in BEST_FIRST else column
     known = passing.where(column.is_not(None)).order_by(first, Child.id)

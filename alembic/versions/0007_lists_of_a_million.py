@@ -23,7 +23,7 @@ INDEXES: tuple[tuple[str, str, list[str], str], ...] = (
             ["search_id", *dict.fromkeys((order, "id", *FILTERED))],
             "reward IS NOT NULL",
         )
-        for order in ("reward", "accuracy", "parameters", "macs")
+        for order in ("reward", "accuracy", "parameters", "macs", "id")
     ),
     ("ix_children_derived", "children", ["search_id", "arm", "state"], "arm = 'derive'"),
     ("ix_children_duplicates", "children", ["search_id"], "duplicate_of IS NOT NULL"),
