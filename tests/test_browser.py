@@ -63,7 +63,7 @@ def serving(home):
     wait_until(lambda: _answers(port) or process.poll() is not None, what="the dashboard")
     yield Dashboard(home, f"http://127.0.0.1:{port}")
     process.terminate()
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert "Traceback" not in output, output
     assert "ERROR" not in output, output
 
@@ -85,6 +85,9 @@ def dashboard(tmp_path_factory, sqlite_template):
         yield served
 
 
+PATIENCE = 180_000  # milliseconds: both cores may be busy with other tests
+
+
 class Visit:
     """A browser page, and whatever it complained about or asked of other sites."""
 
@@ -95,6 +98,7 @@ class Visit:
             viewport={"width": width, "height": 900},
             color_scheme=scheme,
         )
+        self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self._host = urlsplit(dashboard.url).netloc
         self.page.on("console", self._heard)
@@ -341,15 +345,15 @@ def test_a_running_search_is_paused_and_resumed_and_others_see_it_live(
             watcher.page.evaluate("window.here = true")  # gone with a reload
             owner.sign_in(served)
             owner.page.goto("/searches/tiny")
-            _expect(watcher, "completed", "text != '0'", seconds=90)
+            _expect(watcher, "completed", "text != '0'")
             owner.page.get_by_role("button", name="Pause").click()
             _expect(watcher, "state", "text == 'paused'")
             _expect(watcher, "reason", "text == 'paused by hand'")
-            _expect(watcher, "running", "text == '0'", seconds=60)
+            _expect(watcher, "running", "text == '0'")
             done = watcher.page.locator("[data-live=completed]").inner_text()
             owner.page.get_by_role("button", name="Resume").click()
             _expect(watcher, "state", "text == 'running'")
-            _expect(watcher, "completed", f"text != '{done}'", seconds=60)
+            _expect(watcher, "completed", f"text != '{done}'")
             assert watcher.page.evaluate("window.here") is True
             assert watcher.faults + owner.faults == []
             for one in (watcher, owner):
@@ -358,10 +362,10 @@ def test_a_running_search_is_paused_and_resumed_and_others_see_it_live(
         home.close()
 
 
-def _expect(visit, key, condition, seconds=20):
+def _expect(visit, key, condition):
     """Wait until a live value of the page is as expected."""
     visit.page.wait_for_function(
         f"() => {{ const text = document.querySelector('[data-live={key}]').textContent;"
         f" return {condition}; }}",
-        timeout=1000 * seconds,
+        timeout=PATIENCE,
     )
