@@ -90,7 +90,7 @@ class PPOConfig(PolicyGradientConfig):
         "epochs": 6,
         "entropy_weight": 0.05,
         "advantage": "rank",
-        "imitation_weight": 0.2,
+        "imitation_weight": 0.5,
         "repeats": False,
     }
 
