@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import children
+from db import children, searches
 from db.clock import clock
 from db.enums import Outcome, RunState
 from db.leases import HELD, lost
@@ -75,7 +75,7 @@ _end = (
         images_trained=bindparam("images_trained"),
         images_scored=bindparam("images_scored"),
     )
-    .returning(Run.child_id)
+    .returning(Run.child_id, Run.purpose, Run.search_id)
 )
 _close_attempt = (
     update(Attempt)
@@ -109,8 +109,12 @@ def _leave(
     failure: Failure | None = None,
     message: str | None = None,
     traceback: str | None = None,
-) -> int | None:
-    """The one way out of ``running``: the run's row and the attempt's, under the fence."""
+) -> Any:
+    """The one way out of ``running``: the run's row and the attempt's, under the fence.
+
+    Returns:
+        (child_id, purpose, search_id) of the run.
+    """
     over = to_state is not RunState.PENDING
     row = connection.execute(
         _end,
@@ -139,8 +143,7 @@ def _leave(
             **dataclasses.asdict(work),
         },
     )
-    child_id: int | None = row.child_id
-    return child_id
+    return row
 
 
 def finish(
@@ -156,14 +159,14 @@ def finish(
     Raises:
         LeaseLostError: the run is somebody else's, or has ended.
     """
-    child_id = _leave(
+    run = _leave(
         connection, run_id, attempt, RunState.DONE, Outcome.DONE, work=work, result=result
     )
-    if child_id is not None:
+    if run.child_id is not None:
         assert earned is not None
         children.settle(
             connection,
-            child_id,
+            run.child_id,
             children.Answer(
                 reward=earned.reward,
                 stopped_epoch=earned.stopped_epoch,
@@ -188,7 +191,8 @@ def fail(
     """End an attempt badly: the run is tried again, or ends and its child with it.
 
     The search's rule says how often for each class, and whether the child earns the reward of
-    failures or is skipped (law 7).
+    failures or is skipped (law 7). A search cannot go on without its shared weights or scores: it
+    is paused, and says why.
 
     Returns:
         Whether the run has ended.
@@ -202,7 +206,7 @@ def fail(
     ).scalar_one()
     rule = _rule(config, failure)
     again = alike + 1 < rule.tries
-    child_id = _leave(
+    run = _leave(
         connection,
         run_id,
         attempt,
@@ -214,13 +218,17 @@ def fail(
         message=message,
         traceback=traceback,
     )
-    if child_id is not None and not again:
+    if again:
+        return False
+    if run.child_id is not None:
         if rule.reward is None:
-            children.skip(connection, child_id, failure)
+            children.skip(connection, run.child_id, failure)
         else:
             answer = children.Answer(reward=rule.reward, failure=failure)
-            children.settle(connection, child_id, answer)
-    return not again
+            children.settle(connection, run.child_id, answer)
+    elif run.purpose.is_of_all:
+        searches.pause_active(connection, run.search_id, f"run {run_id} ({run.purpose}): {message}")
+    return True
 
 
 _tries = (

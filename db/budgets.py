@@ -31,7 +31,10 @@ def device_hours(connection: Connection, search_id: int) -> float:
         select(func.sum(held * Run.devices))
         .select_from(Attempt)
         .join(Run, Attempt.run_id == Run.id)
-        .where(Run.search_id == search_id, Run.purpose == Purpose.SEARCH)
+        .where(
+            Run.search_id == search_id,
+            Run.purpose.in_([Purpose.SEARCH, Purpose.SHARED, Purpose.SCORE]),
+        )
     )
     return float(seconds or 0.0) / 3600
 

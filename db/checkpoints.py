@@ -23,6 +23,7 @@ _add = (
         kind=bindparam("kind"),
         epoch=bindparam("epoch"),
         step=bindparam("step"),
+        number=bindparam("number"),
         uri=bindparam("uri"),
         sha256=bindparam("sha256"),
         bytes=bindparam("bytes"),
@@ -74,6 +75,7 @@ def add(
     size: int,
     epoch: int | None = None,
     step: int | None = None,
+    number: int | None = None,
     lease: float,
     kind: ArtifactKind = ArtifactKind.CHECKPOINT,
 ) -> None:
@@ -95,6 +97,7 @@ def add(
             "kind": kind,
             "epoch": epoch,
             "step": step,
+            "number": number,
             "uri": uri,
             "sha256": sha256,
             "bytes": size,

@@ -7,7 +7,7 @@ next in line is trained itself.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ _known_children = (
     .with_for_update(read=True)
 )
 # in two words, since each is compiled once for its own kind of row
-_columns: dict[str, Any] = {
+NEW_CHILD: dict[str, Any] = {
     name: bindparam(name)
     for name in (
         "search_id",
@@ -101,14 +101,14 @@ _columns: dict[str, Any] = {
 }
 _add_first = (
     insert(Child)
-    .values(**_columns, state=ChildState.OPEN, created_at=clock())
+    .values(**NEW_CHILD, state=ChildState.OPEN, created_at=clock())
     .returning(Child.id, Child.genotype_id, sort_by_parameter_order=True)
 )
-_add_waiting = insert(Child).values(
-    **_columns, state=ChildState.OPEN, created_at=clock(), duplicate_of=bindparam("duplicate_of")
+ADD_WAITING = insert(Child).values(
+    **NEW_CHILD, state=ChildState.OPEN, created_at=clock(), duplicate_of=bindparam("duplicate_of")
 )
 _add_known = insert(Child).values(
-    **_columns,
+    **NEW_CHILD,
     state=ChildState.REWARDED,
     created_at=clock(),
     ended_at=clock(),
@@ -157,20 +157,7 @@ def propose(
     ids = {"search_id": search_id, "genotype_ids": sorted(set(genotype_ids.values()))}
     for child in connection.execute(_known_children, ids):
         known.setdefault(child.genotype_id, child)
-    rows: list[dict[str, Any]] = [
-        {
-            "search_id": search_id,
-            "version": version,
-            "arm": p.arm,
-            "k": p.k,
-            "actions": list(p.actions),
-            "log_probs": p.log_probs,
-            "genotype_id": genotype_ids[p.digest],
-            "ops_normal": p.ops_normal,
-            "ops_reduction": p.ops_reduction,
-        }
-        for p in proposals
-    ]
+    rows = [child_row(search_id, version, p, genotype_ids[p.digest]) for p in proposals]
     first: dict[int, tuple[NewChild, dict[str, Any]]] = {}
     for proposal, row in zip(proposals, rows, strict=True):
         if row["genotype_id"] not in known:
@@ -178,6 +165,23 @@ def propose(
     first_ids = _add_trained(connection, [*first.values()], template)
     duplicates = [row for row in rows if not _is_first(row, first)]
     _add_duplicates(connection, duplicates, known, first_ids)
+
+
+def child_row(
+    search_id: int, version: int, proposal: NewChild, genotype_id: int
+) -> dict[str, Any]:
+    """The parameters of a proposal's row (``NEW_CHILD``)."""
+    return {
+        "search_id": search_id,
+        "version": version,
+        "arm": proposal.arm,
+        "k": proposal.k,
+        "actions": list(proposal.actions),
+        "log_probs": proposal.log_probs,
+        "genotype_id": genotype_id,
+        "ops_normal": proposal.ops_normal,
+        "ops_reduction": proposal.ops_reduction,
+    }
 
 
 def _is_first(row: dict[str, Any], first: dict[int, tuple[NewChild, dict[str, Any]]]) -> bool:
@@ -240,7 +244,7 @@ def _add_duplicates(
             of = first_ids[row["genotype_id"]] if original is None else original.id
             waiting.append({**row, "duplicate_of": of})
     if waiting:
-        connection.execute(_add_waiting, waiting)
+        connection.execute(ADD_WAITING, waiting)
     if answered:
         connection.execute(_add_known, answered)
 
@@ -294,11 +298,19 @@ _settle = (_settle_one.values(**_answer), _settle_waiting.values(**_answer))
 
 
 def settle(connection: Connection, child_id: int, answer: Answer) -> None:
-    """Reward a child, and every duplicate that waits for it.
+    """Reward a child, and every duplicate that waits for it."""
+    settle_all(connection, {child_id: answer})
+
+
+def settle_all(connection: Connection, answers: Mapping[int, Answer]) -> None:
+    """Reward children, and every duplicate that waits for one of them.
 
     Two statements: the second sees duplicates written while the first waited for their lock.
     """
-    parameters = {"child_id": child_id} | {f"new_{k}": v for k, v in asdict(answer).items()}
+    parameters = [
+        {"child_id": child_id} | {f"new_{k}": v for k, v in asdict(answer).items()}
+        for child_id, answer in answers.items()
+    ]
     for statement in _settle:
         connection.execute(statement, parameters)
 

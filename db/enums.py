@@ -53,8 +53,13 @@ class Purpose(enum.StrEnum):
     RETRAIN = "retrain"
     TRANSFER = "transfer"
     BASELINE = "baseline"
-    SHARED = "shared"
-    SCORE = "score"
+    SHARED = "shared"  # a pass over the training images with weights that children share
+    SCORE = "score"  # children scored with such weights
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it works for a search's shared weights, and has no genotype of its own."""
+        return self in {Purpose.SHARED, Purpose.SCORE}
 
 
 class RunState(enum.StrEnum):

@@ -40,6 +40,7 @@ class Claim:
     purpose: Purpose
     search_id: int | None
     child_id: int | None
+    version: int | None  # of the policy: of runs for shared weights
     genotype: dict[str, Any] | None
     config: dict[str, Any]
     search_config: dict[str, Any] | None
@@ -64,6 +65,7 @@ _claim = (
         Run.purpose,
         Run.search_id,
         Run.child_id,
+        Run.version,
         Run.config,
         Run.seed,
         select(Genotype.body)

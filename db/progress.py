@@ -11,9 +11,21 @@ from typing import Any
 from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
 
 from db.clock import clock
-from db.enums import Arm, ChildState, Purpose, RunState, SearchState, SlotState
-from db.models import UNFINISHED, Child, PolicyVersion, Run, Search, Slot, is_state
+from db.enums import Arm, ArtifactKind, ChildState, Purpose, RunState, SearchState, SlotState
+from db.models import UNFINISHED, Artifact, Child, PolicyVersion, Run, Search, Slot, is_state
 from db.queue import LEASES_UNTIL_GONE
+from db.searches import STOPPED_BY_HAND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How far a search's shared weights are (``db.shared_weights`` has the words)."""
+
+    updates: int  # policy versions a phase
+    asked: int  # passes asked for
+    weights: int  # passes done
+    derive: int  # children to derive at the end; 0 where the search was stopped by hand
+    derived: int  # of the newest version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +48,7 @@ class Progress:
     control_skipped: int = 0
     unstarted: int  # runs that no slot has taken
     slots: int  # that could take them
+    sharing: Sharing | None = None  # None: each child is trained
 
     @property
     def control(self) -> int:
@@ -70,7 +83,7 @@ class Progress:
     @property
     def policy_due(self) -> int:
         """How many proposals the newest version should make now."""
-        if not self._may_propose:
+        if not self._may_propose or self._lacks_weights:
             return 0
         reserved = max(0, math.floor(self.share * self.budget) - self._control_alive)
         return max(0, min(self.batch - self.stored % self.batch, self.lacking - reserved))
@@ -82,7 +95,7 @@ class Progress:
         A function of the share and of the children that are not skipped, in exact fractions: in
         synchronous mode it follows from the configuration (law 11), whatever the budget is yet.
         """
-        if not self.share or not self._may_propose:
+        if not self.share or not self._may_propose or self._lacks_weights:
             return 0
         due = self.policy_due
         policy = self.learned + self.unlearned + self.open - self.control_open + due
@@ -107,15 +120,48 @@ class Progress:
         return self.unlearned < 2 * self.batch and self.unstarted < ahead
 
     @property
+    def _lacks_weights(self) -> bool:
+        """Whether the phase of the newest version has no shared weights yet."""
+        sharing, version = self.sharing, self.version
+        return (
+            sharing is not None
+            and version is not None
+            and sharing.weights <= version // sharing.updates
+        )
+
+    @property
+    def pass_is_due(self) -> bool:
+        """Whether the pass that the phase begins with is still to be asked for."""
+        return (
+            self._lacks_weights
+            and self._may_propose
+            and self.lacking > 0
+            and self.sharing is not None
+            and self.sharing.asked == self.sharing.weights
+        )
+
+    @property
+    def derive_due(self) -> int:
+        """How many children are to be derived: once all that was asked for has been learned."""
+        sharing = self.sharing
+        if sharing is None or not sharing.weights or sharing.derived:
+            return 0
+        ends = self.lacking == 0 or self.state is SearchState.STOPPING
+        rests = not (self.open or self.unlearned or self.stored)
+        return sharing.derive if self.state.is_active and ends and rests else 0
+
+    @property
     def sample_is_due(self) -> bool:
         """Whether the sample task has something to do."""
         first = self.version is None and self.state is SearchState.RUNNING
-        return first or self.children_due > 0
+        return first or self.pass_is_due or self.children_due > 0 or self.derive_due > 0
 
     @property
     def is_over(self) -> bool:
         """Whether the search has done all it was asked for."""
         if not self.state.is_active or self.open or self.unlearned or self.update_is_due:
+            return False
+        if self.derive_due:
             return False
         return self.state is SearchState.STOPPING or self.completed >= self.budget
 
@@ -162,7 +208,7 @@ _counts = select(
     .where(
         Run.search_id == _search_id,
         literal_column(UNFINISHED),
-        is_state(Run.purpose, Purpose.SEARCH),
+        is_state(Run.purpose, Purpose.SEARCH, Purpose.SHARED, Purpose.SCORE),
         is_state(Run.state, RunState.PENDING, RunState.QUEUED),
     )
     .scalar_subquery()
@@ -178,6 +224,28 @@ _counts = select(
     .correlate(Search)
     .scalar_subquery()
     .label("slots"),
+).where(Search.id == _search_id)
+_sharing = select(
+    Search.reason,
+    select(func.count())
+    .select_from(Run)
+    .where(Run.search_id == _search_id, is_state(Run.purpose, Purpose.SHARED))
+    .scalar_subquery()
+    .label("asked"),
+    select(func.count())
+    .select_from(Artifact)
+    .where(Artifact.search_id == _search_id, is_state(Artifact.kind, ArtifactKind.SHARED))
+    .scalar_subquery()
+    .label("weights"),
+    select(func.count())
+    .select_from(Child)
+    .where(
+        Child.search_id == _search_id,
+        Child.version == _version,
+        is_state(Child.arm, Arm.DERIVE),
+    )
+    .scalar_subquery()
+    .label("derived"),
 ).where(Search.id == _search_id)
 _of_control = (Child.search_id == _search_id, is_state(Child.arm, Arm.CONTROL))
 _control_count = select(func.count()).select_from(Child).where(*_of_control)
@@ -213,6 +281,9 @@ def progress(connection: Connection, search_id: int) -> Progress | None:
             control_skipped=row.control_skipped,
         )
     config = row.config
+    sharing = None
+    if config.get("shared"):
+        sharing = _sharing_now(connection, search_id, config["shared"])
     return Progress(
         search_id=search_id,
         state=SearchState(row.state),
@@ -226,5 +297,17 @@ def progress(connection: Connection, search_id: int) -> Progress | None:
         stored=row.stored,
         unstarted=row.unstarted,
         slots=row.slots,
+        sharing=sharing,
         **control,
+    )
+
+
+def _sharing_now(connection: Connection, search_id: int, shared: dict[str, Any]) -> Sharing:
+    row = connection.execute(_sharing, {"search_id": search_id}).one()
+    return Sharing(
+        updates=shared["updates"],
+        asked=row.asked,
+        weights=row.weights,
+        derive=0 if row.reason == STOPPED_BY_HAND else shared["derive"],
+        derived=row.derived,
     )

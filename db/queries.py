@@ -54,19 +54,20 @@ def unlearned(connection: Connection, search_id: int, limit: int | None) -> list
     return list(connection.execute(_unlearned_oldest, {"search_id": search_id, "limit": limit}))
 
 
-def proposed(connection: Connection, search_id: int) -> list[Any]:
-    """The policy's children so far, by (version, k), with their rewards.
+def proposed(connection: Connection, search_id: int, before: int | None = None) -> list[Any]:
+    """The policy's children so far (before a version), by (version, k), with their rewards.
 
     Not the control arm's: a controller that reads them would learn from them.
     """
-    return list(
-        connection.execute(
-            select(Child.actions, Genotype.digest, Child.reward)
-            .join(Genotype, Child.genotype_id == Genotype.id)
-            .where(Child.search_id == search_id, is_state(Child.arm, Arm.POLICY))
-            .order_by(Child.version, Child.k)
-        )
+    statement = (
+        select(Child.actions, Genotype.digest, Child.reward)
+        .join(Genotype, Child.genotype_id == Genotype.id)
+        .where(Child.search_id == search_id, is_state(Child.arm, Arm.POLICY))
+        .order_by(Child.version, Child.k)
     )
+    if before is not None:
+        statement = statement.where(Child.version < before)
+    return list(connection.execute(statement))
 
 
 def search_digest(connection: Connection, search_id: int) -> str:
@@ -183,7 +184,7 @@ def state_counts(connection: Connection, search_id: int) -> dict[str, int]:
         "duplicates": count(of_search, Child.duplicate_of.is_not(None)),
         "running": count(
             Run.search_id == search_id,
-            Run.purpose == Purpose.SEARCH,
+            Run.purpose.in_([Purpose.SEARCH, Purpose.SHARED, Purpose.SCORE]),
             is_state(Run.state, RunState.RUNNING),
         ),
     }

@@ -4,17 +4,28 @@ A queued row is the outbox (law 4): it commits with its cause, the message follo
 and may fail or repeat.
 """
 
+from typing import Any
+
 from sqlalchemy import Connection, and_, bindparam, exists, func, not_, or_, select, update
 
 from db import children
 from db.clock import clock
 from db.enums import Purpose, RunState, SearchState, SlotState
-from db.models import Run, Search, Slot, is_state
+from db.models import Child, Run, Search, Slot, is_state
 
 # A queued row so old has no message any more: one queued for a slot is taken at once.
 MESSAGE_LOST_AFTER = 30.0
 # One not so old is rung for again, since the broker may have died with its messages.
 MESSAGE_LATE_AFTER = 3.0
+# What becomes of a run that is opened again by hand: its attempts in a row are counted anew.
+REOPENED: dict[str, Any] = dict(
+    state=RunState.PENDING,
+    state_since=clock(),
+    tries=0,
+    ended_at=None,
+    failure=None,
+    message=None,
+)
 # A slot that has not been heard of for so many leases is not there.
 LEASES_UNTIL_GONE = 2
 
@@ -136,9 +147,32 @@ def cancel_unstarted(connection: Connection, search_id: int) -> None:
         .where(
             Run.search_id == search_id,
             is_state(Run.state, RunState.PENDING, RunState.QUEUED),
-            is_state(Run.purpose, Purpose.SEARCH),
+            is_state(Run.purpose, Purpose.SEARCH, Purpose.SHARED, Purpose.SCORE),
         )
         .values(state=RunState.CANCELLED, state_since=clock(), ended_at=clock())
-        .returning(Run.child_id)
-    ).scalars()
-    children.withdraw(connection, [child_id for child_id in cancelled if child_id is not None])
+        .returning(Run.id, Run.child_id)
+    ).all()
+    ids = [row.child_id for row in cancelled if row.child_id is not None]
+    scored = select(Child.id).where(Child.score_run_id.in_([row.id for row in cancelled]))
+    children.withdraw(connection, [*ids, *connection.scalars(scored)])
+
+
+def reopen_shared(connection: Connection, search_id: int) -> None:
+    """Let what a search with shared weights waits for be tried again.
+
+    Passes that failed or were cancelled; scorings that failed: the children of cancelled ones
+    were withdrawn.
+    """
+    failed = is_state(Run.state, RunState.FAILED)
+    cancelled = is_state(Run.state, RunState.CANCELLED)
+    connection.execute(
+        update(Run)
+        .where(
+            Run.search_id == search_id,
+            or_(
+                and_(is_state(Run.purpose, Purpose.SHARED), or_(failed, cancelled)),
+                and_(is_state(Run.purpose, Purpose.SCORE), failed),
+            ),
+        )
+        .values(**REOPENED)
+    )

@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, func, literal_column, select
 
+from sqlalchemy.orm import aliased
+
 from db.checkpoints import forget_files
 from db.enums import ArtifactKind, Purpose, RunState
 from db.models import LYING, PRESENT, UNFINISHED, Artifact, Child, Run, is_state
@@ -80,6 +82,30 @@ def forget_losers(connection: Connection, keep: int) -> list[str]:
     """Let the weights of all but each search's best children go; returns the files to delete."""
     losers = select(_of_children).where(_of_children.c.rank > keep).limit(200)
     return _forget(connection, connection.execute(losers).all())
+
+
+# Of how many phases the shared weights are kept.
+KEEP_PHASES = 2
+_newer = aliased(Artifact)
+_old_shared = (
+    select(Artifact.id, Artifact.uri)
+    .where(
+        Artifact.kind == ArtifactKind.SHARED,
+        literal_column(PRESENT),
+        exists().where(
+            _newer.search_id == Artifact.search_id,
+            _newer.kind == ArtifactKind.SHARED,
+            _newer.number >= Artifact.number + KEEP_PHASES,
+        ),
+        ~_is_a_start.correlate(Artifact),
+    )
+    .limit(200)
+)
+
+
+def forget_shared(connection: Connection) -> list[str]:
+    """Let the shared weights of all but the last phases go; returns the files to delete."""
+    return _forget(connection, connection.execute(_old_shared).all())
 
 
 def total_bytes(connection: Connection) -> int:

@@ -21,7 +21,7 @@ from db.children import NEW_RUN
 from db.clock import clock
 from db.enums import Purpose, RunState, SlotState
 from db.models import IN_FULL, UNFINISHED, Artifact, Epoch, Genotype, Run, Search, Slot, is_state
-from db.queue import LEASES_UNTIL_GONE
+from db.queue import LEASES_UNTIL_GONE, REOPENED
 from pipeline.errors import UserError
 
 
@@ -52,14 +52,7 @@ _reopen = (
         Run.key == bindparam("of_key"),
         is_state(Run.state, RunState.FAILED, RunState.CANCELLED),
     )
-    .values(
-        state=RunState.PENDING,
-        state_since=clock(),
-        tries=0,
-        ended_at=None,
-        failure=None,
-        message=None,
-    )
+    .values(**REOPENED)
 )
 _by_key = select(Run.id).where(Run.key == bindparam("of_key"))
 

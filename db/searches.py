@@ -67,7 +67,8 @@ def reconfigure(connection: Connection, search_id: int, config: dict[str, Any]) 
 
 
 def resume(connection: Connection, search_id: int) -> None:
-    """Let a search go on; its stop rules begin anew."""
+    """Let a search go on; its stop rules begin anew, and what failed for all is tried again."""
+    queue.reopen_shared(connection, search_id)
     _move(connection, search_id, SearchState.RUNNING, reason=None, resumed_at=clock())
 
 
@@ -77,6 +78,13 @@ def pause(connection: Connection, search_id: int, reason: str) -> None:
     queue.unqueue_search(connection, search_id)
     if reason != PAUSED_BY_HAND:
         notices.add(connection, search_id, NoticeKind.PAUSED, reason)
+
+
+def pause_active(connection: Connection, search_id: int, reason: str) -> None:
+    """Pause a search, unless somebody did something else with it meanwhile."""
+    state = connection.execute(_by_id, {"search_id": search_id}).one().state
+    if state.is_active:
+        pause(connection, search_id, reason)
 
 
 def pause_failing(connection: Connection, search_id: int, reason: str) -> None:

@@ -4,13 +4,16 @@ Frozen models; an unknown key is an error. A configuration is read from a TOML f
 preset, all defaults filled in, and stored whole in the ``searches`` row.
 """
 
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from pipeline.config_base import Config, Positive, Share
 from pipeline.config_controllers import ControllerConfig, PPOConfig
+from pipeline.config_sharing import SharedConfig
 from pipeline.config_spaces import LayerSpaceConfig, NASNetSpaceConfig, SpaceConfig
 from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
@@ -105,10 +108,15 @@ class TrainingConfig(Config):
     batch_size: int = Field(64, ge=2, le=100_000)  # of all devices together
     optimizer: Literal["sgd", "rmsprop"] = "sgd"  # rmsprop: TensorFlow's (extra `imagenet`)
     learning_rate: Positive = 0.025
-    schedule: Literal["cosine", "exponential"] = "cosine"  # to zero over all epochs; by steps
+    # a cosine to zero over all epochs; a factor at intervals; cosines that begin again
+    schedule: Literal["cosine", "exponential", "restarts"] = "cosine"
     decay_rate: float = Field(0.97, gt=0, le=1)  # of the exponential schedule ...
     decay_epochs: Positive = 2.4  # ... a factor each so many epochs
+    restart_epochs: int = Field(10, ge=1, le=100_000)  # of the first cosine of `restarts`, ...
+    restart_factor: int = Field(2, ge=1, le=100)  # ... each next one so much longer, ...
+    min_learning_rate: float = Field(0.0, ge=0, allow_inf_nan=False)  # ... down to this
     momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False  # whether momentum looks ahead (sgd)
     rmsprop_decay: float = Field(0.9, ge=0, lt=1)  # of the squared gradients' mean
     rmsprop_epsilon: Positive = 1.0  # inside the root
     weight_decay: float = Field(5e-4, ge=0, le=1)  # on convolution and linear weights
@@ -129,6 +137,12 @@ class TrainingConfig(Config):
     threads: int = Field(1, ge=1, le=1024)  # of the CPU; part of the result's identity
     checkpoint_seconds: float = Field(30.0, ge=0)  # a checkpoint at the first epoch end after it
     timeout: Positive | None = None  # seconds without a step; None: max(600, 5 median epochs)
+
+    @model_validator(mode="after")
+    def _momentum_looks_ahead(self) -> Self:
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov: needs optimizer = 'sgd' and a momentum above 0")
+        return self
 
 
 class FailureRule(Config):
@@ -230,6 +244,7 @@ class SearchConfig(DataConfig):
     reward: RewardConfig = RewardConfig()
     failures: FailuresConfig = FailuresConfig()
     early_stopping: EarlyStoppingConfig | None = None  # of children; None: all train in full
+    shared: SharedConfig | None = None  # weights that all children share; None: each is trained
     network: AnyNetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     budget: BudgetConfig = BudgetConfig()
@@ -262,6 +277,44 @@ class SearchConfig(DataConfig):
         if self.then.retrain is not None and self.retrain is None:
             raise ValueError("then: a table retrain, with network and training, says how")
         return self
+
+    @property
+    def policy_children(self) -> int:
+        """The policy's part of ``budget.children``; the rest is the control arm's."""
+        of_control = math.floor(Fraction(str(self.control)) * self.budget.children)
+        return self.budget.children - of_control
+
+    @model_validator(mode="after")
+    def _weights_can_be_shared(self) -> Self:
+        if self.shared is None:
+            return self
+        if self.mode != "synchronous":
+            raise ValueError(
+                "mode: 'synchronous' where weights are shared: a score holds for its phase alone"
+            )
+        for where, problem in self._in_the_way_of_sharing().items():
+            raise ValueError(f"{where}: {problem} where weights are shared")
+        phase = self.shared.updates * self.controller.batch
+        if self.policy_children % phase:
+            raise ValueError(
+                f"budget.children: of {self.budget.children} the policy has "
+                f"{self.policy_children}, which is no multiple of a phase's {phase} "
+                "(shared.updates x controller.batch)"
+            )
+        return self
+
+    def _in_the_way_of_sharing(self) -> dict[str, str]:
+        """Keys with what they have to be."""
+        training = self.training
+        needed = {
+            "training.schedule": (training.schedule == "restarts", "'restarts' alone"),
+            "training.devices": (training.devices == 1, "1 alone"),
+            "training.freeze": (not training.freeze, "false alone"),
+            "training.average_decay": (not training.average_decay, "0 alone"),
+            "image_size": (self.image_size is None, "to be left out"),
+            "early_stopping": (self.early_stopping is None, "to be left out"),
+        }
+        return {key: problem for key, (met, problem) in needed.items() if not met}
 
     def run_config(self) -> "RunConfig":
         """What a training of one of the search's children depends on, beside its genotype."""

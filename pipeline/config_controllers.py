@@ -69,12 +69,20 @@ class PolicyGradientConfig(PresetConfig, PolicyConfig):
     """What the ways to train the LSTM policy have in common."""
 
     batch: int = Field(20, ge=1, le=10_000)  # children a policy version
-    learning_rate: Positive = 3.5e-4
+    learning_rate: Positive = 3.5e-4  # of Adam, as the two that follow
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_epsilon: Positive = 1e-8
     entropy_weight: float = Field(1e-5, ge=0, le=10)  # nats, mean over the decisions
+    # where entropy goes: into the loss, as the mean of the distributions' own; or into the reward,
+    # as -log p of all that was chosen (ENAS' released macro_controller.py)
+    entropy_in: Literal["loss", "reward"] = "loss"
     # what a reward is held against: the moving average of the batches before; or its rank among
     # all rewards so far, from -1 to 1, which no scale of rewards can change
     advantage: Literal["baseline", "rank"] = "baseline"
     baseline_decay: float = Field(0.95, ge=0, lt=1)
+    # the moving average begins with the first batch's mean and moves after its advantage; or it
+    # begins at 0 and moves before (ENAS' released controllers)
+    baseline_moves: Literal["after", "before"] = "after"
     # how strongly the best children so far are imitated (their mean log-probability's weight in
     # the objective), and how many of them
     imitation_weight: float = Field(0.0, ge=0, le=10)

@@ -7,10 +7,11 @@ from its version's row are the same.
 from collections import OrderedDict
 from typing import Any
 
-from db import versions
+from db import queries, versions
+from db.enums import Arm
 from db.session import transaction
 from pipeline.config import SearchConfig
-from pipeline.controllers import Controller, load_controller
+from pipeline.controllers import Controller, Proposed, load_controller
 from pipeline.spaces import make_space
 
 KEPT = 4  # some megabytes each
@@ -27,10 +28,30 @@ def take(config: SearchConfig, search_id: int, version: Any) -> Controller:
     kept = _kept.pop((config, version.sha256), None)
     if kept is not None:
         return kept
+    return read(config, search_id, version.version, arm=Arm.POLICY)
+
+
+def read(config: SearchConfig, search_id: int, version: int, *, arm: str) -> Controller:
+    """The controller of a version as the store has it, which draws for an arm.
+
+    Raises:
+        PolicyStateError: the row's state is not there or cannot be read.
+    """
     with transaction(read_only=True) as connection:
-        state = versions.state(connection, search_id, version.version)
+        state = versions.state(connection, search_id, version)
     space = make_space(config.space)
-    return load_controller(config.controller, space, state, seed=config.seed)
+    return load_controller(config.controller, space, state, seed=config.seed, arm=arm)
+
+
+def proposed(search_id: int, before: int | None = None) -> list[Proposed]:
+    """What a controller that reads it is told of a search: its children so far.
+
+    Args:
+        before: only those of versions before this one.
+    """
+    with transaction(read_only=True) as connection:
+        rows = queries.proposed(connection, search_id, before)
+    return [Proposed(tuple(row.actions), row.digest, row.reward) for row in rows]
 
 
 def keep(config: SearchConfig, sha256: str, controller: Controller) -> None:

@@ -46,6 +46,7 @@ def take_turn(owner: str) -> bool:
         active = searches.active(connection)
         unneeded = retention.forget_ended(connection)
         unneeded += retention.forget_losers(connection, settings.keep)
+        unneeded += retention.forget_shared(connection)
         if settings.disk is not None:
             unneeded += retention.forget_above(connection, settings.disk)
         notices.add_stalled(connection)

@@ -70,8 +70,9 @@ class Route:
         self.images_trained += images
         self.hold.step()
 
-    def on_scored(self) -> None:
-        """A batch was scored."""
+    def on_scored(self, images: int = 0) -> None:
+        """A batch was scored; its images are counted here where no epoch counts them."""
+        self.images_scored += images
         self.hold.step()
 
     def on_epoch(self, result: EpochResult) -> None:
@@ -146,10 +147,11 @@ class Route:
         claim = self.claim
         return f"{run_folder(claim.run_id)}/attempt-{claim.attempt}-{what}.pt"
 
-    def keep_weights(self, weights: dict[str, Any]) -> None:
-        """Write what was trained; its row comes with the run's end."""
+    def keep_weights(self, weights: dict[str, Any]) -> str:
+        """Write what was trained; its row comes with the run's end. Returns the sha256."""
         uri = self._uri("weights")
         self._weights = (uri, *checkpoint.write(uri, weights))
+        return self._weights[1]
 
     def is_worth_keeping(self, accuracies: list[float], stopped: bool) -> bool:
         """Whether the weights of a search's child are among those to keep, as far as one knows."""
@@ -198,20 +200,32 @@ class Route:
                 reward(accuracies, self.rewards, stopped=stopped),
                 len(accuracies) if stopped else None,
             )
-        claim = self.claim
         if self._weights is not None:
-            uri, sha256, size = self._weights
-            checkpoints.add(
-                c,
-                claim.run_id,
-                claim.attempt,
-                uri=uri,
-                sha256=sha256,
-                size=size,
-                lease=self.lease,
-                kind=ArtifactKind.WEIGHTS,
-            )
-        attempts.finish(c, claim.run_id, claim.attempt, result, self.work, earned)
+            self._add_weights(c, ArtifactKind.WEIGHTS)
+        attempts.finish(c, self.claim.run_id, self.claim.attempt, result, self.work, earned)
+
+    def finish_pass(self, number: int, result: attempts.Result, c: Connection) -> None:
+        """Write the end of a pass over shared weights: they are number ``number`` from now on."""
+        self._write_epochs(c)
+        self._add_weights(c, ArtifactKind.SHARED, number)
+        attempts.finish(c, self.claim.run_id, self.claim.attempt, result, self.work)
+
+    def _add_weights(
+        self, connection: Connection, kind: ArtifactKind, number: int | None = None
+    ) -> None:
+        assert self._weights is not None
+        uri, sha256, size = self._weights
+        checkpoints.add(
+            connection,
+            self.claim.run_id,
+            self.claim.attempt,
+            uri=uri,
+            sha256=sha256,
+            size=size,
+            number=number,
+            lease=self.lease,
+            kind=kind,
+        )
 
     def failed(self, failure: Failure, error: Exception) -> Callable[[Connection], object]:
         """How to write that the attempt failed."""

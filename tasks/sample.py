@@ -10,13 +10,13 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from db import budgets, children, queries, queue, searches, versions
+from db import budgets, children, queries, queue, searches, shared_weights, versions
 from db.enums import Arm
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.config import SearchConfig, load_config
 from pipeline.config_controllers import RandomConfig
-from pipeline.controllers import Proposal, Proposed, RandomSearch, make_controller, save_state
+from pipeline.controllers import Proposal, RandomSearch, make_controller, save_state
 from pipeline.errors import NasnetError
 from pipeline.spaces import SearchSpace, make_space
 from tasks import policies
@@ -38,7 +38,11 @@ def sample(search_id: int) -> None:
 
 
 def _propose(search_id: int) -> bool:
-    """Write the first version, or some proposals of the newest; whether anything was written."""
+    """Write the first version, some proposals of the newest, or what they wait for.
+
+    Returns:
+        Whether anything was written.
+    """
     with transaction(read_only=True) as connection:
         now = progress(connection, search_id)
         if now is None or not now.sample_is_due:
@@ -61,9 +65,12 @@ def _propose(search_id: int) -> bool:
     space = make_space(config.space)
     if newest is None:
         return _write_first_version(now, config, space)
+    if now.pass_is_due:
+        return _ask_for_pass(now, config)
     proposals = {
         Arm.POLICY: _policy_proposals(now, config, newest) if now.policy_due else [],
         Arm.CONTROL: _control_proposals(now, config, space) if now.control_due else [],
+        Arm.DERIVE: _derived(now, config, newest) if now.derive_due else [],
     }
     new = [_new_child(arm, p, config, space) for arm in proposals for p in proposals[arm]]
     return _store(now, config, new)
@@ -94,12 +101,37 @@ def _write_first_version(seen: Progress, config: SearchConfig, space: SearchSpac
     return True
 
 
+def _ask_for_pass(seen: Progress, config: SearchConfig) -> bool:
+    """Ask for the shared weights that the next children are scored with, unless something moved."""
+    assert seen.version is not None
+    try:
+        with transaction() as connection:
+            if not _is_as_seen(connection, seen):
+                return True
+            shared_weights.add_pass(
+                connection, seen.search_id, seen.version, _template(config), seed=config.seed
+            )
+            queued = queue.queue_for_idle(connection)
+    except IntegrityError:  # another sampler was quicker
+        return True
+    send_runs(queued)
+    log.info("shared weights asked for", search=seen.search_id, version=seen.version)
+    return True
+
+
 def _policy_proposals(now: Progress, config: SearchConfig, newest: Any) -> list[Proposal]:
     controller = policies.take(config, now.search_id, newest)
-    proposed = _proposed(now.search_id) if controller.reads_proposed else []
+    proposed = policies.proposed(now.search_id) if controller.reads_proposed else []
     proposals = controller.sample(now.stored, now.policy_due, proposed)
     policies.keep(config, newest.sha256, controller)
     return proposals
+
+
+def _derived(now: Progress, config: SearchConfig, newest: Any) -> list[Proposal]:
+    """What the policy draws at the end of a search with shared weights."""
+    controller = policies.read(config, now.search_id, newest.version, arm=Arm.DERIVE)
+    proposed = policies.proposed(now.search_id) if controller.reads_proposed else []
+    return controller.sample(0, now.derive_due, proposed)
 
 
 def _control_proposals(now: Progress, config: SearchConfig, space: SearchSpace) -> list[Proposal]:
@@ -117,13 +149,24 @@ def _store(seen: Progress, config: SearchConfig, new: list[children.NewChild]) -
         with transaction() as connection:
             if not _is_as_seen(connection, seen):
                 return True
-            children.propose(connection, seen.search_id, seen.version, new, _template(config))
+            _propose_children(connection, seen, config, new)
             queued = queue.queue_for_idle(connection)
     except IntegrityError:  # another sampler was quicker
         return True
     send_runs(queued)
     log.info("children proposed", search=seen.search_id, version=seen.version, count=len(new))
     return True
+
+
+def _propose_children(
+    connection: Connection, seen: Progress, config: SearchConfig, new: list[children.NewChild]
+) -> None:
+    assert seen.version is not None
+    where = connection, seen.search_id, seen.version, new, _template(config)
+    if config.shared is None:
+        children.propose(*where)
+    else:
+        shared_weights.propose(*where, chunk=config.shared.chunk, seed=config.seed)
 
 
 def _is_as_seen(connection: Connection, seen: Progress) -> bool:
@@ -135,13 +178,7 @@ def _is_as_seen(connection: Connection, seen: Progress) -> bool:
 
 def _place(now: Progress) -> tuple[object, ...]:
     """What other samplers and updates move."""
-    return now.state, now.version, now.stored, now.control_stored
-
-
-def _proposed(search_id: int) -> list[Proposed]:
-    with transaction(read_only=True) as connection:
-        rows = queries.proposed(connection, search_id)
-    return [Proposed(tuple(row.actions), row.digest, row.reward) for row in rows]
+    return now.state, now.version, now.stored, now.control_stored, now.sharing
 
 
 def _new_child(

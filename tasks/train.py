@@ -35,7 +35,7 @@ from pipeline.training.image_files import ImageFiles
 from pipeline.training.parallel import Job, together
 from pipeline.training.trainer import out_of_memory_is_an_answer
 from pipeline.training.trainer import train as train_network
-from tasks import devices, leftovers
+from tasks import devices, leftovers, sharing
 from tasks.app import Task, app, ring, send_runs
 from tasks.route import Route
 from tasks.slot import Hold, Slot, current_slot, leave
@@ -98,7 +98,7 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
     """Train, and say how it ended; no transaction is open meanwhile."""
     route = Route(claim, hold)
     try:
-        trained = perform(claim, config, route)
+        finish = perform(claim, config, route)
     except LeaseLostError as error:
         log.warning("lease lost", reason=str(error))
         return End(None)
@@ -114,7 +114,6 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
     except Exception as error:  # noqa: BLE001 - whatever a child's code raises is its `error`
         return _unforeseen(error, route)
     current_slot().early_failures = 0
-    finish = functools.partial(route.finish, trained.result, trained.accuracies, trained.stopped)
     return End(finish, leaves_files=route.leaves_files)
 
 
@@ -158,19 +157,23 @@ def _write(slot: Slot, claim: leases.Claim, end: End) -> None:
         ring(claim.search_id, again=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A run that was trained to its end."""
+def perform(
+    claim: leases.Claim, config: RunConfig, route: Route
+) -> Callable[[Connection], object]:
+    """Do what a run is for; returns how to write its end."""
+    if not claim.purpose.is_of_all:
+        return _train_network(claim, config, route)
+    data = _load_data(config)
+    assert isinstance(data, ImageData)  # `image_size` is refused where weights are shared
+    do = sharing.train_pass if claim.purpose is Purpose.SHARED else sharing.score
+    return do(claim, config, data, route)
 
-    result: attempts.Result
-    accuracies: list[float]  # on the validation images, an epoch each
-    stopped: bool  # before its last epoch
 
-
-def perform(claim: leases.Claim, config: RunConfig, route: Route) -> Trained:
+def _train_network(
+    claim: leases.Claim, config: RunConfig, route: Route
+) -> Callable[[Connection], object]:
     """Build the run's network and train it from its newest checkpoint that can be read."""
-    if claim.genotype is None:
-        raise MachineError(f"this release cannot do runs of purpose {claim.purpose}")
+    assert claim.genotype is not None
     settings = get_settings()
     job = Job(claim.genotype, claim.config, claim.seed, settings.data_folder, settings.loaders)
     for state in route.states():
@@ -190,7 +193,7 @@ def _train_from(
     config: RunConfig,
     route: Route,
     group: Group,
-) -> Trained:
+) -> Callable[[Connection], object]:
     assert claim.genotype is not None
     data = _load_data(config)
     with out_of_memory_is_an_answer():
@@ -228,7 +231,7 @@ def _train_from(
         images_trained=trained.images_trained,
         images_scored=trained.images_scored,
     )
-    return Trained(result, trained.accuracies, trained.stopped)
+    return functools.partial(route.finish, result, trained.accuracies, trained.stopped)
 
 
 def _seeded_network(

@@ -109,7 +109,12 @@ def _check_sums(blob: bytes) -> None:
 
 
 def load_controller(
-    config: ControllerConfig, space: DecisionSpace, blob: bytes | None, *, seed: int
+    config: ControllerConfig,
+    space: DecisionSpace,
+    blob: bytes | None,
+    *,
+    seed: int,
+    arm: str = "policy",
 ) -> Controller:
     """The controller whose state was saved.
 
@@ -118,6 +123,6 @@ def load_controller(
     """
     if blob is None:
         raise PolicyStateError("the newest policy version has no state: restore a backup")
-    controller = make_controller(config, space, seed=seed)
+    controller = make_controller(config, space, seed=seed, arm=arm)
     load_state(controller, blob)
     return controller

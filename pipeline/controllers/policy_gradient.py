@@ -50,7 +50,12 @@ class PolicyGradient:
         self._draws: Draws | None = None
         self.reads_proposed = not config.repeats
         self.policy = LSTMPolicy(space.turns, config, seed=seed)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            self.policy.parameters(),
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, 0.999),
+            eps=config.adam_epsilon,
+        )
 
     def gain(self, log_probs_NT: Tensor, behaviour_NT: Tensor, advantage_N1: Tensor) -> Tensor:
         """What is to grow, for each decision."""
@@ -119,6 +124,8 @@ class PolicyGradient:
             return Diagnostics(baseline=self.baseline)
         behaviour_NT = _padded([o.log_probs for o in outcomes], torch.float64)
         reward_N = torch.tensor([o.reward for o in outcomes], dtype=torch.float64)
+        if self.config.entropy_in == "reward":
+            reward_N = reward_N - self.config.entropy_weight * behaviour_NT.sum(1)
         advantage_N1 = self._advantage(reward_N)[:, None]
         self._remember_best(outcomes)
         loss = torch.zeros(())
@@ -136,11 +143,13 @@ class PolicyGradient:
             self.rewards_R = torch.cat([self.rewards_R, reward_N]).sort().values
             below_N = torch.searchsorted(self.rewards_R, reward_N, right=True)
             return 2 * below_N / len(self.rewards_R) - 1
-        mean = reward_N.mean().item()
-        baseline = mean if self.baseline is None else self.baseline
-        decay = self.config.baseline_decay
+        mean, decay = reward_N.mean().item(), self.config.baseline_decay
+        before = self.config.baseline_moves == "before"
+        baseline = self.baseline
+        if baseline is None:
+            baseline = 0.0 if before else mean
         self.baseline = decay * baseline + (1 - decay) * mean
-        return reward_N - baseline
+        return reward_N - (self.baseline if before else baseline)
 
     def _remember_best(self, outcomes: Sequence[Outcome]) -> None:
         """Keep those to imitate; of equals the oldest."""
@@ -161,8 +170,9 @@ class PolicyGradient:
         rollout = self.policy.score(_padded(rows, torch.int64))
         log_probs_NT, entropy_NT = rollout.log_probs_NT, rollout.entropy_NT[:count, :length]
         gain_NT = self.gain(log_probs_NT[:count, :length], behaviour_NT, advantage_N1)
-        weighed_NT = gain_NT + self.config.entropy_weight * entropy_NT
-        loss = -_mean(weighed_NT, taken_NT[:count, :length])
+        if self.config.entropy_in == "loss":
+            gain_NT = gain_NT + self.config.entropy_weight * entropy_NT
+        loss = -_mean(gain_NT, taken_NT[:count, :length])
         if self.best:
             imitated = _mean(log_probs_NT[count:], taken_NT[count:])
             loss = loss - self.config.imitation_weight * imitated

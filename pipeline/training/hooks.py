@@ -13,7 +13,7 @@ class EpochResult:
     epoch: int  # from 1
     loss: float  # mean over the epoch's images
     train_accuracy: float  # 0 to 1, while it trained, augmented
-    accuracy: float  # 0 to 1, on the validation images, after it
+    accuracy: float | None  # 0 to 1, on the validation images, after it; of a child alone
     learning_rate: float  # when it ended: of the step that follows
     seconds: float
     waited: float  # seconds of them spent waiting for data

@@ -1,10 +1,11 @@
 """What moves the weights: optimiser, learning rate, and the average that is evaluated."""
 
+import math
 from itertools import chain
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.config import TrainingConfig
@@ -27,7 +28,11 @@ def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Op
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(
-            groups, lr=config.learning_rate, momentum=config.momentum, foreach=True
+            groups,
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            foreach=True,
         )
     try:
         from timm.optim import RMSpropTF
@@ -48,12 +53,28 @@ def make_schedule(
 ) -> LRScheduler:
     """The learning rate of each step, of so many an epoch.
 
-    A single cosine period to zero (arXiv:1707.07012, appendix A.3), or a factor at intervals
-    (slim: nasnet.py, its ImageNet configurations).
+    A single cosine period to zero (arXiv:1707.07012, appendix A.3), a factor at intervals (slim:
+    nasnet.py, its ImageNet configurations), or cosines that begin again (``restarted_rate``).
     """
     if config.schedule == "cosine":
         return CosineAnnealingLR(optimizer, config.epochs * steps)
+    if config.schedule == "restarts":
+        rate = config.learning_rate
+        return LambdaLR(optimizer, lambda step: restarted_rate(config, step / steps) / rate)
     return StepLR(optimizer, max(1, round(config.decay_epochs * steps)), config.decay_rate)
+
+
+def restarted_rate(config: TrainingConfig, epochs: float) -> float:
+    """The learning rate after so many epochs, whole or in part, of cosines that begin again.
+
+    arXiv:1608.03983, section 3, as ENAS trained its weights (arXiv:1802.03268, section 3.2).
+    """
+    period, begin = config.restart_epochs, 0
+    while epochs >= begin + period:
+        begin += period
+        period *= config.restart_factor
+    low, high = config.min_learning_rate, config.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * (epochs - begin) / period)) / 2
 
 
 def make_average(network: nn.Module, config: TrainingConfig) -> AveragedModel | None:
