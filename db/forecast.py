@@ -1,5 +1,6 @@
 """When will a search be done? From trainings that ended, and from those on their way."""
 
+import itertools
 import statistics
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,14 @@ class Forecast:
 
     seconds: float
     spread: float  # standard deviation
+
+
+def ahead(connection: Connection, now: Progress) -> Forecast | None:
+    """When a search's budget will be met, or None where nothing tells yet."""
+    if now.sharing is not None:
+        return forecast_phases(now, phase_seconds(connection, now.search_id))
+    trained = recent_seconds(connection, now.search_id)
+    return forecast(now, trained, running(connection, now.search_id))
 
 
 def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> list[float]:
@@ -75,6 +84,31 @@ def running(connection: Connection, search_id: int) -> list[Any]:
             )
         )
     )
+
+
+def phase_seconds(connection: Connection, search_id: int, count: int = 5) -> list[float]:
+    """How long the last phases of a search with shared weights took, from pass to pass."""
+    ended = connection.scalars(
+        select(Run.ended_at)
+        .where(
+            Run.search_id == search_id,
+            is_state(Run.purpose, Purpose.SHARED),
+            is_state(Run.state, RunState.DONE),
+        )
+        .order_by(Run.version.desc())
+        .limit(count + 1)
+    ).all()
+    return [(later - before).total_seconds() for later, before in itertools.pairwise(ended)]
+
+
+def forecast_phases(now: Progress, seconds: list[float]) -> Forecast | None:
+    """When all phases of a search will be done, from the seconds that the last ones took."""
+    if not now.state.is_active or not seconds or now.sharing is None:
+        return None
+    left = max(0.0, now.phases - (now.version or 0) / now.sharing.updates)
+    mean = statistics.fmean(seconds)
+    spread = statistics.stdev(seconds) if len(seconds) > 1 else mean / 2
+    return Forecast(left * mean, left**0.5 * spread)
 
 
 def forecast(now: Progress, seconds: list[float], running: list[Any]) -> Forecast | None:

@@ -66,6 +66,14 @@ class Progress:
         return max(0, self.budget - self.completed - self.open)
 
     @property
+    def phases(self) -> int:
+        """How many phases of shared weights the budget makes; 0 where each child is trained."""
+        if self.sharing is None:
+            return 0
+        of_policy = self.budget - math.floor(self.share * self.budget)
+        return math.ceil(of_policy / (self.batch * self.sharing.updates))
+
+    @property
     def update_is_due(self) -> bool:
         """Whether the next policy version can be learned (law 11)."""
         if self.version is None or not self.state.is_active:

@@ -62,6 +62,10 @@ IMPOSSIBLE = {
         # an imported search's are open for ever: it was exported while it ran
         " AND search_id NOT IN (SELECT id FROM searches WHERE state = 'imported')"
     ),
+    "child {} is open, and the run that scores it is done": (
+        "SELECT children.id FROM children JOIN runs ON runs.id = children.score_run_id"
+        " WHERE children.state = 'open' AND runs.state = 'done'"
+    ),
     "child {} waits for another that has ended": (
         "SELECT children.id FROM children JOIN children AS first"
         " ON first.id = children.duplicate_of"

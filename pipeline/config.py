@@ -307,6 +307,11 @@ class SearchConfig(DataConfig):
         """Keys with what they have to be."""
         training = self.training
         needed = {
+            "space.name": (
+                self.space.name in {"enas-macro", "enas-micro"},
+                "'enas-macro' or 'enas-micro'",
+            ),
+            "network.cells": (getattr(self.network, "cells", "search") == "search", "'search'"),
             "training.schedule": (training.schedule == "restarts", "'restarts' alone"),
             "training.devices": (training.devices == 1, "1 alone"),
             "training.freeze": (not training.freeze, "false alone"),

@@ -36,8 +36,8 @@ def make_search(name="s", **tables):
         "training": {"epochs": 1, "device": "cpu"},
         "budget": {"children": 12},
     }
-    if tables.get("space", {}).get("name") == "nas":
-        del base["network"]  # of cells
+    if tables.get("space", {}).get("name", "nasnet") != "nasnet":
+        del base["network"]  # of NASNet's cells
     config = make_config(merge(base, tables)).model_dump(mode="json")
     with transaction() as connection:
         return searches.create(connection, name, config)

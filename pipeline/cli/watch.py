@@ -71,14 +71,12 @@ class Watcher:
             rewards, of_control = queries.rewards(connection, self.search_id)
             control = queries.control_arm(now, of_control)
             version = queries.newest_version(connection, self.search_id)
-            seconds = forecasts.recent_seconds(connection, self.search_id)
-            running = forecasts.running(connection, self.search_id)
+            eta = forecasts.ahead(connection, now)
         ended = [row for row in self._ended() if row.id not in self._seen]
         for row in ended:
             self._see(row)
         if self._since is not None:
             self._seen = {i: at for i, at in self._seen.items() if at >= self._since}
-        eta = forecasts.forecast(now, seconds, running)
         return View(now, reason, counts, rewards.best, rewards.mean, control, version, eta, ended)
 
     def look_again(self, last: View) -> View:
@@ -177,11 +175,16 @@ class LiveShow:
         rewards = "reward    none yet"
         if view.best is not None and view.mean is not None:
             rewards = f"reward    best {view.best:.4f}, mean {view.mean:.4f}"
+            if now.sharing is not None:
+                rewards += " (scores of shared weights)"
         if view.control is not None:
             rewards += "\n" + _control_line(view.control)
         policy = f"policy    version {now.version}"
         if view.version is not None and view.version.entropy is not None:
             policy += f", entropy {view.version.entropy:.3f}"
+        if now.sharing is not None:
+            phase = min(now.phases, (now.version or 0) // now.sharing.updates + 1)
+            policy += f", phase {phase} of {now.phases}"
         eta = "eta       -"
         if view.eta is not None:
             left, spread = duration(view.eta.seconds), duration(view.eta.spread)

@@ -58,8 +58,7 @@ def status(connection: Connection, name: str) -> dict[str, Any]:
     row = searches.get(connection, name)
     now = progress(connection, row.id)
     assert now is not None
-    seconds = forecast.recent_seconds(connection, row.id)
-    eta = forecast.forecast(now, seconds, forecast.running(connection, row.id))
+    eta = forecast.ahead(connection, now)
     lonely = runs.without_slot(connection, search_id=row.id)
     version = queries.newest_version(connection, row.id)
     counts = counted(connection, row, now)
