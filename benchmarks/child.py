@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline import config as configs
-from pipeline.config import NetworkConfig, TrainingConfig
+from pipeline.config import TrainingConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.networks import CellNetwork, build_network, count_parameters
 from pipeline.networks.cell import Cell, Shape
 from pipeline.networks.layers import Layers

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config_base import Config, Positive, Share
 from pipeline.config_controllers import ControllerConfig, PPOConfig
+from pipeline.config_networks import SKELETONS_OF_SPACE, AnyNetworkConfig, NetworkConfig
 from pipeline.config_sharing import SharedConfig
-from pipeline.config_spaces import LayerSpaceConfig, NASNetSpaceConfig, SpaceConfig
+from pipeline.config_spaces import NASNetSpaceConfig, SpaceConfig, space_name
 from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
 
@@ -47,58 +48,6 @@ class MedianConfig(Config):
 
 
 EarlyStoppingConfig = Annotated[ASHAConfig | MedianConfig, Field(discriminator="name")]
-
-
-class NetworkConfig(Config):
-    """The skeleton "N @ F" a genotype is stacked in (arXiv:1707.07012, figure 2)."""
-
-    num_cells: int = Field(2, ge=1, le=100)  # N, normal cells a stage; three stages
-    num_filters: int = Field(32, ge=2, le=4096, multiple_of=2)  # F, of the first stage
-    # The rest as the authors' code has it (slim: nasnet.py, the *_config functions).
-    stem: Literal["cifar", "imagenet"] = "cifar"
-    stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F; of 32 channels for ImageNet
-    # whether h_{i-1} after a reduction is the output two cells before it, not that right before
-    skip_reduction_input: bool = False
-    padding: Literal["symmetric", "same", "timm"] = "symmetric"  # see pipeline.networks.layers
-    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
-    norm_epsilon: Positive = 1e-5
-    dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
-    drop_path_keep: float = Field(1.0, gt=0, le=1)  # at the end of the training
-    # the code's, which keeps less with depth; or the paper's, one probability for all cells
-    drop_path_schedule: Literal["depth", "paper"] = "depth"
-    auxiliary: bool = False  # a second head, for training
-
-    @model_validator(mode="after")
-    def _stem_has_filters(self) -> Self:
-        if self.stem == "imagenet" and self.num_filters < 8:
-            raise ValueError(
-                "num_filters: 8 or more with stem = 'imagenet', which begins with F/4"
-            )
-        return self
-
-
-class LayerNetworkConfig(Config):
-    """How layers become a network (arXiv:1611.01578, section 3.3)."""
-
-    skeleton: Literal["layers"]
-    extra_filters: int = Field(0, ge=0, le=4096)  # to each layer; the paper's last row: 40
-    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
-    norm_epsilon: Positive = 1e-5
-    dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
-
-
-def _skeleton_of(value: object) -> str:
-    """Which of the two: cells, where none is named."""
-    if isinstance(value, dict):
-        return "LayerNetworkConfig" if value.get("skeleton") == "layers" else "NetworkConfig"
-    return type(value).__name__
-
-
-AnyNetworkConfig = Annotated[
-    Annotated[NetworkConfig, Tag("NetworkConfig")]
-    | Annotated[LayerNetworkConfig, Tag("LayerNetworkConfig")],
-    Discriminator(_skeleton_of),
-]
 
 
 class TrainingConfig(Config):
@@ -254,22 +203,28 @@ class SearchConfig(DataConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _skeleton_filled(cls, tables: Any) -> Any:
-        """Let the skeleton of NAS' networks be left out: the space says which it is."""
-        if not isinstance(tables, dict) or not _is_of_layers(tables.get("space")):
+    def _skeletons_filled(cls, tables: Any) -> Any:
+        """Let skeletons be left out: the space says which is its own."""
+        if not isinstance(tables, dict):
             return tables
-        filled = {**tables, "network": _with_skeleton(tables.get("network", {}))}
+        skeleton = SKELETONS_OF_SPACE.get(space_name(tables.get("space")), ("nasnet",))[0]
+        filled = {**tables, "network": _with_skeleton(tables.get("network", {}), skeleton)}
         if isinstance(tables.get("retrain"), dict):
-            network = _with_skeleton(tables["retrain"].get("network", {}))
+            network = _with_skeleton(tables["retrain"].get("network", {}), skeleton)
             filled["retrain"] = {**tables["retrain"], "network": network}
         return filled
 
     @model_validator(mode="after")
-    def _network_is_the_space_s(self) -> Self:
+    def _networks_are_the_space_s(self) -> Self:
+        own, *others = SKELETONS_OF_SPACE[self.space.name]
+        allowed = {"network": [own], "retrain.network": [own, *others]}
         for where, part in (("network", self), ("retrain.network", self.retrain)):
-            layers = part is not None and isinstance(part.network, LayerNetworkConfig)
-            if part is not None and layers != isinstance(self.space, LayerSpaceConfig):
-                raise ValueError(f"{where}.skeleton: 'layers' is that of the space nas alone")
+            if part is not None and part.network.skeleton not in allowed[where]:
+                expected = " or ".join(map(repr, allowed[where]))
+                raise ValueError(
+                    f"{where}.skeleton: {part.network.skeleton!r} is another space's; "
+                    f"expected {expected} with space.name = {self.space.name!r}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -333,14 +288,8 @@ class SearchConfig(DataConfig):
         )
 
 
-def _is_of_layers(space: Any) -> bool:
-    return isinstance(space, LayerSpaceConfig) or (
-        isinstance(space, dict) and space.get("name") == "nas"
-    )
-
-
-def _with_skeleton(network: Any) -> Any:
-    return {"skeleton": "layers", **network} if isinstance(network, dict) else network
+def _with_skeleton(network: Any, skeleton: str) -> Any:
+    return {"skeleton": skeleton, **network} if isinstance(network, dict) else network
 
 
 class RunConfig(DataConfig):
@@ -434,8 +383,9 @@ def load_config(stored: Mapping[str, Any]) -> SearchConfig:
 
 # Of which of several models a value is: no part of a key.
 UNION_TAGS = {
-    *("ppo", "reinforce", "evolution", "predictor", "random"),
-    *("nasnet", "nas", "NetworkConfig", "LayerNetworkConfig", "asha", "median"),
+    *("ppo", "reinforce", "evolution", "predictor", "random", "asha", "median"),
+    *("nasnet", "nas", "enas-macro", "enas-micro"),
+    *("NetworkConfig", "LayerNetworkConfig", "MacroNetworkConfig", "MicroNetworkConfig"),
 }
 
 

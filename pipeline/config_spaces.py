@@ -55,13 +55,49 @@ class LayerSpaceConfig(Config):
         return self
 
 
-def _space_of(value: object) -> str:
-    """Which space: NASNet's, where none is named."""
-    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+class MacroSpaceConfig(Config):
+    """ENAS' macro space: whole networks of layers with skips (arXiv:1802.03268, section 2.3).
+
+    A layer n is asked about n - 1 skips, each scored by attention to one earlier layer. By
+    ``skips = "layer"`` a skip reads the output of that very layer. In the released code
+    (melodyguan/enas: general_child.py) the stem is counted among the outputs and not among the
+    scored layers, so that a skip reads the output before: that is ``"code"``.
+    """
+
+    name: Literal["enas-macro"]
+    layers: int = Field(12, ge=1, le=MAX_LAYERS)
+    skips: Literal["layer", "code"] = "layer"
+
+    def sources(self, number: int) -> range:
+        """Which outputs the ``number``-th layer's skips read, in order; 0 is the stem's."""
+        first = 1 if self.skips == "layer" else 0
+        return range(first, first + number - 1)
+
+
+class MicroSpaceConfig(Config):
+    """ENAS' micro space: a normal and a reduction cell (arXiv:1802.03268, section 2.4)."""
+
+    name: Literal["enas-micro"]
+    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)  # B - 2 of the paper, which counts the inputs
+    # Fixed, added to the logits of the normal cell's two separable convolutions and taken from
+    # those of its other operations; the released code's is 0.25 (micro_controller.py).
+    operation_offset: float = Field(0.0, ge=0, le=10)
+
+
+# The kind of genotypes that a space, by its name, proposes.
+KIND_OF_SPACE = {"nasnet": "cell", "nas": "layers", "enas-macro": "macro", "enas-micro": "cell"}
+
+
+def space_name(space: object) -> str:
+    """Which space a configuration, or its table, is of: NASNet's, where none is named."""
+    name = space.get("name") if isinstance(space, dict) else getattr(space, "name", None)
     return str(name or "nasnet")
 
 
 SpaceConfig = Annotated[
-    Annotated[NASNetSpaceConfig, Tag("nasnet")] | Annotated[LayerSpaceConfig, Tag("nas")],
-    Discriminator(_space_of),
+    Annotated[NASNetSpaceConfig, Tag("nasnet")]
+    | Annotated[LayerSpaceConfig, Tag("nas")]
+    | Annotated[MacroSpaceConfig, Tag("enas-macro")]
+    | Annotated[MicroSpaceConfig, Tag("enas-micro")],
+    Discriminator(space_name),
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.genotype import Block, Cell, CellGenotype, Genotype, KnownNetwork
 from pipeline.layer_genotype import Layer, LayerGenotype
+from pipeline.macro_genotype import MacroGenotype, MacroLayer
 
 SIDES = ("left", "right")
 MATCHINGS = 2_000  # unfinished matchings that are looked at; then the best one so far is taken
@@ -18,8 +19,8 @@ _DETAIL, _MARK = 2**20, 2**10
 class Difference:
     """One thing that two genotypes have otherwise; states numbered as in each canonical form."""
 
-    cell: str  # normal or reduction; "" of whole networks
-    part: str  # operation, input, side (both), combination, block, output, network
+    cell: str  # normal, reduction, or a layer; "" of whole networks
+    part: str  # operation, input, side (both), combination, block, output, skips, layer, network
     first: str | None  # what the first has; None: nothing
     second: str | None
     first_names: tuple[str, ...] = ()  # of the first one's nodes and edges, to be marked
@@ -37,8 +38,28 @@ def differences(first: Genotype, second: Genotype) -> list[Difference]:
     if isinstance(a, CellGenotype) and isinstance(b, CellGenotype):
         cells = ("normal", a.normal, b.normal), ("reduction", a.reduction, b.reduction)
         return [found for place, x, y in cells for found in _cell_differences(place, x, y)]
+    if isinstance(a, MacroGenotype) and isinstance(b, MacroGenotype):
+        return list(_macro_differences(a, b))
     said, names = (in_words(a), in_words(b)), ("network",)
     return [] if a == b else [Difference("", "network", *said, names, names)]
+
+
+def _macro_differences(a: MacroGenotype, b: MacroGenotype) -> Iterator[Difference]:
+    """Layer by layer: a layer's number is its place in the chain."""
+    pairs = itertools.zip_longest(a.layers, b.layers)
+    for number, (x, y) in enumerate(pairs, start=1):
+        place, name = f"layer {number}", (f"layer-{number}",)
+        if y is None:
+            yield Difference(place, "layer", macro_layer_text(number, x), None, name)
+            continue
+        if x is None:
+            yield Difference(place, "layer", None, macro_layer_text(number, y), (), name)
+            continue
+        if x.operation != y.operation:
+            labels = operation_label(x.operation), operation_label(y.operation)
+            yield Difference(place, "operation", *labels, name, name)
+        if x.skips != y.skips:
+            yield Difference(place, "skips", _skips_text(x), _skips_text(y), name, name)
 
 
 def _cell_differences(place: str, a: Cell, b: Cell) -> Iterator[Difference]:
@@ -151,6 +172,9 @@ def in_words(genotype: Genotype) -> str:
     if isinstance(genotype, LayerGenotype):
         layers = "; ".join(map(layer_text, itertools.count(1), genotype.layers))
         return f"{layers}; output = concat of layers {', '.join(map(str, genotype.outputs))}."
+    if isinstance(genotype, MacroGenotype):
+        chain = "; ".join(map(macro_layer_text, itertools.count(1), genotype.layers))
+        return f"{chain}; output = layer {len(genotype.layers)}."
     return " ".join(
         f"{place} cell: {', '.join(map(block_text, itertools.count(2), cell.blocks))}, "
         f"output = concat of states {', '.join(map(str, cell.concat))}."
@@ -168,6 +192,16 @@ def layer_text(number: int, layer: Layer) -> str:
     ]
     inputs = ", ".join(map(str, layer.inputs))
     return f"layer {number} = {', '.join(filter(None, parts))} ({inputs})"
+
+
+def macro_layer_text(number: int, layer: MacroLayer) -> str:
+    """Such as "layer 3 = sep 5x5(2), joined with 0, 1"; 0 is the stem."""
+    own = f"layer {number} = {operation_label(layer.operation)}({number - 1})"
+    return f"{own}, joined with {_skips_text(layer)}" if layer.skips else own
+
+
+def _skips_text(layer: MacroLayer) -> str:
+    return ", ".join(map(str, layer.skips)) or "none"
 
 
 def block_text(state: int, block: Block) -> str:

@@ -12,18 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.differences import (
     SIDES,
     block_text,
     differences,
     in_words,
     layer_text,
+    macro_layer_text,
     operation_label,
 )
 from pipeline.errors import UserError
 from pipeline.genotype import Cell, Genotype, KnownNetwork
 from pipeline.layer_genotype import LayerGenotype
+from pipeline.macro_genotype import MacroGenotype
 
 Format = Literal["svg", "png"]
 FORMATS: tuple[Format, ...] = ("svg", "png")
@@ -139,6 +141,9 @@ def _add(picture: Picture, genotype: Genotype, outer: str, marks: Mapping[str, s
     if isinstance(genotype, LayerGenotype):
         _add_layers(picture, genotype, outer, marks.get("network", ""))
         return
+    if isinstance(genotype, MacroGenotype):
+        _add_chain(picture, genotype, outer, marks)
+        return
     for place, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
         frame = f"{before}{place}"
         picture.frames[frame] = f"{place} cell", outer
@@ -167,6 +172,28 @@ def _add_layers(picture: Picture, genotype: LayerGenotype, outer: str, mark: str
     last = f"{before}classifier"
     picture.nodes.append(Node(last, "global average, linear", "layer", "the classifier", outer))
     picture.edges.extend(Edge(f"{before}layer-{number}", last) for number in genotype.outputs)
+
+
+def _add_chain(
+    picture: Picture, genotype: MacroGenotype, outer: str, marks: Mapping[str, str]
+) -> None:
+    """Layers in a chain from the stem to the classifier; skips are dashed."""
+    before = f"{outer}-" if outer else ""
+    whole = marks.get("network", "")
+    picture.nodes.append(Node(f"{before}layer-0", "stem (0)", "conv", "the stem", outer, whole))
+    for number, layer in enumerate(genotype.layers, start=1):
+        name, look = f"layer-{number}", layer.operation.partition("_")[0]
+        label = f"{operation_label(layer.operation)} ({number})"
+        text, mark = macro_layer_text(number, layer), marks.get(name, whole)
+        picture.nodes.append(Node(f"{before}{name}", label, look, text, outer, mark))
+        for source in sorted({number - 1, *layer.skips}):
+            read = source == number - 1  # by the operation; it may be joined to the result, too
+            said = "and joined" if read and source in layer.skips else ""
+            ends = f"{before}layer-{source}", f"{before}{name}"
+            picture.edges.append(Edge(*ends, said, dashed=not read))
+    last = f"{before}classifier"
+    picture.nodes.append(Node(last, "global average, linear", "layer", "the classifier", outer))
+    picture.edges.append(Edge(f"{before}layer-{len(genotype.layers)}", last))
 
 
 def _cell_nodes(cell: Cell) -> Iterator[tuple[str, str, str, str]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import AnyNetworkConfig
+from pipeline.config_networks import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.genotype import Genotype
 

@@ -16,6 +16,7 @@ from pipeline.config_spaces import MAX_BLOCKS
 from pipeline.encoded import Encoded
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.layer_genotype import LayerGenotype
+from pipeline.macro_genotype import MacroGenotype
 
 # The 13 operations of the NASNet space (arXiv:1707.07012, section 3), in the paper's order. The
 # position is the operation's bit in the store's bitmasks: new names are appended, never inserted.
@@ -328,25 +329,35 @@ class KnownNetwork(Encoded):
         """A plain dict, as it goes into JSON."""
         return {"kind": self.kind, "name": self.name}
 
+    @classmethod
+    def from_data(cls, data: Any) -> "KnownNetwork":
+        """The inverse of ``to_data``.
 
-Genotype = CellGenotype | LayerGenotype | KnownNetwork
+        Raises:
+            InvalidGenotypeError: where the data names no network.
+        """
+        named = isinstance(data, dict) and set(data) == {"kind", "name"}
+        if not named or not isinstance(data["name"], str):
+            raise InvalidGenotypeError("a known network has the keys kind and name")
+        return cls(data["name"])
+
+
 # What a search proposes.
-SearchedGenotype = CellGenotype | LayerGenotype
+SearchedGenotype = CellGenotype | LayerGenotype | MacroGenotype
+Genotype = SearchedGenotype | KnownNetwork
+_KINDS: dict[str, type[Genotype]] = {
+    kind.kind: kind for kind in (CellGenotype, LayerGenotype, MacroGenotype, KnownNetwork)
+}
 
 
 def genotype_from_data(data: Any) -> Genotype:
-    """A stored genotype of any kind.
+    """A stored genotype of any kind; of cells, where it names none that is known.
 
     Raises:
         InvalidGenotypeError: where the data is no genotype; names the block or the layer.
     """
-    if isinstance(data, dict) and data.get("kind") == KnownNetwork.kind:
-        if set(data) != {"kind", "name"} or not isinstance(data["name"], str):
-            raise InvalidGenotypeError("a known network has the keys kind and name")
-        return KnownNetwork(data["name"])
-    if isinstance(data, dict) and data.get("kind") == LayerGenotype.kind:
-        return LayerGenotype.from_data(data)
-    return CellGenotype.from_data(data)
+    kind = data.get("kind") if isinstance(data, dict) else None
+    return _KINDS.get(str(kind), CellGenotype).from_data(data)
 
 
 def searched_from_data(data: Any) -> SearchedGenotype:

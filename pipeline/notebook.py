@@ -135,7 +135,8 @@ class Found:
         """
         import torch
 
-        from pipeline.config import NetworkConfig, changed
+        from pipeline.config import changed
+        from pipeline.config_networks import NetworkConfig
         from pipeline.networks import build
 
         torch.manual_seed(seed)

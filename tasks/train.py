@@ -14,7 +14,8 @@ from db import attempts, leases, queue, retention
 from db.enums import Purpose
 from db.session import is_away, retrying, transaction
 from pipeline import files, logs
-from pipeline.config import AnyNetworkConfig, DataConfig, NetworkConfig, RunConfig
+from pipeline.config import DataConfig, RunConfig
+from pipeline.config_networks import AnyNetworkConfig, NetworkConfig
 from pipeline.errors import (
     ChildError,
     Failure,

@@ -15,7 +15,8 @@ def untrained(
     """A genotype in the default skeleton for CIFAR or another size of it, weights of seed 0."""
     import torch
 
-    from pipeline.config import NetworkConfig, changed
+    from pipeline.config import changed
+    from pipeline.config_networks import NetworkConfig
     from pipeline.exports import Exported
     from pipeline.networks import build
 

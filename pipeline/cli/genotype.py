@@ -1,5 +1,6 @@
 """``nasnet genotype``: architectures, by name, digest, file or rank."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,38 +113,48 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Show a genotype: its cells or layers, and where it was found."""
-    from pipeline.differences import layer_text
-    from pipeline.genotype import CellGenotype, KnownNetwork
-    from pipeline.layer_genotype import LayerGenotype
-
     found = resolve(genotype)
     rows = _found_rows(found)
     if as_json:
         print_json({"digest": found.digest, "genotype": found.to_data(), "children": rows})
         return
     typer.echo(f"digest {found.digest}")
-    if isinstance(found, KnownNetwork):
-        typer.echo(f"torchvision's {found.name}")
-        return
-    if isinstance(found, LayerGenotype):
-        for number, layer in enumerate(found.layers, start=1):
-            typer.echo(f"  {layer_text(number, layer)}")
-        typer.echo(f"  output = concat({', '.join(map(str, found.outputs))})")
-    cells = isinstance(found, CellGenotype) and (
-        ("normal", found.normal),
-        ("reduction", found.reduction),
-    )
-    for name, cell in cells or ():
-        typer.echo(f"\n{name} cell (0: previous cell, 1: the one before it)")
-        for b, block in enumerate(cell.blocks):
-            typer.echo(
-                f"  state {b + 2} = {block.left_op}({block.left_input}) {block.combine} "
-                f"{block.right_op}({block.right_input})"
-            )
-        typer.echo(f"  output = concat({', '.join(map(str, cell.concat))})")
+    for line in _lines(found):
+        typer.echo(line)
     if rows:
         typer.echo("")
         print_rows(rows, list(rows[0]), as_json=False)
+
+
+def _lines(genotype: "Genotype") -> Iterator[str]:
+    """What a genotype says, for people."""
+    from pipeline.differences import in_words, layer_text, macro_layer_text
+    from pipeline.genotype import KnownNetwork
+    from pipeline.layer_genotype import LayerGenotype
+    from pipeline.macro_genotype import MacroGenotype
+
+    if isinstance(genotype, KnownNetwork):
+        yield in_words(genotype)
+        return
+    if isinstance(genotype, LayerGenotype):
+        for number, layer in enumerate(genotype.layers, start=1):
+            yield f"  {layer_text(number, layer)}"
+        yield f"  output = concat({', '.join(map(str, genotype.outputs))})"
+        return
+    if isinstance(genotype, MacroGenotype):
+        yield from (
+            f"  {macro_layer_text(n, la)}" for n, la in enumerate(genotype.layers, start=1)
+        )
+        yield f"  output = layer {len(genotype.layers)}"
+        return
+    for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
+        yield f"\n{name} cell (0: previous cell, 1: the one before it)"
+        for b, block in enumerate(cell.blocks):
+            yield (
+                f"  state {b + 2} = {block.left_op}({block.left_input}) {block.combine} "
+                f"{block.right_op}({block.right_input})"
+            )
+        yield f"  output = concat({', '.join(map(str, cell.concat))})"
 
 
 @app.command()

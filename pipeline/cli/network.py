@@ -55,7 +55,7 @@ def network(
 def named(name: str) -> "PublishedNetwork":
     """A published network, or a genotype in the default skeleton for CIFAR."""
     from pipeline.cli.named_genotype import resolve
-    from pipeline.config import NetworkConfig
+    from pipeline.config_networks import NetworkConfig
     from pipeline.errors import UserError
     from pipeline.genotype import CellGenotype
     from pipeline.networks.published import PUBLISHED_NETWORKS, PublishedNetwork

@@ -12,7 +12,8 @@ app = typer.Typer(help="The configurations that ship with the package.", no_args
 @app.command("list")
 def list_presets(as_json: JsonFlag = False) -> None:
     """List the presets."""
-    from pipeline.config import NetworkConfig, is_recipe, make_config, make_run_config
+    from pipeline.config import is_recipe, make_config, make_run_config
+    from pipeline.config_networks import NetworkConfig
     from pipeline.config_tables import preset_names, read_preset
 
     rows = []

@@ -11,6 +11,8 @@ from pipeline import config as configs
 from pipeline import config_tables
 from pipeline.cli.output import JsonFlag, print_json
 from pipeline.config import DataConfig, RunConfig
+from pipeline.config_networks import SKELETONS_OF_KIND
+from pipeline.config_spaces import KIND_OF_SPACE
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,12 +74,14 @@ class Recipe:
         if self.tables.get("dataset") is None:
             raise UserError("no data set: give --set dataset=NAME, or --like SEARCH|RUN")
         tables = {key: value for key, value in self.tables.items() if key != "preset"}
-        tables["network"] = None if kind == "known" else tables.get("network", {})
-        if kind == "layers":
-            tables["network"] = {"skeleton": "layers", **tables["network"]}
-        config = configs.make_run_config(tables)
-        if kind == "cell" and isinstance(config.network, configs.LayerNetworkConfig):
-            raise UserError("network.skeleton: 'layers' is for genotypes of layers alone")
+        skeletons = SKELETONS_OF_KIND.get(kind, ())
+        network = {"skeleton": skeletons[0], **tables.get("network", {})} if skeletons else None
+        config = configs.make_run_config({**tables, "network": network})
+        if config.network is not None and config.network.skeleton not in skeletons:
+            raise UserError(
+                f"network.skeleton: {config.network.skeleton!r} is of another kind of genotypes; "
+                f"expected {' or '.join(map(repr, skeletons))}"
+            )
         if config.training.device is not None:
             return config
         from pipeline.settings import get_settings
@@ -170,7 +174,7 @@ def retrain(
         recipe.lay({"training": {"device": stored.training.device}})
     recipe.lay_options(assignments, cells, filters, epochs)
     recipe.lay({key: value for key, value in _data_of(stored).items() if value is not None})
-    config = recipe.made("layers" if stored.space.name == "nas" else "cell")
+    config = recipe.made(KIND_OF_SPACE[stored.space.name])
 
     def ask(connection: Any) -> list[int]:
         asked = runs.ask_retrain(
@@ -316,12 +320,13 @@ def _start(run_id: int, chosen: Any) -> _Start:
 def _check_skeleton(config: RunConfig, start: _Start) -> None:
     """The weights' network must be the one that is trained."""
     assert config.network is not None
-    cells = ("num_cells", "num_filters", "stem", "stem_multiplier")
-    layers = isinstance(config.network, configs.LayerNetworkConfig)
-    for key in ("extra_filters",) if layers else cells:
-        wanted, had = getattr(config.network, key), start.network[key]
-        if wanted != had:
-            raise UserError(f"network.{key}: the weights of --from belong to {had}, not {wanted}")
+    had = {"skeleton": "nasnet", **start.network}  # older releases wrote none for cells
+    for key in ("skeleton", *config.network.weights):
+        wanted = getattr(config.network, key)
+        if wanted != had[key]:
+            raise UserError(
+                f"network.{key}: the weights of --from belong to {had[key]}, not {wanted}"
+            )
 
 
 def _image_side(dataset: str) -> int:

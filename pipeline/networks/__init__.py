@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.config import AnyNetworkConfig, LayerNetworkConfig, NetworkConfig
+from pipeline.config_networks import AnyNetworkConfig, LayerNetworkConfig, NetworkConfig
 from pipeline.errors import UserError
 from pipeline.genotype import CellGenotype, Genotype, KnownNetwork
 from pipeline.layer_genotype import LayerGenotype
+from pipeline.macro_genotype import MacroGenotype
 from pipeline.networks.known import build_known
 from pipeline.networks.layer_network import LayerNetwork
 from pipeline.networks.network import CellNetwork, Heads
@@ -46,7 +47,7 @@ def build(
             raise UserError("network.skeleton: a genotype of layers needs 'layers'")
         genotype.validate()
         return LayerNetwork(genotype, config, image_shape=image_shape, classes=classes)
-    if not isinstance(config, NetworkConfig):
+    if isinstance(genotype, MacroGenotype) or not isinstance(config, NetworkConfig):
         raise UserError("network.skeleton: a genotype of cells has none: leave it out")
     return build_network(genotype, config, image_shape=image_shape, classes=classes)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.genotype import CellGenotype
 from pipeline.networks import build_network, count_macs, count_parameters
 

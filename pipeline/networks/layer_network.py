@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pipeline.config import LayerNetworkConfig
+from pipeline.config_networks import LayerNetworkConfig
 from pipeline.layer_genotype import Layer, LayerGenotype
 from pipeline.networks.layers import Layers
 from pipeline.networks.network import initialize

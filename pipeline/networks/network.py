@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.genotype import Cell as CellGenes
 from pipeline.genotype import CellGenotype
 from pipeline.networks.cell import Cell, Output, Shape, State

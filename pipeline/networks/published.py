@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.genotype import CellGenotype
 from pipeline.published_cells import NASNET_A
 

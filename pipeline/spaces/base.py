@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from pipeline.errors import InvalidGenotypeError
 from pipeline.genotype import SearchedGenotype
 
 
@@ -99,3 +100,30 @@ class SearchSpace(DecisionSpace, Protocol):
         Raises:
             InvalidGenotypeError: where the space does not contain it.
         """
+
+
+def check_range(space: SearchSpace, actions: Sequence[int]) -> None:
+    """Check that each action is one of its decision's choices; there may be fewer than decisions.
+
+    Raises:
+        InvalidGenotypeError: naming the decision.
+    """
+    for t, (action, decision) in enumerate(zip(actions, space.decisions, strict=False)):
+        if not 0 <= action < decision.choices:
+            raise InvalidGenotypeError(
+                f"decision {t} ({space.labels[t][0]}): action {action} "
+                f"is not one of 0 to {decision.choices - 1}"
+            )
+
+
+def check_whole(space: SearchSpace, actions: Sequence[int]) -> None:
+    """Check that there is an action for each decision, and that each is one of its choices.
+
+    Raises:
+        InvalidGenotypeError: naming the decision.
+    """
+    if len(actions) != len(space.decisions):
+        raise InvalidGenotypeError(
+            f"{len(actions)} actions, but the space has {len(space.decisions)} decisions"
+        )
+    check_range(space, actions)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipeline.config_spaces import LayerSpaceConfig
 from pipeline.errors import InvalidGenotypeError
 from pipeline.layer_genotype import Layer, LayerGenotype
-from pipeline.spaces.base import Anchor, Decision, Feed, Score, Turn
+from pipeline.spaces.base import Anchor, Decision, Feed, Score, Turn, check_range
 
 
 class LayerSpace:
@@ -82,7 +82,8 @@ class LayerSpace:
         Raises:
             InvalidGenotypeError: naming the decision that is out of range.
         """
-        taken = iter(self._checked(actions))
+        check_range(self, actions)
+        taken = iter(actions)
         layers: list[Layer] = []
         for number in range(1, self._depth_of(len(actions)) + 1):
             values = {kind: of[next(taken)] for kind, of in self._choices.items()}
@@ -94,15 +95,6 @@ class LayerSpace:
             fixed = {f"stride_{side}": self.config.strides[0] for side in ("height", "width")}
             layers.append(Layer(**{**fixed, **values}, inputs=inputs, pool=pool))
         return LayerGenotype(tuple(layers))
-
-    def _checked(self, actions: Sequence[int]) -> Sequence[int]:
-        for t, (action, decision) in enumerate(zip(actions, self.decisions, strict=False)):
-            if not 0 <= action < decision.choices:
-                raise InvalidGenotypeError(
-                    f"decision {t} ({decision.kind}): action {action} "
-                    f"is not one of 0 to {decision.choices - 1}"
-                )
-        return actions
 
     def _depth_of(self, actions: int) -> int:
         for layers in range(1, self.config.most_layers + 1):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import InvalidGenotypeError
 from pipeline.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype
-from pipeline.spaces.base import Decision, Turn
+from pipeline.spaces.base import Decision, Turn, check_whole
 
 DECISIONS_PER_BLOCK = 5
 
@@ -68,17 +68,7 @@ class NASNetSpace:
         Raises:
             InvalidGenotypeError: naming the decision that is out of range.
         """
-        if len(actions) != len(self.decisions):
-            raise InvalidGenotypeError(
-                f"{len(actions)} actions, but the space has {len(self.decisions)} decisions"
-            )
-        for t, (action, decision) in enumerate(zip(actions, self.decisions, strict=True)):
-            if not 0 <= action < decision.choices:
-                block = t // DECISIONS_PER_BLOCK % self.blocks
-                raise InvalidGenotypeError(
-                    f"decision {t} ({decision.kind} of block {block}): action {action} "
-                    f"is not one of 0 to {decision.choices - 1}"
-                )
+        check_whole(self, actions)
         half = len(actions) // 2
         return CellGenotype(self._cell(actions[:half]), self._cell(actions[half:]))
 
@@ -100,15 +90,7 @@ class NASNetSpace:
         """
         actions: list[int] = []
         for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
-            cell.validate(name)
-            if len(cell.blocks) != self.blocks:
-                raise InvalidGenotypeError(
-                    f"{name} cell: {len(cell.blocks)} blocks, but the space has {self.blocks}"
-                )
-            if cell != Cell.with_unused_concat(cell.blocks):
-                raise InvalidGenotypeError(
-                    f"{name} cell: concat {list(cell.concat)} is not the list of unused states"
-                )
+            check_cell(name, cell, self.blocks)
             for block in cell.blocks:
                 actions += [
                     block.left_input,
@@ -118,3 +100,20 @@ class NASNetSpace:
                     COMBINES.index(block.combine),
                 ]
         return tuple(actions)
+
+
+def check_cell(name: str, cell: Cell, blocks: int) -> None:
+    """Check that a cell is of so many blocks, and that its output is what they leave unused.
+
+    Raises:
+        InvalidGenotypeError: naming the cell.
+    """
+    cell.validate(name)
+    if len(cell.blocks) != blocks:
+        raise InvalidGenotypeError(
+            f"{name} cell: {len(cell.blocks)} blocks, but the space has {blocks}"
+        )
+    if cell != Cell.with_unused_concat(cell.blocks):
+        raise InvalidGenotypeError(
+            f"{name} cell: concat {list(cell.concat)} is not the list of unused states"
+        )

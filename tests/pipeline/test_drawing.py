@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline import differences, drawing
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import UserError
 from pipeline.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype, KnownNetwork
 from pipeline.published_cells import AMOEBANET_A, DARTS_V1, DARTS_V2, NASNET_A, PUBLISHED

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline import exports
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import UserError
 from pipeline.exports import Exported, ExportError, write_genotype, write_network
 from pipeline.genotype import KnownNetwork

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import DataConfig, NetworkConfig, TrainingConfig
+from pipeline.config import DataConfig, TrainingConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, UserError
 from pipeline.networks import build_network
 from pipeline.published_cells import NASNET_A

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.genotype import KnownNetwork, genotype_from_data
 from pipeline.networks import build, build_network, count_parameters, head_names, load_body

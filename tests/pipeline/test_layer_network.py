@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import LayerNetworkConfig
+from pipeline.config_networks import LayerNetworkConfig
 from pipeline.layer_genotype import Layer, LayerGenotype
 from pipeline.networks import build, count_macs, count_parameters
 from pipeline.networks.layer_network import concatenated

@@ -75,7 +75,9 @@ def test_without_skips_each_layer_reads_the_one_before():
 def test_actions_of_no_depth_or_out_of_range_are_refused():
     with pytest.raises(InvalidGenotypeError, match="4 actions are those of no number of layers"):
         PAPER.decode((0,) * 4)
-    with pytest.raises(InvalidGenotypeError, match=r"decision 2 \(stride_height\): action 3"):
+    with pytest.raises(
+        InvalidGenotypeError, match=r"decision 2 \(layer 1, stride height\): action 3"
+    ):
         PAPER.decode((0, 0, 3, 0, 0))
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import InvalidGenotypeError
 from pipeline.genotype import OPERATIONS, Block, Cell, CellGenotype
 from pipeline.networks import build_network, count_macs, count_parameters, layers

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import NetworkConfig, changed
+from pipeline.config import changed
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import UserError
 from pipeline.networks import build_network, count_parameters
 from pipeline.networks.cell import State

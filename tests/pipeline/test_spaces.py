@@ -39,7 +39,7 @@ def test_unused_states_are_concatenated_the_cell_s_inputs_too():
 
 def test_an_action_out_of_range_names_the_decision_and_block():
     space = NASNetSpace(2)
-    with pytest.raises(InvalidGenotypeError, match=r"decision 7 \(operation of block 1\)"):
+    with pytest.raises(InvalidGenotypeError, match=r"decision 7 \(normal 1, left operation\)"):
         space.decode([0] * 7 + [13] + [0] * 12)
     with pytest.raises(InvalidGenotypeError, match="20 decisions"):
         space.decode([0])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import NetworkConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import UserError
 from pipeline.networks import build_network
 from pipeline.networks.timm_weights import load_timm, to_timm

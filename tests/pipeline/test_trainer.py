@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import NetworkConfig, TrainingConfig
+from pipeline.config import TrainingConfig
+from pipeline.config_networks import NetworkConfig
 from pipeline.errors import ChildError, Failure, LeaseLostError, LeaseReturnedError
 from pipeline.networks import build_network
 from pipeline.published_cells import NASNET_A
