@@ -107,6 +107,8 @@ def score(
 ) -> Callable[[Connection], object]:
     """Score a chunk of children with shared weights; returns how to write their rewards.
 
+    As they were drawn, not in their canonical form: weights belong to blocks by their numbers.
+
     Raises:
         ChildError: the weights cannot be read any more.
     """
@@ -120,15 +122,12 @@ def score(
         torch.set_num_threads(config.training.threads)
         device = devices.torch_device(config.training.device or "cpu")
         scorer = Scorer(supernet, data, search.shared, seed=claim.seed, device=device)
-        answers, scored = {}, 0
-        for row in rows:
-            chosen = scorer.all_images()
-            if row.arm is not Arm.DERIVE:  # of the same weights and images: the best is looked for
-                chosen = scorer.minibatch(Place(row.arm.value, row.version, row.k))
-            # as it was drawn, not its canonical form: weights belong to blocks by their numbers
-            answers[row.id] = _answer(scorer, space.decode(row.actions), chosen, search)
-            scored += len(chosen)
+        asked = [(space.decode(row.actions), _images(scorer, row)) for row in rows]
+        answers: dict[int, Answer] = {}
+        for row, found, (_, chosen) in zip(rows, scorer.scores(asked), asked, strict=True):
+            answers[row.id] = _answer(found, search)
             route.on_scored(len(chosen))
+    scored = sum(len(chosen) for _, chosen in asked)
     result = attempts.Result(images_trained=0, images_scored=scored)
     return functools.partial(
         shared_weights.finish_scoring,
@@ -140,21 +139,23 @@ def score(
     )
 
 
-def _answer(
-    scorer: Scorer, child: SearchedGenotype, chosen: torch.Tensor, search: SearchConfig
-) -> Answer:
-    """A child's reward; of one that gives no finite logits that of failures, and its class."""
-    try:
-        score = scorer.score(child, chosen)
-    except ChildError as error:
-        if error.failure is not Failure.DIVERGED:
-            raise
+def _images(scorer: Scorer, row: Any) -> torch.Tensor:
+    """The numbers of the validation images a child is scored on."""
+    if row.arm is Arm.DERIVE:  # of the same weights: the best is looked for
+        return scorer.all_images()
+    return scorer.minibatch(Place(row.arm.value, row.version, row.k))
+
+
+def _answer(score: float | None, search: SearchConfig) -> Answer:
+    """A child's reward; of one that gave no finite logits that of failures, and its class."""
+    if score is None:
         return Answer(
-            reward=search.reward.failed, reward_kind=RewardKind.SHARED, failure=error.failure
+            reward=search.reward.failed,
+            reward_kind=RewardKind.SHARED,
+            failure=Failure.DIVERGED,
         )
-    return Answer(
-        reward=reward([score], search.reward, stopped=False), reward_kind=RewardKind.SHARED
-    )
+    earned = reward([score], search.reward, stopped=False)
+    return Answer(reward=earned, reward_kind=RewardKind.SHARED)
 
 
 def _search_config(claim: leases.Claim) -> SearchConfig:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,22 +235,25 @@ class Scorer:
         """The numbers of all validation images."""
         return torch.arange(len(self.labels))
 
-    def score(self, child: SearchedGenotype, chosen: Tensor) -> float:
-        """The share (0 to 1) of the chosen images whose label a child finds.
+    def scores(self, asked: Iterable[tuple[SearchedGenotype, Tensor]]) -> Iterator[float | None]:
+        """Of each child and its images, the share (0 to 1) of them whose label the child finds.
 
-        In parts of about ``score_batch`` images, as large as one another: batch norms use the
-        statistics of a part, unless ``norm`` says otherwise.
-
-        Raises:
-            ChildError: of class diverged, where the logits are not finite.
+        None where its logits are not finite. Images go in parts of about ``score_batch``, as large
+        as one another: batch norms use the statistics of a part, unless ``norm`` says otherwise.
         """
+        with self._norms():  # once: a supernet has thousands of modules
+            for child, chosen in asked:
+                yield self.score(child, chosen)
+
+    def score(self, child: SearchedGenotype, chosen: Tensor) -> float | None:
+        """One of ``scores``, while batch norms are as they are there."""
         parts = math.ceil(len(chosen) / self.config.score_batch)
         correct = 0
-        with self._norms(), torch.inference_mode(), autocast(self.device):
+        with torch.inference_mode(), autocast(self.device):
             for part in chosen.to(self.device).tensor_split(parts):
                 logits = self.supernet(self._normalize(self.images[part]), child)
                 if not bool(logits.isfinite().all()):
-                    raise ChildError(Failure.DIVERGED, "the logits are not finite")
+                    return None
                 correct += int((logits.argmax(1) == self.labels[part]).sum().item())
         return correct / len(chosen)
 

@@ -1,7 +1,14 @@
 import pytest
 
 from pipeline.config import load_config, make_config
-from pipeline.config_tables import differences, merge, parse_assignments, preset_names, preset_text
+from pipeline.config_tables import (
+    differences,
+    merge,
+    parse_assignments,
+    preset_names,
+    preset_text,
+    read_preset,
+)
 from pipeline.errors import UserError
 from pipeline.settings import check_broker_url, get_settings
 
@@ -44,6 +51,37 @@ def test_a_bad_key_or_value_is_named_in_one_line(assignment, said):
         make_config(parse_assignments([assignment]))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mode": "rolling"}, "mode: 'synchronous'"),
+        ({"training": {"schedule": "cosine"}}, "training.schedule: 'restarts' alone"),
+        ({"training": {"devices": 2}}, "training.devices: 1 alone"),
+        ({"image_size": 32}, "image_size: to be left out"),
+        ({"early_stopping": {"name": "asha"}}, "early_stopping: to be left out"),
+        ({"budget": {"children": 4050}}, "no multiple of a phase's 100"),
+        ({"shared": {"updates": 0}}, "shared.updates"),
+    ],
+)
+def test_where_weights_are_shared_some_keys_have_to_fit(changes, said):
+    tables = merge(read_preset("enas-macro-digits"), changes)
+    with pytest.raises(UserError) as error:
+        make_config(tables)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_nasnet_s_own_cells_share_no_weights():
+    with pytest.raises(UserError, match="space.name: 'enas-macro' or 'enas-micro'"):
+        make_config({"mode": "synchronous", "shared": {}})
+
+
+@pytest.mark.parametrize("keys", [{"optimizer": "rmsprop"}, {"momentum": 0.0}])
+def test_momentum_that_looks_ahead_needs_sgd_and_some_momentum(keys):
+    with pytest.raises(UserError, match="nesterov"):
+        make_config({"training": {"nesterov": True, **keys}})
 
 
 @pytest.mark.parametrize("assignments", [["a"], ["=1"], ["a=1", "a.b=2"], ["a.b=1", "a=2"]])

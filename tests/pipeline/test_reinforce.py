@@ -139,3 +139,30 @@ def test_a_policy_of_an_older_release_is_read():
     """Its state has neither rewards nor best children."""
     controller = make_controller(PPOConfig(batch=8, units=8), SPACE, seed=1)
     assert controller.state_dict().keys() == {"version", "baseline", "policy", "optimizer"}
+
+
+def test_the_released_enas_controller_s_baseline_begins_at_zero_and_moves_first():
+    """macro_controller.py: build_trainer, "baseline_update" stands before the loss."""
+    controller = make(OneDecision, baseline_moves="before", baseline_decay=0.9)
+    reward = torch.tensor([0.4, 0.8], dtype=torch.float64)
+    advantage = controller._advantage(reward)
+    assert controller.baseline == pytest.approx(0.1 * 0.6)
+    torch.testing.assert_close(advantage, reward - 0.06)
+
+
+def test_entropy_in_the_reward_is_that_of_what_was_chosen():
+    """macro_controller.py: reward += entropy_weight * sum of -log p, and no gradient through it."""
+    ours = make(OneDecision, entropy_in="reward", entropy_weight=0.5, baseline_decay=0.0)
+    other = make(OneDecision, entropy_in="loss", entropy_weight=0.0, baseline_decay=0.0)
+    proposals = ours.sample(0, 8, [])
+    outcomes = outcomes_of(proposals)
+    ours.update(outcomes)
+    other.update([Outcome(o.actions, o.log_probs, o.reward - 0.5 * sum(o.log_probs))
+                  for o in outcomes])  # fmt: skip
+    assert torch.equal(weights_of(ours), weights_of(other))
+    assert ours.baseline == other.baseline
+
+
+def test_adam_is_the_one_that_was_asked_for():
+    group = make(adam_beta1=0.0, adam_epsilon=1e-3).optimizer.param_groups[0]
+    assert (group["betas"], group["eps"]) == ((0.0, 0.999), 1e-3)

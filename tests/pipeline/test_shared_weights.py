@@ -171,8 +171,7 @@ def test_scoring_moves_no_buffer_and_no_weight(space, norm):
     supernet = make_supernet(space)
     before = {k: v.clone() for k, v in supernet.state_dict().items()}
     scorer = make_scorer(space, supernet, norm=norm)
-    for child in children_of(space):
-        scorer.score(child, scorer.all_images())
+    list(scorer.scores((child, scorer.all_images()) for child in children_of(space)))
     assert_same(dict(supernet.state_dict()), before)
 
 
@@ -193,10 +192,9 @@ def test_a_child_s_minibatch_is_its_own_whoever_else_is_scored():
 def test_a_score_does_not_depend_on_what_was_scored_before():
     children = children_of(MACRO)
     scorer = make_scorer()
-    alone = scorer.score(children[0], scorer.all_images())
-    for child in children[1:]:
-        scorer.score(child, scorer.minibatch(Place("policy", 0, 1)))
-    assert scorer.score(children[0], scorer.all_images()) == alone
+    [alone] = scorer.scores([(children[0], scorer.all_images())])
+    others = [(child, scorer.minibatch(Place("policy", 0, 1))) for child in children[1:]]
+    assert list(scorer.scores([*others, (children[0], scorer.all_images())]))[-1] == alone
 
 
 def test_all_images_are_scored_in_parts_of_nearly_one_size(monkeypatch):
@@ -209,16 +207,14 @@ def test_all_images_are_scored_in_parts_of_nearly_one_size(monkeypatch):
         return forward(images, child)
 
     monkeypatch.setattr(scorer.supernet, "forward", watching)
-    scorer.score(children_of(MACRO)[0], scorer.all_images())
+    list(scorer.scores([(children_of(MACRO)[0], scorer.all_images())]))
     assert sizes == [7, 7, 6]
 
 
-def test_logits_that_are_not_finite_are_the_child_s_failure():
+def test_logits_that_are_not_finite_have_no_score():
     supernet = make_supernet()
     with torch.no_grad():
         for parameter in supernet.parameters():
             parameter.fill_(math.nan)
     scorer = make_scorer(supernet=supernet)
-    with pytest.raises(ChildError) as error:
-        scorer.score(children_of(MACRO)[0], scorer.all_images())
-    assert error.value.failure is Failure.DIVERGED
+    assert list(scorer.scores([(children_of(MACRO)[0], scorer.all_images())])) == [None]
