@@ -227,7 +227,8 @@ def fail(
             answer = children.Answer(reward=rule.reward, failure=failure)
             children.settle(connection, run.child_id, answer)
     elif run.purpose.is_of_all:
-        searches.pause_active(connection, run.search_id, f"run {run_id} ({run.purpose}): {message}")
+        reason = f"run {run_id} ({run.purpose}): {message}"
+        searches.pause_active(connection, run.search_id, reason)
     return True
 
 

@@ -98,7 +98,8 @@ def phase_seconds(connection: Connection, search_id: int, count: int = 5) -> lis
         .order_by(Run.version.desc())
         .limit(count + 1)
     ).all()
-    return [(later - before).total_seconds() for later, before in itertools.pairwise(ended)]
+    times = [at for at in ended if at is not None]
+    return [(later - before).total_seconds() for later, before in itertools.pairwise(times)]
 
 
 def forecast_phases(now: Progress, seconds: list[float]) -> Forecast | None:

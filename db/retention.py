@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, func, literal_column, select
-
 from sqlalchemy.orm import aliased
 
 from db.checkpoints import forget_files

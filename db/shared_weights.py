@@ -115,9 +115,7 @@ def propose(
     weights = newest(connection, search_id)
     assert weights is not None  # due only then
     genotype_ids = children.find_or_add_genotypes(connection, proposals)
-    rows = [
-        children.child_row(search_id, version, p, genotype_ids[p.digest]) for p in proposals
-    ]
+    rows = [children.child_row(search_id, version, p, genotype_ids[p.digest]) for p in proposals]
     first: dict[int, dict[str, Any]] = {}
     for row in rows:
         if row["arm"] is Arm.DERIVE:

@@ -111,7 +111,7 @@ def send_runs(runs: list[tuple[int, str, int]]) -> None:
 
 
 # What this process last rang for, of each search, and when.
-_rung: dict[int, tuple[tuple[Task, int | None, int, int], float]] = {}
+_rung: dict[int, tuple[tuple[object, ...], float]] = {}
 SAME_RING = 1.0  # seconds
 
 
@@ -125,7 +125,8 @@ def ring(search_id: int, *, again: bool = True) -> Progress | None:
         now = progress(connection, search_id)
     if now is None or (task := _due(now)) is None:
         return now
-    reason, at = (task, now.version, now.stored, now.control_stored), time.monotonic()
+    reason = task, now.version, now.stored, now.control_stored, now.sharing
+    at = time.monotonic()
     before, when = _rung.get(search_id, (None, 0.0))
     if again or reason != before or at - when > SAME_RING:
         send(task, search_id)

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from db import budgets, children, queries, queue, searches, shared_weights, versions
+from db import budgets, children, queue, searches, shared_weights, versions
 from db.enums import Arm
 from db.progress import Progress, progress
 from db.session import transaction
@@ -102,7 +102,7 @@ def _write_first_version(seen: Progress, config: SearchConfig, space: SearchSpac
 
 
 def _ask_for_pass(seen: Progress, config: SearchConfig) -> bool:
-    """Ask for the shared weights that the next children are scored with, unless something moved."""
+    """Ask for the weights that the next children are scored with, unless something moved."""
     assert seen.version is not None
     try:
         with transaction() as connection:

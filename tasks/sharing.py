@@ -45,7 +45,9 @@ def train_pass(
         ChildError: the weights of the phase before cannot be read any more, or the pass diverged.
     """
     search = _search_config(claim)
-    assert search.shared is not None and claim.version is not None and claim.search_id is not None
+    assert search.shared is not None
+    assert claim.version is not None
+    assert claim.search_id is not None
     number = claim.version // search.shared.updates
     for state in route.states():
         try:

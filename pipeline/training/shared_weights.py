@@ -107,7 +107,7 @@ class SharedPass:
 
         Raises:
             ChildError: too many minibatches gave no finite loss.
-            Whatever a hook raises; on LeaseReturnedError from ``on_step`` a checkpoint comes first.
+            Whatever a hook raises; on LeaseReturnedError from ``on_step`` a checkpoint is first.
         """
         self.supernet.train()
         started = time.monotonic() - self.progress.seconds

@@ -74,7 +74,7 @@ def test_where_weights_are_shared_some_keys_have_to_fit(changes, said):
 
 
 def test_nasnet_s_own_cells_share_no_weights():
-    with pytest.raises(UserError, match="space.name: 'enas-macro' or 'enas-micro'"):
+    with pytest.raises(UserError, match=r"space\.name: 'enas-macro' or 'enas-micro'"):
         make_config({"mode": "synchronous", "shared": {}})
 
 

@@ -151,7 +151,7 @@ def test_the_released_enas_controller_s_baseline_begins_at_zero_and_moves_first(
 
 
 def test_entropy_in_the_reward_is_that_of_what_was_chosen():
-    """macro_controller.py: reward += entropy_weight * sum of -log p, and no gradient through it."""
+    """macro_controller.py: reward += entropy_weight * sum of -log p, without gradient."""
     ours = make(OneDecision, entropy_in="reward", entropy_weight=0.5, baseline_decay=0.0)
     other = make(OneDecision, entropy_in="loss", entropy_weight=0.0, baseline_decay=0.0)
     proposals = ours.sample(0, 8, [])

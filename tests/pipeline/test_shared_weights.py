@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from pipeline.config import TrainingConfig
+from pipeline.config_networks import MacroNetworkConfig, MicroNetworkConfig
 from pipeline.config_sharing import SharedConfig
+from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
 from pipeline.networks import build_shared
 from pipeline.spaces import MacroSpace, MicroSpace
-from pipeline.config_networks import MacroNetworkConfig, MicroNetworkConfig
-from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.optimization import restarted_rate
 from pipeline.training.shared_weights import Place, Scorer, SharedPass
@@ -77,7 +77,7 @@ def test_weights_that_no_minibatch_had_stay_as_they_are():
     shared.number, shared.progress.step = 2, 0
     shared.run([other] * 4)
     moved = {n for n, p in shared.supernet.named_parameters() if not torch.equal(p, before[n])}
-    first = {n for n in before if n.startswith("ops.0.")}
+    first = {n for n in before if n.startswith("ops.1.")}
     assert not {n for n in moved & first if n.split(".")[2] != str(list_of(space)[1])}
     assert moved & first
 
@@ -198,7 +198,7 @@ def test_a_score_does_not_depend_on_what_was_scored_before():
 
 
 def test_all_images_are_scored_in_parts_of_nearly_one_size(monkeypatch):
-    """20 images, at most 8 at once: the statistics of a rest of 4 would be worse than the others'."""
+    """20 images, at most 8 at once: a rest of 4 would have worse statistics than the others."""
     scorer, sizes = make_scorer(), []
     forward = scorer.supernet.forward
 
