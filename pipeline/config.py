@@ -13,9 +13,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config_base import Config, Positive, Share
 from pipeline.config_controllers import ControllerConfig, PPOConfig
-from pipeline.config_networks import SKELETONS_OF_SPACE, AnyNetworkConfig, NetworkConfig
+from pipeline.config_networks import (
+    SKELETONS_OF_SPACE,
+    AnyNetworkConfig,
+    MacroNetworkConfig,
+    NetworkConfig,
+)
 from pipeline.config_sharing import SharedConfig
-from pipeline.config_spaces import NASNetSpaceConfig, SpaceConfig, space_name
+from pipeline.config_spaces import MacroSpaceConfig, NASNetSpaceConfig, SpaceConfig, space_name
 from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
 
@@ -225,6 +230,16 @@ class SearchConfig(DataConfig):
                     f"{where}.skeleton: {part.network.skeleton!r} is another space's; "
                     f"expected {expected} with space.name = {self.space.name!r}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _reductions_follow_layers(self) -> Self:
+        for where, part in (("network", self), ("retrain.network", self.retrain)):
+            if part is None or not isinstance(part.network, MacroNetworkConfig):
+                continue
+            assert isinstance(self.space, MacroSpaceConfig)
+            if max(part.network.reductions or (0,)) > self.space.layers:
+                raise ValueError(f"{where}.reductions: the space has {self.space.layers} layers")
         return self
 
     @model_validator(mode="after")

@@ -84,9 +84,31 @@ DARTS_V2 = CellGenotype(
     ),
 )
 
+# arXiv:1802.03268, the cells that its authors retrain (melodyguan/enas:
+# scripts/cifar10_micro_final.sh), whose inputs 0 and 1 are the other way round.
+ENAS_MICRO = CellGenotype(
+    normal=_cell(
+        (2, 3, 4, 5, 6),
+        (1, "avg_pool_3x3", 1, "sep_conv_3x3"),
+        (1, "identity", 1, "sep_conv_5x5"),
+        (1, "identity", 0, "sep_conv_5x5"),
+        (0, "sep_conv_3x3", 1, "sep_conv_5x5"),
+        (1, "avg_pool_3x3", 0, "sep_conv_5x5"),
+    ),
+    reduction=_cell(
+        (2, 4, 5, 6),
+        (0, "sep_conv_3x3", 0, "sep_conv_3x3"),
+        (1, "max_pool_3x3", 1, "avg_pool_3x3"),
+        (0, "sep_conv_5x5", 3, "sep_conv_5x5"),
+        (0, "sep_conv_3x3", 1, "identity"),
+        (1, "max_pool_3x3", 0, "sep_conv_5x5"),
+    ),
+)
+
 PUBLISHED = {
     "nasnet-a": NASNET_A,
     "amoebanet-a": AMOEBANET_A,
     "darts-v1": DARTS_V1,
     "darts-v2": DARTS_V2,
+    "enas-micro": ENAS_MICRO,
 }

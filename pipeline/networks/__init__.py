@@ -1,25 +1,40 @@
 """Networks: a genotype built with torch, and what it costs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
 
-from pipeline.config_networks import AnyNetworkConfig, LayerNetworkConfig, NetworkConfig
+from pipeline.config_networks import (
+    SKELETONS_OF_KIND,
+    AnyNetworkConfig,
+    LayerNetworkConfig,
+    MacroNetworkConfig,
+    MicroNetworkConfig,
+    NetworkConfig,
+)
+from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig, SpaceConfig
 from pipeline.errors import UserError
 from pipeline.genotype import CellGenotype, Genotype, KnownNetwork
 from pipeline.layer_genotype import LayerGenotype
 from pipeline.macro_genotype import MacroGenotype
+from pipeline.networks.batch_statistics import batch_statistics
 from pipeline.networks.known import build_known
 from pipeline.networks.layer_network import LayerNetwork
-from pipeline.networks.network import CellNetwork, Heads
+from pipeline.networks.macro_network import MacroNetwork
+from pipeline.networks.micro_network import MicroNetwork
+from pipeline.networks.network import CellNetwork, Heads, enas_network
 
 __all__ = [
     "CellNetwork",
     "Heads",
+    "MacroNetwork",
+    "MicroNetwork",
+    "batch_statistics",
     "build",
     "build_network",
+    "build_shared",
     "count_macs",
     "count_parameters",
     "head_names",
@@ -40,16 +55,65 @@ def build(
         InvalidGenotypeError: the genotype breaks a rule, or is of no known network.
         UserError: the images are too small for the stem, or the skeleton is another kind's.
     """
-    if isinstance(genotype, KnownNetwork):
-        return build_known(genotype, image_shape=image_shape, classes=classes)
-    if isinstance(genotype, LayerGenotype):
-        if not isinstance(config, LayerNetworkConfig):
-            raise UserError("network.skeleton: a genotype of layers needs 'layers'")
-        genotype.validate()
-        return LayerNetwork(genotype, config, image_shape=image_shape, classes=classes)
-    if isinstance(genotype, MacroGenotype) or not isinstance(config, NetworkConfig):
-        raise UserError("network.skeleton: a genotype of cells has none: leave it out")
-    return build_network(genotype, config, image_shape=image_shape, classes=classes)
+    size = _Size(image_shape=image_shape, classes=classes)
+    match genotype, config:
+        case KnownNetwork(), _:
+            return build_known(genotype, **size)
+        case LayerGenotype(), LayerNetworkConfig():
+            genotype.validate()
+            return LayerNetwork(genotype, config, **size)
+        case MacroGenotype(), MacroNetworkConfig():
+            genotype.validate()
+            return MacroNetwork(config, genotype, **size)
+        case CellGenotype(), MicroNetworkConfig():
+            return _build_micro(genotype, config, size)
+        case CellGenotype(), NetworkConfig():
+            return build_network(genotype, config, **size)
+    expected = " or ".join(map(repr, SKELETONS_OF_KIND[genotype.kind]))
+    raise UserError(f"network.skeleton: a genotype of kind {genotype.kind} needs {expected}")
+
+
+class _Size(TypedDict):
+    image_shape: tuple[int, int, int]
+    classes: int
+
+
+def _build_micro(genotype: CellGenotype, config: MicroNetworkConfig, size: _Size) -> nn.Module:
+    genotype.normal.validate("normal")
+    genotype.reduction.validate("reduction")
+    if config.cells == "final":
+        return enas_network(genotype, config, **size)
+    return MicroNetwork(config, genotype, **size)
+
+
+def build_shared(
+    space: SpaceConfig,
+    config: AnyNetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> MacroNetwork | MicroNetwork:
+    """The supernet of a space: all its choices, weights at random.
+
+    ``supernet(images, space.decode(actions))`` runs one child. Weights belong to places in the
+    space's own encoding: a canonical form would be another child. The state of a child that is
+    built alone is, by name, a part of the supernet's.
+
+    Raises:
+        UserError: the space's children cannot share weights, or not in this skeleton.
+    """
+    size = _Size(image_shape=image_shape, classes=classes)
+    match space, config:
+        case MacroSpaceConfig(), MacroNetworkConfig():
+            return MacroNetwork(config, space.layers, **size)
+        case MicroSpaceConfig(), MicroNetworkConfig(cells="search"):
+            return MicroNetwork(config, space.blocks, **size)
+        case MicroSpaceConfig(), MicroNetworkConfig():
+            raise UserError("network.cells: only 'search' cells share weights")
+    raise UserError(
+        f"space.name: children of {space.name!r} share no weights in the skeleton "
+        f"{config.skeleton!r}; those of enas-macro and enas-micro do in their own"
+    )
 
 
 def build_network(

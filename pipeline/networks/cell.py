@@ -13,7 +13,27 @@ from torch import Tensor, nn
 
 from pipeline import genotype as g
 from pipeline.networks.layers import FactorizedReduction, Layers
-from pipeline.networks.operations import CONSTRUCTORS, Operation, pointwise
+from pipeline.networks.operations import (
+    CONSTRUCTORS,
+    Constructor,
+    Operation,
+    factorized_identity,
+    pointwise,
+    relu_conv_norm,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CellRules:
+    """What the authors of NASNet and those of ENAS do otherwise in a cell."""
+
+    constructors: Mapping[str, Constructor]
+    twice: bool  # whether h_i is brought to F channels before the 1x1 that it always gets
+
+
+SLIM = CellRules(CONSTRUCTORS, twice=False)
+# melodyguan/enas: micro_child.py, _fixed_layer (_maybe_calibrate_size, then "layer_base")
+ENAS = CellRules({**CONSTRUCTORS, "identity": factorized_identity}, twice=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +108,7 @@ class Block(nn.Module):
         filters: int,
         *,
         reduction: bool,
+        constructors: Mapping[str, Constructor],
     ) -> None:
         super().__init__()
         self.inputs = block.left_input, block.right_input
@@ -95,9 +116,9 @@ class Block(nn.Module):
         self.may_drop = tuple(name != "identity" for _, name in block.sides)
         # only the cell's two inputs are still to be halved, and may differ from F
         self.left, self.right = (
-            CONSTRUCTORS[name](layers, channels[state], filters, 2 if reduction else 1)
+            constructors[name](layers, channels[state], filters, 2 if reduction else 1)
             if state < 2
-            else CONSTRUCTORS[name](layers, filters, filters, 1)
+            else constructors[name](layers, filters, filters, 1)
             for state, name in block.sides
         )
         self.project = (
@@ -144,20 +165,30 @@ class Cell(nn.Module):
         filters: int,
         *,
         reduction: bool,
+        rules: CellRules = SLIM,
     ) -> None:
         super().__init__()
         self.concat = cell.concat
         live = cell.live_blocks()
         self.read = set(cell.concat).union(s for b in live for s, _ in cell.blocks[b].sides)
-        self.current = pointwise(layers, current.channels, filters, 1) if 0 in self.read else None
+        self.current = (
+            _project_current(layers, current.channels, filters, rules) if 0 in self.read else None
+        )
         self.previous = (
-            _match_previous(layers, current, previous, filters) if 1 in self.read else None
+            match_previous(layers, current, previous, filters) if 1 in self.read else None
         )
         # the first cell's h_{i-1} is h_i as it comes, not projected
         channels = filters, current.channels if previous is None else filters
         self.blocks = nn.ModuleDict(
             {
-                str(b + 2): Block(layers, cell.blocks[b], channels, filters, reduction=reduction)
+                str(b + 2): Block(
+                    layers,
+                    cell.blocks[b],
+                    channels,
+                    filters,
+                    reduction=reduction,
+                    constructors=rules.constructors,
+                )
                 for b in live
             }
         )
@@ -193,7 +224,15 @@ class Cell(nn.Module):
         return states
 
 
-def _match_previous(
+def _project_current(layers: Layers, channels: int, filters: int, rules: CellRules) -> Operation:
+    """Bring h_i to F channels, by a 1x1 convolution also where it has as many (slim)."""
+    if rules.twice and channels != filters:
+        first, second = layers.conv(channels, filters), layers.conv(filters, filters)
+        return relu_conv_norm(layers, [first], [second])
+    return pointwise(layers, channels, filters, 1)
+
+
+def match_previous(
     layers: Layers, current: Shape, previous: Shape | None, filters: int
 ) -> Operation | None:
     """Bring h_{i-1} to the size of h_i and to F channels (slim: _reduce_prev_layer).

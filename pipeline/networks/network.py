@@ -6,15 +6,16 @@ research/slim/nets/nasnet/nasnet.py (_build_nasnet_base, _build_aux_head), here 
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
 from pipeline.genotype import Cell as CellGenes
 from pipeline.genotype import CellGenotype
-from pipeline.networks.cell import Cell, Output, Shape, State
+from pipeline.networks import cell as cells
+from pipeline.networks.cell import Cell, CellRules, Output, Shape, State
 from pipeline.networks.layers import Layers
 
 IMAGENET_STEM = 32  # channels of its convolution, before the multiplier
@@ -29,6 +30,22 @@ class Heads(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """What the authors of NASNet and those of ENAS do otherwise with the same skeleton."""
+
+    rules: CellRules = cells.SLIM
+    widens: bool = True  # whether filters double with each reduction
+    # whether the stem is the first cell's h_{i-1}, too, and brought to shape like any
+    stem_twice: bool = False
+    auxiliary_later: int = 0  # so many cells after that before reduction 2 the second head reads
+    bias: bool = True  # of the classifiers
+    fan: Literal["fan_in", "fan_out"] = "fan_out"  # that weights are drawn by
+
+
+SLIM = Variant()
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedCell:
     """A cell's place. Outputs are numbered: 0 is the stem's convolution, k + 1 the k-th cell."""
 
@@ -40,23 +57,26 @@ class PlannedCell:
     ends_stage: bool = False
 
 
-def plan_cells(genotype: CellGenotype, config: NetworkConfig) -> list[PlannedCell]:
+def plan_cells(
+    genotype: CellGenotype, config: NetworkConfig, variant: Variant = SLIM
+) -> list[PlannedCell]:
     """All cells of a network, from the image to the classifier."""
     plan: list[PlannedCell] = []
+    first = 0 if variant.stem_twice else None
 
     def add(
         reduction: bool, filters: int, *, previous: int | None = None, ends_stage: bool = False
     ) -> None:
         genes = genotype.reduction if reduction else genotype.normal
         newest = len(plan)
-        before = previous if previous is not None else newest - 1 if newest else None
+        before = previous if previous is not None else newest - 1 if newest else first
         plan.append(PlannedCell(genes, reduction, filters, newest, before, ends_stage))
 
     if config.stem == "imagenet":
         add(True, config.num_filters // 4)
         add(True, config.num_filters // 2, ends_stage=True)
     for stage in range(STAGES):
-        filters = config.num_filters * 2**stage
+        filters = config.num_filters * 2 ** (stage if variant.widens else 0)
         # slim, skip_reduction_layer_input: the first cell after a reduction reads past it and past
         # the cell before it
         past_reduction = len(plan) - 1 if stage and config.skip_reduction_input else None
@@ -82,12 +102,13 @@ class CellNetwork(nn.Module):
         *,
         image_shape: tuple[int, int, int],
         classes: int,
+        variant: Variant = SLIM,
     ) -> None:
         super().__init__()
         layers = Layers(
             padding=config.padding, norm_decay=config.norm_decay, norm_epsilon=config.norm_epsilon
         )
-        self.plan = plan_cells(genotype, config)
+        self.plan = plan_cells(genotype, config, variant)
         self.stem_cells = 2 if config.stem == "imagenet" else 0
         self.stem, stem = _stem(layers, config, image_shape[0])
         shapes = [stem]
@@ -101,19 +122,23 @@ class CellNetwork(nn.Module):
                 previous,
                 place.filters,
                 reduction=place.reduction,
+                rules=variant.rules,
             )
             self.cells.append(cell)
             shapes.append(cell.shape)
         self.keep = _keep_probabilities(config, len(self.plan))
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(shapes[-1].channels, classes)
+        self.classifier = nn.Linear(shapes[-1].channels, classes, bias=variant.bias)
         self.auxiliary: AuxiliaryHead | None = None
         if config.auxiliary:
-            self._auxiliary_reads = len(self.plan) - config.num_cells - 1  # before reduction 2
+            before_last_reduction = len(self.plan) - config.num_cells - 1
+            self._auxiliary_reads = before_last_reduction + variant.auxiliary_later
             shape = shapes[self._auxiliary_reads]
             size = _map_size(config, image_shape[1:], shape.halvings)
-            self.auxiliary = AuxiliaryHead(layers, shape.channels, size, classes)
-        initialize(self)
+            self.auxiliary = AuxiliaryHead(
+                layers, shape.channels, size, classes, bias=variant.bias
+            )
+        initialize(self, variant.fan)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, channels, H, W) -> logits (N, classes)."""
@@ -198,7 +223,15 @@ class AuxiliaryHead(nn.Sequential):
     It reads an activated map. A map smaller than the pool's 5x5 is pooled whole.
     """
 
-    def __init__(self, layers: Layers, channels: int, size: tuple[int, int], classes: int) -> None:
+    def __init__(
+        self,
+        layers: Layers,
+        channels: int,
+        size: tuple[int, int],
+        classes: int,
+        *,
+        bias: bool = True,
+    ) -> None:
         height, width = (min(5, side) for side in size)
         pooled = ((size[0] - height) // 3 + 1, (size[1] - width) // 3 + 1)
         super().__init__(
@@ -210,17 +243,51 @@ class AuxiliaryHead(nn.Sequential):
             layers.norm(768),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(768, classes),
+            nn.Linear(768, classes, bias=bias),
         )
 
 
-def initialize(network: nn.Module) -> None:
-    """Draw convolutions from N(0, 2 / fan out), a depthwise filter's fan out being its own size.
+def enas_network(
+    genotype: CellGenotype,
+    config: MicroNetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> CellNetwork:
+    """ENAS' final network of cells (melodyguan/enas: micro_child.py, _fixed_layer).
 
-    slim (nasnet_cifar_arg_scope) cuts the normal off at two deviations, with the same variance,
-    and treats the classifier alike; ours keeps torch's default.
+    Its auxiliary head is NASNet's: of the code's the last convolution pads and is averaged.
+    """
+    variant = Variant(
+        rules=cells.ENAS,
+        widens=config.widen,
+        stem_twice=True,
+        auxiliary_later=2,
+        bias=False,
+        fan="fan_in",
+    )
+    alike = NetworkConfig(
+        num_cells=config.num_cells,
+        num_filters=config.num_filters,
+        stem_multiplier=config.stem_multiplier,
+        norm_decay=config.norm_decay,
+        norm_epsilon=config.norm_epsilon,
+        dropout=config.dropout,
+        drop_path_keep=config.drop_path_keep,
+        auxiliary=config.auxiliary,
+    )
+    return CellNetwork(genotype, alike, image_shape=image_shape, classes=classes, variant=variant)
+
+
+def initialize(network: nn.Module, fan: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Draw convolutions from N(0, 2 / fan), a depthwise filter's being its own size (He).
+
+    slim (nasnet_cifar_arg_scope) draws by fan out, cuts the normal off at two deviations, with
+    the same variance, and treats the classifier alike; ours keeps torch's default. ENAS' code
+    draws by fan in (melodyguan/enas: common_ops.py, he_normal).
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
-            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+            channels = module.in_channels if fan == "fan_in" else module.out_channels
+            count = module.weight[0, 0].numel() * channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / count))

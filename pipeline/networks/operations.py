@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from pipeline.networks.layers import Layers
+from pipeline.networks.layers import FactorizedReduction, Layers
 
 
 class Operation(nn.Sequential):
@@ -49,6 +49,13 @@ def identity(layers: Layers, channels: int, filters: int, stride: int) -> Operat
     if stride == 1 and channels == filters:
         return Operation(reads_activated=False)
     return pointwise(layers, channels, filters, stride)
+
+
+def factorized_identity(layers: Layers, channels: int, filters: int, stride: int) -> Operation:
+    """The state itself; where it is to be halved, factorized (melodyguan/enas: micro_child.py)."""
+    if stride == 1:
+        return identity(layers, channels, filters, stride)
+    return Operation(FactorizedReduction(layers, channels, filters), reads_activated=False)
 
 
 def pointwise(layers: Layers, channels: int, filters: int, stride: int) -> Operation:
