@@ -81,6 +81,7 @@ _rows = (
         .scalar_subquery()
         .label("found"),
         Child.reward,
+        Child.reward_kind,
         Child.accuracy,
         Child.parameters,
         Child.macs,

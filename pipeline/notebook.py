@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Frames = Literal["pandas", "polars"]
 COLUMNS = (
     *("digest", "reward", "accuracy", "parameters", "macs", "found", "arm", "version", "k"),
-    *("failure", "stopped_epoch"),
+    *("failure", "stopped_epoch", "reward_kind"),
 )
 
 

@@ -73,8 +73,8 @@ def list_genotypes(
     print_rows(listed, COLUMNS if is_plain else COLUMNS[1:], as_json=as_json)
 
 
-COLUMNS = ["rank", "digest", "reward", "accuracy", "parameters", "macs", "found", "stopped_epoch"]
-COLUMNS += ["failure"]
+COLUMNS = ["rank", "digest", "reward", "reward_kind", "accuracy", "parameters", "macs", "found"]
+COLUMNS += ["stopped_epoch", "failure"]
 
 
 def best_rows(rows: list[Any], search: str | None, *, first: int = 1) -> list[dict[str, Any]]:
@@ -84,6 +84,7 @@ def best_rows(rows: list[Any], search: str | None, *, first: int = 1) -> list[di
             **({"rank": f"{search}:{rank}"} if search else {}),
             "digest": row.digest[:12],
             "reward": row.reward,
+            "reward_kind": row.reward_kind.value,
             "accuracy": row.accuracy,
             "parameters": row.parameters,
             "macs": row.macs,

@@ -101,6 +101,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
                 **queries.state_counts(connection, search.id),
             },
             "reward": {"best": rewards.best, "mean": rewards.mean},
+            "phases": None if now.sharing is None else now.phases,
             "control": queries.control_arm(now, control),
             "policy": None if version is None else dict(version._mapping),
             "no_slot_for": [f"run {run.id}: {run.devices} x {run.device}" for run in lonely],

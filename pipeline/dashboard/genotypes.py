@@ -28,7 +28,7 @@ PER_PAGE = 50
 CSV_PORTION = 2000
 COLUMNS = (
     *("digest", "reward", "accuracy", "parameters", "macs", "found", "arm", "version", "k"),
-    *("failure", "stopped_epoch"),
+    *("failure", "stopped_epoch", "reward_kind"),
 )
 
 
