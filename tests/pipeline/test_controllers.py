@@ -19,7 +19,7 @@ from pipeline.config_controllers import (
     RandomConfig,
     ReinforceConfig,
 )
-from pipeline.config_spaces import LayerSpaceConfig
+from pipeline.config_spaces import LayerSpaceConfig, MacroSpaceConfig, MicroSpaceConfig
 from pipeline.controllers import (
     Evolution,
     Outcome,
@@ -29,7 +29,7 @@ from pipeline.controllers import (
     load_state,
     save_state,
 )
-from pipeline.spaces import LayerSpace, NASNetSpace, TableSpace
+from pipeline.spaces import LayerSpace, MacroSpace, MicroSpace, NASNetSpace, TableSpace
 
 # grows by a layer with each batch
 LAYERS = LayerSpaceConfig(
@@ -38,6 +38,8 @@ LAYERS = LayerSpaceConfig(
 SPACES = {
     "nasnet": NASNetSpace(1),
     "nas": LayerSpace(LAYERS),
+    "enas-macro": MacroSpace(MacroSpaceConfig(name="enas-macro", layers=3)),
+    "enas-micro": MicroSpace(MicroSpaceConfig(name="enas-micro", blocks=1)),
     "table": TableSpace((3, 1, 4, 2, 5)),
 }
 CONFIGS = {

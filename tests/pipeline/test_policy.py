@@ -7,9 +7,19 @@ import pytest
 import torch
 
 from pipeline.config_controllers import BiasConfig, PolicyConfig, SkipPriorConfig, SquashConfig
+from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
 from pipeline.controllers.policy import LSTMPolicy
 from pipeline.controllers.uniforms import uniforms
-from pipeline.spaces import Anchor, Decision, Feed, NASNetSpace, Score, Turn
+from pipeline.spaces import (
+    Anchor,
+    Decision,
+    Feed,
+    MacroSpace,
+    MicroSpace,
+    NASNetSpace,
+    Score,
+    Turn,
+)
 
 SPACE = NASNetSpace(5)
 TINY = (
@@ -41,6 +51,8 @@ def pointer_turns(blocks):
 
 SKIPS = tuple(skip_turns(4))
 POINTERS = tuple(pointer_turns(2))
+MACRO = MacroSpace(MacroSpaceConfig(name="enas-macro")).turns
+MICRO = MicroSpace(MicroSpaceConfig(name="enas-micro")).turns
 
 
 def make_policy(turns=SPACE.turns, units=100, layers=1, init=0.1, seed=0, **more):
@@ -65,6 +77,24 @@ def test_the_paper_s_policy_has_87935_parameters():
     assert sum(p.numel() for p in make_policy().parameters()) == expected == 87_935
 
 
+@pytest.mark.parametrize(
+    ("turns", "known"),
+    [(MACRO, {100: 102_206, 64: 41_862}), (MICRO, {100: 102_005, 64: 41_733})],
+    ids=["macro", "micro"],
+)
+def test_enas_policies_have_the_parameters_that_are_counted_by_hand(turns, known):
+    """The released code has 64 units and no gate biases; its macro head has no bias, ours six."""
+    choices = 6 if turns is MACRO else 5
+    for units, expected in known.items():
+        bias = units == 100
+        lstm = 4 * units * 2 * units + bias * 2 * 4 * units
+        attention = 2 * units * units + units
+        head_and_embedding = choices * (units + 1) + choices * units
+        assert expected == lstm + attention + head_and_embedding + units
+        policy = make_policy(turns, units=units, bias=bias)
+        assert sum(p.numel() for p in policy.parameters()) == expected
+
+
 def test_weights_are_drawn_between_minus_and_plus_init():
     weights = torch.cat([p.detach().flatten() for p in make_policy(init=0.03).parameters()])
     assert weights.dtype == torch.float64
@@ -84,7 +114,9 @@ def test_a_kind_with_two_numbers_of_choices_is_refused():
 
 
 @pytest.mark.parametrize(
-    "turns", [SPACE.turns, TINY, SKIPS, POINTERS], ids=["nasnet", "tiny", "skips", "pointers"]
+    "turns",
+    [SPACE.turns, TINY, SKIPS, POINTERS, MACRO, MICRO],
+    ids=["nasnet", "tiny", "skips", "pointers", "macro", "micro"],
 )
 @pytest.mark.parametrize("layers", [1, 2])
 def test_sampled_and_scored_log_probabilities_are_bit_equal(turns, layers):
@@ -108,7 +140,9 @@ def zeroed(policy):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("turns", [TINY, SKIPS], ids=["tiny", "skips"])
+@pytest.mark.parametrize(
+    "turns", [TINY, SKIPS, MACRO, MICRO], ids=["tiny", "skips", "macro", "micro"]
+)
 def test_all_zero_weights_are_the_uniform_policy(turns, layers):
     count = len(choices_of(turns))
     rollout = zeroed(make_policy(turns, layers=layers)).sample(numbers(6, count))
@@ -117,11 +151,12 @@ def test_all_zero_weights_are_the_uniform_policy(turns, layers):
     torch.testing.assert_close(rollout.entropy_NT, log_choices.expand(6, count))
 
 
-def test_the_prior_of_an_undecided_skip_has_its_closed_form():
+@pytest.mark.parametrize("turns", [SKIPS, MACRO], ids=["skips", "macro"])
+def test_the_prior_of_an_undecided_skip_has_its_closed_form(turns):
     """0.5 log(0.5 / rho) + 0.5 log(0.5 / (1 - rho)), and nothing for what is no skip."""
     prior = SkipPriorConfig(rho=0.4, weight=0.8)
-    rollout = zeroed(make_policy(SKIPS, skip_prior=prior)).sample(numbers(2, 10))
-    is_skip = torch.tensor([d.score is Score.SKIP for turn in SKIPS for d in turn.decisions])
+    is_skip = torch.tensor([d.score is Score.SKIP for turn in turns for d in turn.decisions])
+    rollout = zeroed(make_policy(turns, skip_prior=prior)).sample(numbers(2, len(is_skip)))
     expected = 0.5 * math.log(0.5 / 0.4) + 0.5 * math.log(0.5 / 0.6)
     assert expected == pytest.approx(0.02041, abs=1e-5)
     torch.testing.assert_close(
@@ -185,6 +220,18 @@ def test_logits_are_squashed_before_the_fixed_offset_is_added():
     high = 2.5 * math.tanh(10 / 5) + 0.25
     logits = torch.tensor([high, high, -0.25], dtype=torch.float64)
     torch.testing.assert_close(log_p_C, logits.log_softmax(-1))
+
+
+def test_the_offset_of_the_released_code_is_the_normal_cell_s_alone():
+    """With all weights zero: log(sum of exp of the offsets) - offset, as +-0.25 are logits."""
+    turns = MicroSpace(MicroSpaceConfig(name="enas-micro", blocks=1, operation_offset=0.25)).turns
+    rollout = zeroed(make_policy(turns)).score(torch.zeros(1, 8, dtype=torch.long))
+    total = 2 * math.exp(0.25) + 3 * math.exp(-0.25)
+    normal, reduction = 0.25 - math.log(total), -math.log(5)
+    expected = [-math.log(2)] * 2 + [normal] * 2 + [-math.log(2)] * 2 + [reduction] * 2
+    torch.testing.assert_close(
+        rollout.log_probs_NT[0], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12
+    )
 
 
 def test_a_head_begins_with_the_biases_that_were_asked_for():
@@ -308,7 +355,9 @@ def test_gradients_agree_with_finite_differences(turns, layers):
 
 
 @pytest.mark.parametrize(
-    "turns", [SPACE.turns, SKIPS, POINTERS], ids=["nasnet", "skips", "pointers"]
+    "turns",
+    [SPACE.turns, SKIPS, POINTERS, MACRO, MICRO],
+    ids=["nasnet", "skips", "pointers", "macro", "micro"],
 )
 def test_every_weight_is_learned(turns):
     policy = make_policy(turns)

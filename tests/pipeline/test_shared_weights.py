@@ -1,220 +1,371 @@
-"""Shared weights: a pass that is interrupted and resumed, and what a score stands on."""
+"""Supernets: a child in one is the child built alone, and the plain network of its choices."""
 
 import itertools
-import math
+import random
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import avg_pool2d, batch_norm, conv2d, linear, max_pool2d, pad
 
-from pipeline.config import TrainingConfig
-from pipeline.config_networks import MacroNetworkConfig, MicroNetworkConfig
-from pipeline.config_sharing import SharedConfig
-from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
-from pipeline.errors import ChildError, Failure, LeaseReturnedError
-from pipeline.networks import build_shared
-from pipeline.spaces import MacroSpace, MicroSpace
-from pipeline.training.checkpoint import CorruptCheckpointError
-from pipeline.training.optimization import restarted_rate
-from pipeline.training.shared_weights import Place, Scorer, SharedPass
-from tests.pipeline.test_trainer import CPU, Recorder, assert_same, make_data
+from pipeline.config_networks import MacroNetworkConfig, MicroNetworkConfig, NetworkConfig
+from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig, NASNetSpaceConfig
+from pipeline.errors import InvalidGenotypeError, UserError
+from pipeline.genotype import Block, Cell, CellGenotype
+from pipeline.macro_genotype import MacroGenotype, MacroLayer
+from pipeline.networks import batch_statistics, build, build_shared
+from pipeline.published_cells import NASNET_A
+from pipeline.spaces import make_space
 
-MACRO = MacroSpaceConfig(name="enas-macro", layers=2)
-MICRO = MicroSpaceConfig(name="enas-micro", blocks=1)
-NETWORKS = {
-    MACRO: MacroNetworkConfig(skeleton="enas-macro", filters=2, reductions=[1], dropout=0.3),
-    MICRO: MicroNetworkConfig(skeleton="enas-micro", num_cells=1, num_filters=2, dropout=0.3),
+SHAPE = {"image_shape": (3, 8, 8), "classes": 10}
+
+
+def macro(layers, *, reads="layer", **keys):
+    keys = {"filters": 4, "dropout": 0.0, **keys}
+    space = MacroSpaceConfig(name="enas-macro", layers=layers, skips=reads)
+    return space, MacroNetworkConfig(skeleton="enas-macro", **keys)
+
+
+def micro(blocks, **keys):
+    keys = {"num_cells": 1, "num_filters": 4, **keys}
+    space = MicroSpaceConfig(name="enas-micro", blocks=blocks)
+    return space, MicroNetworkConfig(skeleton="enas-micro", **keys)
+
+
+SIZES = {
+    "macro of one layer": macro(1),
+    "macro of three layers": macro(3),
+    "macro of six, wider": macro(6, widen=True),
+    "macro of six, summed": macro(6, skip="sum", widen=True),
+    "macro of six, as released": macro(6, skip="sum", reads="code"),
+    "macro halved elsewhere": macro(4, reductions=[1, 4], filters=6),
+    "micro of one block": micro(1),
+    "micro of three blocks": micro(3),
+    "micro of one width": micro(2, widen=False),
+    "micro of two cells a stage": micro(2, num_cells=2, num_filters=2),
 }
-CONFIG = TrainingConfig(
-    batch_size=16, schedule="restarts", restart_epochs=2, min_learning_rate=0.01,
-    learning_rate=0.1, nesterov=True, checkpoint_seconds=0.0,
-)  # fmt: skip
 
 
-def make_supernet(space=MACRO):
-    torch.manual_seed(0)
-    return build_shared(space, NETWORKS[space], image_shape=(3, 8, 8), classes=4)
+@pytest.fixture(params=SIZES)
+def size(request):
+    return SIZES[request.param]
 
 
-def children_of(space, count=4):
-    """Children that differ, so that it matters whose minibatch is whose."""
-    made = MacroSpace(space) if space is MACRO else MicroSpace(space)
-    choices = itertools.product(*(range(d.choices) for d in made.decisions))
-    return [made.decode(actions) for actions in itertools.islice(choices, 0, 5 * count, 5)]
+def supernet_of(size, seed=0):
+    torch.manual_seed(seed)
+    network = build_shared(*size, **SHAPE)
+    with torch.no_grad():  # what all begin with would hide a mistake
+        for parameter in network.parameters():
+            if parameter.dim() == 1:
+                parameter.uniform_(0.5, 1.5)
+        for name, buffer in network.named_buffers():
+            if buffer.dtype == torch.float32:
+                buffer.uniform_(0.5, 1.5) if "var" in name else buffer.normal_()
+    return network
 
 
-def make_pass(space=MACRO, *, number=1, hooks=None, supernet=None, config=CONFIG):
-    return SharedPass(
-        supernet or make_supernet(space), make_data(), config,
-        number=number, seed=7, device=CPU, hooks=hooks or Recorder(),
-    )  # fmt: skip
+def children_of(size, count, seed=0):
+    space, chance = make_space(size[0]), random.Random(seed)
+    for _ in range(count):
+        yield space.decode([chance.randrange(d.choices) for d in space.decisions])
 
 
-@pytest.mark.parametrize("space", NETWORKS, ids=["macro", "micro"])
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_a_pass_that_was_interrupted_ends_bit_for_bit_as_an_unbroken_one(space, steps, tmp_path):
-    children = children_of(space)
-    unbroken = make_pass(space)
-    unbroken.run(children)
-    hooks = Recorder(tmp_path, stop_after=steps)
-    with pytest.raises(LeaseReturnedError):
-        make_pass(space, hooks=hooks).run(children)
-    resumed = make_pass(space, hooks=Recorder())
-    resumed.load_weights(hooks.newest)
-    resumed.run(children)
-    assert_same(resumed.weights(), unbroken.weights())
-    assert resumed.hooks.epochs[0].loss == unbroken.hooks.epochs[0].loss
-    assert len(resumed.hooks.steps) == 4 - steps
+def alone(network, size, genotype):
+    """The child built by itself, with the supernet's weights."""
+    child = build(genotype, size[1], **SHAPE)
+    weights = network.state_dict()
+    child.load_state_dict({name: weights[name] for name in child.state_dict()})
+    return child
 
 
-def test_weights_that_no_minibatch_had_stay_as_they_are():
-    space = MacroSpace(MACRO)
-    child = space.decode([0] * len(space.decisions))
-    shared = make_pass()
-    shared.run([child] * 4)  # from now on all momentum is there
-    before = {name: p.clone() for name, p in shared.supernet.named_parameters()}
-    other = space.decode([1] + [0] * (len(space.decisions) - 1))
-    shared.number, shared.progress.step = 2, 0
-    shared.run([other] * 4)
-    moved = {n for n, p in shared.supernet.named_parameters() if not torch.equal(p, before[n])}
-    first = {n for n in before if n.startswith("ops.1.")}
-    assert not {n for n in moved & first if n.split(".")[2] != str(list_of(space)[1])}
-    assert moved & first
+def images(count=5, seed=1):
+    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def list_of(space):
-    """The names of the first layer's operations, in the order of their actions."""
-    rest = [0] * (len(space.decisions) - 1)
-    return [space.decode([a, *rest]).layers[0].operation for a in range(6)]
+@pytest.mark.parametrize("training", [True, False], ids=["batch", "running"])
+def test_a_child_in_a_supernet_is_exactly_the_child_alone(size, training):
+    network = supernet_of(size)
+    for genotype in children_of(size, 3):
+        child = alone(network, size, genotype).train(training)
+        network.train(training).zero_grad(set_to_none=True)
+        found, expected = network(images(), genotype), child(images())
+        assert torch.equal(found, expected)
+        assert found.std() > 0
+        found.square().sum().backward()
+        expected.square().sum().backward()
+        gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        assert {name for name, p in child.named_parameters() if p.grad is not None} == set(
+            gradients
+        )
+        for name, parameter in child.named_parameters():
+            assert torch.equal(parameter.grad, gradients[name])
+        after = network.state_dict()
+        assert all(torch.equal(value, after[name]) for name, value in child.state_dict().items())
 
 
-def test_the_learning_rate_follows_from_the_pass_and_the_step():
-    rates = []
-
-    class Watching(Recorder):
-        def on_step(self, images):
-            rates.append(shared.optimizer.param_groups[0]["lr"])
-
-    for number in (0, 1, 2):
-        shared = make_pass(number=number, hooks=Watching())
-        shared.run(children_of(MACRO))
-    expected = [restarted_rate(CONFIG, i / 4) for i in range(12)]
-    assert rates == expected
-    assert rates[0] == rates[8] == 0.1  # begins again with the third pass
-    assert rates[4] == pytest.approx(0.055)  # in the middle of the first two
+def test_nothing_is_built_that_a_child_does_not_read(size):
+    """Each weight of a child that stands alone has a gradient."""
+    for genotype in children_of(size, 3, seed=1):
+        child = build(genotype, size[1], **SHAPE)
+        child(images()).square().sum().backward()
+        assert all(parameter.grad is not None for parameter in child.parameters())
 
 
-def test_a_cosine_begins_again_each_time_longer():
-    config = TrainingConfig(
-        learning_rate=0.05, min_learning_rate=0.001, restart_epochs=10, restart_factor=2
-    )
-    for begin, period in [(0, 10), (10, 20), (30, 40), (70, 80), (150, 160)]:
-        assert restarted_rate(config, begin) == 0.05
-        assert restarted_rate(config, begin + period / 2) == pytest.approx(0.0255)
-        last = restarted_rate(config, begin + period - 1e-9)
-        assert last == pytest.approx(0.001)
+class Plain:
+    """The networks written with torch's functions alone, each 1x1 on one concatenation.
+
+    Weights are read by the names that enas' networks give them.
+    """
+
+    def __init__(self, network):
+        self.w = network.state_dict()
+
+    def norm(self, x, name):
+        return batch_norm(
+            x, None, None, self.w[f"{name}.weight"], self.w[f"{name}.bias"], True, 0, 1e-5
+        )
+
+    def conv(self, x, name, groups=1):
+        weight = self.w[f"{name}.weight"]
+        return conv2d(
+            x, weight, padding=(weight.shape[2] // 2, weight.shape[3] // 2), groups=groups
+        )
+
+    def pointwise_of_all(self, parts, names):
+        """Concatenate, then one 1x1 convolution with the weights side by side."""
+        weight = torch.cat([self.w[f"{name}.weight"] for name in names], 1)
+        return conv2d(torch.cat(parts, 1), weight)
+
+    def halved(self, x, name):
+        even = self.conv(x[:, :, ::2, ::2], f"{name}.even")
+        odd = self.conv(pad(x, (0, 1, 0, 1))[:, :, 1::2, 1::2], f"{name}.odd")
+        return self.norm(
+            torch.cat((even, odd[:, :, : even.shape[2], : even.shape[3]]), 1), f"{name}.norm"
+        )
+
+    def pooled(self, x, name):
+        if name == "avg_pool_3x3":
+            return avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+        return max_pool2d(x, 3, 1, 1)
+
+    def macro(self, x, genotype, config):
+        states = [self.norm(self.conv(x, "stem.0"), "stem.1")]
+        for number, layer in enumerate(genotype.layers, start=1):
+            name = f"ops.{number}.{layer.operation}"
+            own = self.norm(self.conv(states[-1], f"{name}.0"), f"{name}.1").relu()
+            if "pool" in layer.operation:
+                own = self.pooled(own, layer.operation)
+            elif "sep" in layer.operation:
+                own = self.conv(self.conv(own, f"{name}.3", groups=own.shape[1]), f"{name}.4")
+                own = self.norm(own, f"{name}.5").relu()
+            else:
+                own = self.norm(self.conv(own, f"{name}.3"), f"{name}.4").relu()
+            if number > 1:
+                parts = [*(states[source] for source in layer.skips), own]
+                if config.skip == "concat":
+                    names = [f"src.{number}.{source}" for source in (*layer.skips, number)]
+                    own = self.pointwise_of_all([part.relu() for part in parts], names)
+                else:
+                    own = sum(parts)
+                own = self.norm(own, f"norms.{number}")
+            states.append(own)
+            if number in config.reductions_of(len(genotype.layers)):
+                kept = genotype.read_after(number)
+                states = [
+                    self.halved(state, f"reductions.{number}.{n}") if n in kept else None
+                    for n, state in enumerate(states)
+                ]
+        return linear(states[-1].mean((2, 3)), self.w["classifier.weight"])
+
+    def matched(self, x, name):
+        """What brings a cell's input to shape, if it is there."""
+        if f"{name}.0.weight" in self.w:
+            return self.norm(self.conv(x.relu(), f"{name}.0"), f"{name}.1")
+        return self.halved(x.relu(), f"{name}.0") if f"{name}.0.even.weight" in self.w else x
+
+    def micro(self, x, genotype, config):
+        previous = current = self.norm(self.conv(x, "stem.0"), "stem.1")
+        stage = ["normal"] * config.num_cells
+        kinds = [*stage, "reduction", *stage, "reduction", *stage]
+        for number, kind in enumerate(kinds):
+            if kind == "reduction":
+                previous, current = current, self.halved(current, f"reductions.{number}")
+            cell, name = getattr(genotype, kind), f"cells.{number}"
+            states = [
+                self.matched(current, f"{name}.current"),
+                self.matched(previous, f"{name}.previous"),
+            ]
+            for b, block in enumerate(cell.blocks):
+                sides = zip(("left", "right"), block.sides, strict=True)
+                results = [
+                    self.operation(states[state], f"{name}.ops.{b}_{side}_{state}_{op}", op)
+                    for side, (state, op) in sides
+                ]
+                states.append(results[0] + results[1])
+            parts = [states[state].relu() for state in cell.concat]
+            out = self.pointwise_of_all(parts, [f"{name}.out.{state}" for state in cell.concat])
+            previous, current = current, self.norm(out, f"{name}.norm")
+        return linear(current.relu().mean((2, 3)), self.w["classifier.weight"])
+
+    def operation(self, x, name, operation):
+        if operation == "identity":
+            return x
+        if "pool" in operation:
+            return self.pooled(x, operation)
+        for first in (0, 4):  # ReLU, depthwise, pointwise, norm: twice
+            x = self.conv(x.relu(), f"{name}.{first}", groups=x.shape[1])
+            x = self.norm(self.conv(x, f"{name}.{first + 1}"), f"{name}.{first + 2}")
+        return x
 
 
-def with_nan_losses(monkeypatch, count):
-    """Let so many minibatches of a pass give a loss that is not finite."""
-    from pipeline.training import shared_weights
-
-    real, numbers = shared_weights.cross_entropy, itertools.count()
-
-    def loss(*arguments, **keywords):
-        value = real(*arguments, **keywords)
-        return value * math.nan if next(numbers) < count else value
-
-    monkeypatch.setattr(shared_weights, "cross_entropy", loss)
+def test_a_child_is_the_plain_network_of_its_choices(size):
+    network = supernet_of(size)
+    for genotype in children_of(size, 4, seed=2):
+        plain = Plain(network)
+        run = plain.macro if isinstance(genotype, MacroGenotype) else plain.micro
+        with batch_statistics(network), torch.no_grad():
+            found = network(images(), genotype)
+        torch.testing.assert_close(found, run(images(), genotype, size[1]), rtol=1e-5, atol=1e-5)
 
 
-def test_a_minibatch_without_a_finite_loss_is_left_out(monkeypatch):
-    with_nan_losses(monkeypatch, 1)
-    config = CONFIG.model_copy(update={"batch_size": 2})
-    data = make_data(images=250)
-    hooks = Recorder()
-    supernet = make_supernet()
-    shared = SharedPass(supernet, data, config, number=0, seed=7, device=CPU, hooks=hooks)
-    assert shared.steps == 125  # of which one in a hundred may be left out
-    shared.run(children_of(MACRO, 12) * 11)
-    assert shared.progress.skipped == 1
-    assert all(p.isfinite().all() for p in supernet.parameters())
-    assert math.isfinite(hooks.epochs[0].loss)
+def outputs_of(size, genotypes):
+    network = supernet_of(size)
+    with batch_statistics(network), torch.no_grad():
+        return [network(images(), genotype) for genotype in genotypes]
 
 
-def test_a_pass_of_too_many_such_minibatches_has_diverged(monkeypatch):
-    with_nan_losses(monkeypatch, 2)
-    config = CONFIG.model_copy(update={"batch_size": 2})
-    shared = SharedPass(
-        make_supernet(), make_data(images=250), config,
-        number=0, seed=7, device=CPU, hooks=Recorder(),
-    )  # fmt: skip
-    with pytest.raises(ChildError, match="minibatch 2 of 125") as error:
-        shared.run(children_of(MACRO, 12) * 11)
-    assert error.value.failure is Failure.DIVERGED
+def assert_all_differ(outputs):
+    for first, second in itertools.combinations(outputs, 2):
+        assert (first - second).abs().max() > 1e-4
 
 
-def test_weights_of_another_network_are_refused():
-    other = nn.Linear(2, 2).state_dict()
-    with pytest.raises(CorruptCheckpointError):
-        make_pass().load_weights({"network": other, "optimizer": {}})
+def one_choice_each(space):
+    """All genotypes that differ from one in a single decision, itself first."""
+    chance = random.Random(5)
+    actions = [chance.randrange(d.choices) for d in space.decisions]
+    yield space.decode(actions)
+    for t, decision in enumerate(space.decisions):
+        for other in range(decision.choices):
+            if other != actions[t]:
+                yield space.decode([*actions[:t], other, *actions[t + 1 :]])
 
 
-def make_scorer(space=MACRO, supernet=None, **changes):
-    config = SharedConfig(**{"score_batch": 8, **changes})
-    return Scorer(supernet or make_supernet(space), make_data(), config, seed=7, device=CPU)
+@pytest.mark.parametrize(
+    "size",
+    [macro(4), macro(4, skip="sum"), macro(4, reads="code"), micro(2)],
+    ids=["macro", "macro, summed", "macro, as released", "micro"],
+)
+def test_each_choice_changes_the_output(size):
+    """Also operations: the released code, read literally, runs the last one whatever is chosen."""
+    assert_all_differ(outputs_of(size, one_choice_each(make_space(size[0]))))
 
 
-@pytest.mark.parametrize("norm", ["batch", "moving"])
-@pytest.mark.parametrize("space", NETWORKS, ids=["macro", "micro"])
-def test_scoring_moves_no_buffer_and_no_weight(space, norm):
-    supernet = make_supernet(space)
-    before = {k: v.clone() for k, v in supernet.state_dict().items()}
-    scorer = make_scorer(space, supernet, norm=norm)
-    list(scorer.scores((child, scorer.all_images()) for child in children_of(space)))
-    assert_same(dict(supernet.state_dict()), before)
+def test_weights_belong_to_the_place_and_not_to_the_graph():
+    """Two encodings of one graph are two children of a supernet, so no canonical form is run."""
+    size = micro(1)
+    actions = (0, 1, 0, 1) * 2
+    swapped = (1, 0, 1, 0) * 2
+    space = make_space(size[0])
+    assert space.digest(actions) == space.digest(swapped)
+    assert_all_differ(outputs_of(size, [space.decode(actions), space.decode(swapped)]))
 
 
-def test_a_child_s_minibatch_is_its_own_whoever_else_is_scored():
-    scorer = make_scorer()
-    chosen = {
-        (arm, version, k): tuple(scorer.minibatch(Place(arm, version, k)).tolist())
-        for arm in ("policy", "control")
-        for version in (0, 1)
-        for k in (0, 1)
-    }
-    assert len(set(chosen.values())) == 8
-    assert all(len(set(images)) == 8 for images in chosen.values())
-    again = make_scorer().minibatch(Place("control", 1, 1))
-    assert tuple(again.tolist()) == chosen["control", 1, 1]
+def test_scoring_moves_no_buffer_and_no_mode(size):
+    network = supernet_of(size).train()
+    network.stem.eval()  # whatever it was
+    modes = [module.training for module in network.modules()]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for genotype in children_of(size, 2):
+        with batch_statistics(network), torch.inference_mode():
+            network(images(), genotype)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert [module.training for module in network.modules()] == modes
+    network(images(), genotype)  # and training moves them again
+    assert any(not torch.equal(v, before[name]) for name, v in network.state_dict().items())
 
 
-def test_a_score_does_not_depend_on_what_was_scored_before():
-    children = children_of(MACRO)
-    scorer = make_scorer()
-    [alone] = scorer.scores([(children[0], scorer.all_images())])
-    others = [(child, scorer.minibatch(Place("policy", 0, 1))) for child in children[1:]]
-    assert list(scorer.scores([*others, (children[0], scorer.all_images())]))[-1] == alone
+def test_scoring_uses_the_batch_s_own_statistics_without_dropout():
+    size = macro(3, dropout=0.5)
+    network = supernet_of(size)
+    (genotype,) = children_of(size, 1)
+    with batch_statistics(network), torch.no_grad():
+        found = network(images(), genotype)
+        assert torch.equal(network(images(), genotype), found)
+        others = torch.cat((images(4), images(4, seed=9)))
+        assert not torch.allclose(network(others, genotype)[:4], network(images(4), genotype))
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    assert torch.equal(network(images(), genotype), found)
 
 
-def test_all_images_are_scored_in_parts_of_nearly_one_size(monkeypatch):
-    """20 images, at most 8 at once: a rest of 4 would have worse statistics than the others."""
-    scorer, sizes = make_scorer(), []
-    forward = scorer.supernet.forward
-
-    def watching(images, child):
-        sizes.append(len(images))
-        return forward(images, child)
-
-    monkeypatch.setattr(scorer.supernet, "forward", watching)
-    list(scorer.scores([(children_of(MACRO)[0], scorer.all_images())]))
-    assert sizes == [7, 7, 6]
+def test_modes_are_restored_where_scoring_fails():
+    network = supernet_of(macro(1)).train()
+    with pytest.raises(ValueError, match="say which"), batch_statistics(network):
+        network(images())
+    assert all(module.training for module in network.modules())
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.track_running_stats for norm in norms)
 
 
-def test_logits_that_are_not_finite_have_no_score():
-    supernet = make_supernet()
-    with torch.no_grad():
-        for parameter in supernet.parameters():
-            parameter.fill_(math.nan)
-    scorer = make_scorer(supernet=supernet)
-    assert list(scorer.scores([(children_of(MACRO)[0], scorer.all_images())])) == [None]
+def test_weights_that_no_child_used_have_no_gradient():
+    size = macro(2)
+    network = supernet_of(size).train()
+    chosen = MacroGenotype((MacroLayer("conv_3x3"), MacroLayer("conv_3x3")))
+    network(images(), chosen).sum().backward()
+    unused = [p.grad for name, p in network.named_parameters() if "sep_conv" in name]
+    assert unused
+    assert all(grad is None for grad in unused)
+
+
+def test_a_child_of_a_paper_sized_supernet_keeps_its_size():
+    """Reductions after layers 4 and 8 of 12; widths double in the final network alone."""
+    genotype = next(children_of(macro(12), 1))
+    for widen, filters in ((False, 4), (True, 16)):
+        network = build(genotype, macro(12, widen=widen)[1], **SHAPE)
+        assert set(network.reductions) == {"4", "8"}
+        assert network.classifier.in_features == filters
+        assert network(images()).shape == (5, 10)
+
+
+@pytest.mark.parametrize("cells", ["search", "final"])
+def test_filters_double_with_each_reduction_or_not(cells):
+    (genotype,) = children_of(micro(2), 1)
+    for widen, last in ((True, 16), (False, 4)):
+        network = build(genotype, micro(2, cells=cells, widen=widen)[1], **SHAPE)
+        width = len(genotype.normal.concat) if cells == "final" else 1
+        assert network.classifier.in_features == width * last
+
+
+def test_weights_are_he_s():
+    """Standard deviation sqrt(2 / fan in), a depthwise filter's fan in being its own size."""
+    network = build_shared(*micro(2, num_filters=32), **SHAPE)
+    operation = network.cells[0].ops["0_left_0_sep_conv_5x5"]
+    assert operation[0].weight.std().item() == pytest.approx((2 / 25) ** 0.5, rel=0.15)
+    assert operation[1].weight.std().item() == pytest.approx((2 / 32) ** 0.5, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("space", "network", "message"),
+    [
+        (NASNetSpaceConfig(), NetworkConfig(), "children of 'nasnet' share no weights"),
+        (macro(2)[0], NetworkConfig(), "share no weights in the skeleton 'nasnet'"),
+        (micro(2)[0], macro(2)[1], "share no weights in the skeleton 'enas-macro'"),
+        (micro(2)[0], micro(2, cells="final")[1], "only 'search' cells share weights"),
+        (macro(2)[0], macro(2, reductions=[3])[1], r"reductions: \[3\], but 2 layers"),
+    ],
+)
+def test_what_cannot_share_weights_is_refused(space, network, message):
+    with pytest.raises(UserError, match=message):
+        build_shared(space, network, **SHAPE)
+
+
+def test_a_genotype_in_another_kind_s_skeleton_is_refused():
+    with pytest.raises(UserError, match="kind macro needs 'enas-macro'"):
+        build(MacroGenotype((MacroLayer("conv_3x3"),)), NetworkConfig(), **SHAPE)
+    with pytest.raises(UserError, match="kind cell needs 'nasnet' or 'enas-micro'"):
+        build(NASNET_A, macro(1)[1], **SHAPE)
+    joined = Cell.with_unused_concat([Block(0, "identity", 1, "identity", "concat")])
+    with pytest.raises(InvalidGenotypeError, match="add, they do not concatenate"):
+        build(CellGenotype(joined, joined), micro(1)[1], **SHAPE)
