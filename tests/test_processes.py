@@ -297,3 +297,57 @@ def _count(home, table):
 
 def _command_line(pid):
     return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+SHARED = """
+preset = "enas-macro-digits"
+
+[space]
+layers = 3
+
+[network]
+filters = 4
+reductions = [1, 2]
+
+[shared]
+updates = 3
+chunk = 5
+derive = 10
+
+[budget]
+children = 120
+
+[then.retrain]
+top = 2
+
+[retrain.network]
+filters = 4
+reductions = [1, 2]
+
+[retrain.training]
+epochs = 1
+"""
+
+
+@pytest.mark.slow
+def test_a_search_with_shared_weights_ends_the_same_whoever_is_killed(make_home):
+    """Four phases; a worker and the process that learns are killed, then all at once."""
+    digests = []
+    for name in ("undisturbed", "disturbed"):
+        home = make_home(name)
+        (home.folder / "shared.toml").write_text(SHARED)
+        run = home.start("run", "shared.toml")
+        if name == "disturbed":
+            for victim, children in (("cpu-0", 20), ("control", 40), ("cpu-1", 60)):
+                wait_until(lambda least=children: home.completed("shared") >= least)
+                home.kill(victim)
+            wait_until(lambda: home.completed("shared") >= 80)
+            run.kill()
+            for victim in ("cpu-0", "cpu-1", "control", "reconcile", "broker"):
+                home.kill(victim)
+            run = home.start("run", "shared.toml")
+        assert run.wait(240) == 0
+        assert home.completed("shared") == 130
+        assert home.rows("SELECT state FROM runs WHERE purpose = 'retrain'") == [("done",)] * 2
+        digests.append(home.nasnet("search", "digest", "shared").stdout)
+    assert digests[0] == digests[1]
