@@ -46,7 +46,7 @@ def neighbours(connection: Connection, genotype_id: int, limit: int = 10) -> lis
     """(distance, row) of the genotypes most like one, among the best of its first search.
 
     The distance counts what differs between the canonical forms, place by place: a block has
-    five places (two inputs, two operations, how they combine).
+    five places (two inputs, two operations, how they combine), a layer one for each value.
     """
     child = connection.execute(
         select(Child.search_id)
@@ -72,6 +72,9 @@ def _places(body: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         for block, values in enumerate(body.get(cell, {}).get("blocks", ())):
             for place, value in enumerate(values):
                 yield cell, block, place, value
+    for number, layer in enumerate(body.get("layers", ())):
+        for place, value in layer.items() if isinstance(layer, Mapping) else enumerate(layer):
+            yield "layer", number, place, str(value)  # inputs and skips are lists
 
 
 def _distance(one: list[Any], other: list[Any]) -> int:

@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline.config_base import Config, Positive, Share
 from pipeline.config_controllers import ControllerConfig, PPOConfig
 from pipeline.config_networks import (
+    SKELETONS_OF_KIND,
     SKELETONS_OF_SPACE,
     AnyNetworkConfig,
     MacroNetworkConfig,
+    MicroNetworkConfig,
     NetworkConfig,
 )
 from pipeline.config_sharing import SharedConfig
@@ -24,6 +26,7 @@ from pipeline.config_spaces import MacroSpaceConfig, NASNetSpaceConfig, SpaceCon
 from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
 
+_NETWORK: TypeAdapter[AnyNetworkConfig] = TypeAdapter(AnyNetworkConfig)
 # Raised when a release renames or moves a key; `migrate` then lifts stored configurations.
 FORMAT = 1
 
@@ -369,14 +372,35 @@ def _controller_named(tables: Mapping[str, Any]) -> dict[str, Any]:
     return dict(tables)
 
 
-def changed(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConfig:
+def make_network_config(kind: str, values: Mapping[str, Any]) -> AnyNetworkConfig:
+    """The configuration of a network for a kind of genotypes, the rest by its defaults.
+
+    Raises:
+        UserError: naming the key, what it was given, and what it may be.
+    """
+    skeletons = SKELETONS_OF_KIND[kind]
+    try:
+        config = _NETWORK.validate_python({"skeleton": skeletons[0], **values})
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from None
+    if config.skeleton not in skeletons:
+        raise UserError(
+            f"network.skeleton: {config.skeleton!r} is of another kind of genotypes; "
+            f"expected {' or '.join(map(repr, skeletons))}"
+        )
+    return config
+
+
+def changed(
+    config: NetworkConfig | MicroNetworkConfig, values: Mapping[str, Any]
+) -> NetworkConfig | MicroNetworkConfig:
     """A network's configuration with other values.
 
     Raises:
         UserError: naming the key, what it was given, and what it may be.
     """
     try:
-        return NetworkConfig.model_validate({**config.model_dump(), **values})
+        return type(config).model_validate({**config.model_dump(), **values})
     except ValidationError as error:
         raise UserError(_first_problem(error)) from None
 

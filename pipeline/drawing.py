@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
 from pipeline.differences import (
     SIDES,
     block_text,
@@ -219,7 +219,7 @@ def _cell_edges(cell: Cell) -> Iterator[tuple[str, str]]:
 
 
 def picture_of_network(
-    config: NetworkConfig,
+    config: NetworkConfig | MicroNetworkConfig,
     endpoints: Mapping[str, tuple[int, ...]],
     image_shape: tuple[int, int, int],
     title: str = "network",
@@ -243,17 +243,18 @@ def picture_of_network(
         Edge(name, head, " x ".join(map(str, shape)))
         for (name, _, _, shape), (head, *_) in itertools.pairwise(chain)
     ]
-    if config.auxiliary:  # it reads what the last reduction cell reads
-        read = [name for name, _, look, _ in chain if look == "normal"][-2]
+    if config.auxiliary:  # it reads what the last reduction cell reads; ENAS' what it makes
+        stage = -1 if isinstance(config, MicroNetworkConfig) else -2
+        read = [name for name, _, look, _ in chain if look == "normal"][stage]
         nodes.append(Node("auxiliary", "auxiliary head", "layer", "a second classifier"))
         edges.append(Edge(read, "auxiliary", "in training only", dashed=True))
     return Picture(title, ", ".join(node.label for node in nodes), title, nodes, edges)
 
 
 def _stem(
-    config: NetworkConfig, shape: tuple[int, ...]
+    config: NetworkConfig | MicroNetworkConfig, shape: tuple[int, ...]
 ) -> list[tuple[str, str, str, tuple[int, ...]]]:
-    if config.stem == "cifar":
+    if isinstance(config, MicroNetworkConfig) or config.stem == "cifar":
         return [("stem", "conv 3x3", "conv", shape)]
     return [
         ("stem", "conv 3x3, stride 2", "conv", ()),

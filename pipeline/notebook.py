@@ -135,12 +135,12 @@ class Found:
         """
         import torch
 
-        from pipeline.config import changed
-        from pipeline.config_networks import NetworkConfig
+        from pipeline.config import make_network_config
         from pipeline.networks import build
 
         torch.manual_seed(seed)
-        wanted = changed(NetworkConfig(), config)
+        kind = self.genotype.kind
+        wanted = None if kind == "known" else make_network_config(kind, config)
         return build(self.genotype, wanted, image_shape=image_shape, classes=classes)
 
 

@@ -329,25 +329,33 @@ epochs = 1
 """
 
 
+def run_shared(home):
+    """Start the search SHARED."""
+    (home.folder / "shared.toml").write_text(SHARED)
+    return home.start("run", "shared.toml")
+
+
+def kill_when(home, children, *names):
+    """Kill processes once a search has so many children."""
+    wait_until(lambda: home.completed("shared") >= children)
+    for name in names:
+        home.kill(name)
+
+
 @pytest.mark.slow
 def test_a_search_with_shared_weights_ends_the_same_whoever_is_killed(make_home):
-    """Four phases; a worker and the process that learns are killed, then all at once."""
-    digests = []
-    for name in ("undisturbed", "disturbed"):
-        home = make_home(name)
-        (home.folder / "shared.toml").write_text(SHARED)
-        run = home.start("run", "shared.toml")
-        if name == "disturbed":
-            for victim, children in (("cpu-0", 20), ("control", 40), ("cpu-1", 60)):
-                wait_until(lambda least=children: home.completed("shared") >= least)
-                home.kill(victim)
-            wait_until(lambda: home.completed("shared") >= 80)
-            run.kill()
-            for victim in ("cpu-0", "cpu-1", "control", "reconcile", "broker"):
-                home.kill(victim)
-            run = home.start("run", "shared.toml")
-        assert run.wait(240) == 0
+    """Four phases; workers and the process that learns are killed, then all at once."""
+    undisturbed, disturbed = make_home("undisturbed"), make_home("disturbed")
+    assert run_shared(undisturbed).wait(240) == 0
+    run = run_shared(disturbed)
+    for children, name in ((20, "cpu-0"), (40, "control"), (60, "cpu-1")):
+        kill_when(disturbed, children, name)
+    wait_until(lambda: disturbed.completed("shared") >= 80)
+    run.kill()
+    kill_when(disturbed, 80, "cpu-0", "cpu-1", "control", "reconcile", "broker")
+    assert run_shared(disturbed).wait(240) == 0
+    for home in (undisturbed, disturbed):
         assert home.completed("shared") == 130
         assert home.rows("SELECT state FROM runs WHERE purpose = 'retrain'") == [("done",)] * 2
-        digests.append(home.nasnet("search", "digest", "shared").stdout)
-    assert digests[0] == digests[1]
+    digests = {h.nasnet("search", "digest", "shared").stdout for h in (undisturbed, disturbed)}
+    assert len(digests) == 1

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 def untrained(
     genotype: "Genotype", cells: int | None, filters: int | None, size: int, classes: int
 ) -> "Exported":
-    """A genotype in the default skeleton for CIFAR or another size of it, weights of seed 0."""
+    """A genotype in its default skeleton or another size of it, weights of seed 0."""
     import torch
 
-    from pipeline.config import changed
-    from pipeline.config_networks import NetworkConfig
+    from pipeline.config import make_network_config
     from pipeline.exports import Exported
     from pipeline.networks import build
 
     counts = {"num_cells": cells, "num_filters": filters}
-    config = changed(NetworkConfig(), {k: v for k, v in counts.items() if v is not None})
+    given = {key: count for key, count in counts.items() if count is not None}
+    config = None if genotype.kind == "known" else make_network_config(genotype.kind, given)
     torch.manual_seed(0)
     shape = 3, size, size
     network = build(genotype, config, image_shape=shape, classes=classes)

@@ -16,7 +16,7 @@ def network(
         str,
         typer.Argument(
             metavar="NAME|GENOTYPE",
-            help="nasnet-a-cifar, nasnet-a-mobile, nasnet-a-large, or any genotype.",
+            help="nasnet-a-cifar, -mobile or -large, enas-micro-cifar, or any genotype.",
         ),
     ],
     cells: Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")] = None,

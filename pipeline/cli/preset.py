@@ -13,7 +13,7 @@ app = typer.Typer(help="The configurations that ship with the package.", no_args
 def list_presets(as_json: JsonFlag = False) -> None:
     """List the presets."""
     from pipeline.config import is_recipe, make_config, make_run_config
-    from pipeline.config_networks import NetworkConfig
+    from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
     from pipeline.config_tables import preset_names, read_preset
 
     rows = []
@@ -23,7 +23,7 @@ def list_presets(as_json: JsonFlag = False) -> None:
         config = make_run_config(tables) if recipe else make_config(tables).run_config()
         network = config.network or NetworkConfig()
         size = "by layers"
-        if isinstance(network, NetworkConfig):
+        if isinstance(network, NetworkConfig | MicroNetworkConfig):
             size = f"{network.num_cells} @ {network.num_filters}"
         rows.append(
             {

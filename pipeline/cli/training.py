@@ -11,7 +11,6 @@ from pipeline import config as configs
 from pipeline import config_tables
 from pipeline.cli.output import JsonFlag, print_json
 from pipeline.config import DataConfig, RunConfig
-from pipeline.config_networks import SKELETONS_OF_KIND
 from pipeline.config_spaces import KIND_OF_SPACE
 from pipeline.errors import UserError
 
@@ -74,14 +73,10 @@ class Recipe:
         if self.tables.get("dataset") is None:
             raise UserError("no data set: give --set dataset=NAME, or --like SEARCH|RUN")
         tables = {key: value for key, value in self.tables.items() if key != "preset"}
-        skeletons = SKELETONS_OF_KIND.get(kind, ())
-        network = {"skeleton": skeletons[0], **tables.get("network", {})} if skeletons else None
+        network = None
+        if kind != "known":
+            network = configs.make_network_config(kind, tables.get("network", {})).model_dump()
         config = configs.make_run_config({**tables, "network": network})
-        if config.network is not None and config.network.skeleton not in skeletons:
-            raise UserError(
-                f"network.skeleton: {config.network.skeleton!r} is of another kind of genotypes; "
-                f"expected {' or '.join(map(repr, skeletons))}"
-            )
         if config.training.device is not None:
             return config
         from pipeline.settings import get_settings

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
+from pipeline.errors import UserError
 from pipeline.genotype import CellGenotype
-from pipeline.networks import build_network, count_macs, count_parameters
+from pipeline.networks import CellNetwork, build, count_macs, count_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Description:
 
 def describe(
     genotype: CellGenotype,
-    config: NetworkConfig,
+    config: NetworkConfig | MicroNetworkConfig,
     *,
     image_shape: tuple[int, int, int],
     classes: int,
@@ -30,10 +31,13 @@ def describe(
 
     Raises:
         InvalidGenotypeError: the genotype breaks a rule.
+        UserError: the skeleton is that of shared weights, which has no end points.
     """
     with torch.device("meta"):
-        network = build_network(genotype, config, image_shape=image_shape, classes=classes)
+        network = build(genotype, config, image_shape=image_shape, classes=classes)
         image = torch.zeros(1, *image_shape)
+    if not isinstance(network, CellNetwork):
+        raise UserError("network.cells: only 'final' cells are described")
     network.eval()
     auxiliary = 0 if network.auxiliary is None else count_parameters(network.auxiliary)
     return Description(

@@ -1,10 +1,13 @@
-"""NASNet-A as it was published: the skeletons of the authors' code (slim: nasnet.py, *_config)."""
+"""Networks as they were published: the skeletons of their authors' code.
+
+NASNet-A: slim, nasnet.py, the *_config functions; ENAS: melodyguan/enas, cifar10_micro_final.sh.
+"""
 
 from dataclasses import dataclass
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
 from pipeline.genotype import CellGenotype
-from pipeline.published_cells import NASNET_A
+from pipeline.published_cells import ENAS_MICRO, NASNET_A
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +15,7 @@ class PublishedNetwork:
     """A network with a name, and what it was trained on."""
 
     genotype: CellGenotype
-    config: NetworkConfig
+    config: NetworkConfig | MicroNetworkConfig
     image_size: int
     classes: int
 
@@ -60,5 +63,20 @@ PUBLISHED_NETWORKS = {
         ),
         image_size=331,
         classes=1000,
+    ),
+    # 15 normal cells in all, F = 36
+    "enas-micro-cifar": PublishedNetwork(
+        ENAS_MICRO,
+        MicroNetworkConfig(
+            skeleton="enas-micro",
+            cells="final",
+            num_cells=5,
+            num_filters=36,
+            dropout=0.2,
+            drop_path_keep=0.6,
+            auxiliary=True,
+        ),
+        image_size=32,
+        classes=10,
     ),
 }

@@ -14,6 +14,7 @@ from pipeline import differences, drawing
 from pipeline.config_networks import NetworkConfig
 from pipeline.errors import UserError
 from pipeline.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype, KnownNetwork
+from pipeline.macro_genotype import MacroGenotype, MacroLayer
 from pipeline.published_cells import AMOEBANET_A, DARTS_V1, DARTS_V2, NASNET_A, PUBLISHED
 from tests.processes import Home
 
@@ -321,6 +322,46 @@ def test_known_networks_are_a_box_with_a_name_and_compared_by_it():
     assert marked(picture, "a") == {"a-network": "differs"}
 
 
+def chain(*layers):
+    return MacroGenotype(tuple(MacroLayer(*layer) for layer in layers))
+
+
+def test_a_macro_genotype_is_a_chain_whose_skips_are_dashed():
+    genotype = chain(("conv_3x3",), ("sep_conv_5x5", (0, 1)), ("max_pool_3x3",))
+    picture = drawing.picture_of(genotype)
+    drawn(picture)
+    assert {(e.tail, e.head, e.label) for e in picture.edges if not e.dashed} == {
+        ("layer-0", "layer-1", ""),
+        ("layer-1", "layer-2", "and joined"),
+        ("layer-2", "layer-3", ""),
+        ("layer-3", "classifier", ""),
+    }
+    assert [(e.tail, e.head) for e in picture.edges if e.dashed] == [("layer-0", "layer-2")]
+    labels = [node.label for node in picture.nodes]
+    assert labels[1:4] == ["conv 3x3 (1)", "sep 5x5 (2)", "max 3x3 (3)"]
+    assert "layer 2 = sep 5x5(1), joined with 0, 1;" in picture.description
+
+
+def test_macro_genotypes_are_compared_layer_by_layer():
+    first = chain(("conv_3x3",), ("conv_3x3", (1,)), ("conv_5x5",))
+    second = chain(("conv_3x3",), ("avg_pool_3x3",))
+    said = [(d.cell, d.part, d.first, d.second) for d in differences.differences(first, second)]
+    assert said == [
+        ("layer 2", "operation", "conv 3x3", "avg 3x3"),
+        ("layer 2", "skips", "1", "none"),
+        ("layer 3", "layer", "layer 3 = conv 5x5(2)", None),
+    ]
+    [added] = differences.differences(
+        second, chain(("conv_3x3",), ("avg_pool_3x3",), ("conv_5x5",))
+    )
+    assert (added.first, added.mark) == (None, "only here")
+    picture = drawing.picture_of_comparison(first, second)
+    assert marked(picture, "a") == {"a-layer-2": "differs", "a-layer-3": "only here"}
+    assert marked(picture, "b") == {"b-layer-2": "differs"}
+    assert marked(drawing.picture_of_comparison(first, NASNET_A), "a")
+    assert differences.differences(first, first) == []
+
+
 @pytest.mark.parametrize("config", [{}, {"auxiliary": True, "num_cells": 3}, {"stem": "imagenet"}])
 def test_a_network_is_drawn_from_its_image_to_its_classes_with_its_shapes(config):
     from pipeline.networks.description import describe
@@ -362,7 +403,7 @@ def test_draw_writes_what_the_ending_says_or_svg_by_digest(home):
     assert not list(home.folder.glob(".*.svg*"))
 
 
-@pytest.mark.parametrize("name", ["darts-v2", "nasnet-a-cifar"])
+@pytest.mark.parametrize("name", ["darts-v2", "nasnet-a-cifar", "enas-micro-cifar"])
 def test_draw_network_takes_a_genotype_or_a_published_network(home, name):
     options = ["--cells", "1", "--filters", "8", "--size", "16", "--classes", "3"]
     home.nasnet("genotype", "draw", name, "--network", *options, "--output", "n.svg")

@@ -3,15 +3,15 @@ import torch
 from torch import nn
 
 from pipeline.config import changed
-from pipeline.config_networks import NetworkConfig
+from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
 from pipeline.errors import UserError
-from pipeline.networks import build_network, count_parameters
+from pipeline.networks import build, build_network, count_parameters
 from pipeline.networks.cell import State
 from pipeline.networks.description import describe
 from pipeline.networks.layers import Layers, SameAvgPool2d, SameMaxPool2d, pad_same
 from pipeline.networks.network import plan_cells
 from pipeline.networks.published import PUBLISHED_NETWORKS
-from pipeline.published_cells import NASNET_A
+from pipeline.published_cells import ENAS_MICRO, NASNET_A
 
 SMALL = NetworkConfig(num_cells=1, num_filters=8)
 
@@ -40,6 +40,8 @@ def images(*shape, seed=1):
         ("nasnet-a-cifar", 3_346_538, 1_631_498, 544_333_312),
         ("nasnet-a-mobile", 5_289_978, 2_411_240, 563_638_816),
         ("nasnet-a-large", 88_753_150, 4_567_784, 23_783_414_658),
+        # counted in the released code's graph; the paper's 4.6M are another network's
+        ("enas-micro-cifar", 3_894_372, 494_848, 620_907_552),
     ],
 )
 def test_a_published_network_has_its_published_size(name, parameters, auxiliary, macs):
@@ -61,6 +63,7 @@ def test_a_published_network_has_its_published_size(name, parameters, auxiliary,
             "nasnet-a-large",
             (6, (336, 42), (1008, 42), (1344, 21), (2016, 21), (2688, 11), (4032, 11)),
         ),
+        ("enas-micro-cifar", (5, (108, 32), (180, 32), (288, 16), (360, 16), (576, 8), (720, 8))),
     ],
 )
 def test_end_points_are_those_of_the_authors_test(name, stages):
@@ -74,6 +77,32 @@ def test_end_points_are_those_of_the_authors_test(name, stages):
     found = described(name).endpoints
     assert found.pop("Logits") == (PUBLISHED_NETWORKS[name].classes,)
     assert found == {end: (c, size, size) for end, (c, size) in expected.items()}
+
+
+def test_the_released_enas_network_has_its_size_also_at_32_filters():
+    config = changed(PUBLISHED_NETWORKS["enas-micro-cifar"].config, {"num_filters": 32})
+    found = describe(ENAS_MICRO, config, image_shape=(3, 32, 32), classes=10)
+    assert found.parameters == 3_116_192
+
+
+def test_enas_drops_paths_with_depth_and_its_second_head_reads_after_the_last_reduction():
+    """micro_child.py: _apply_drop_path, aux_head_indices."""
+    config = MicroNetworkConfig(
+        skeleton="enas-micro",
+        cells="final",
+        num_cells=1,
+        num_filters=4,
+        auxiliary=True,
+        drop_path_keep=0.5,
+    )
+    network = build(ENAS_MICRO, config, image_shape=(3, 16, 16), classes=10)
+    assert network.keep == [0.9, 0.8, 0.7, 0.6, 0.5]
+    heads = network.train().heads(images(4, 3, 16, 16), 1.0)
+    assert heads.logits.shape == heads.auxiliary.shape == (4, 10)
+    heads.auxiliary.square().sum().backward()
+    assert network.cells[4].blocks["2"].left[0].kernel_size == 3  # the last cell's average
+    assert all(parameter.grad is not None for parameter in network.cells.parameters())
+    assert network.classifier.weight.grad is None
 
 
 @pytest.mark.parametrize(
