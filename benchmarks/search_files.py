@@ -5,7 +5,8 @@
 
 Needs the extra `test`. The search is made up: its children are random cells, each trained by one
 run of one attempt and one epoch, a version for each 20. It goes out, and comes into another store;
-each half is a process of its own, as the command is.
+each half is a process of its own, as the command is. CPU seconds are its and its checkers', not
+the server's; the memory is that of the process that reads or writes the store.
 """
 
 import argparse

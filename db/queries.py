@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Integer,
+    String,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.orm import aliased
 
 from db.clock import clock, seconds_between
@@ -77,7 +87,7 @@ def search_digest(connection: Connection, search_id: int) -> str:
     """
     digest = hashlib.sha256()
     for row in _in_order(connection, search_id):
-        digest.update(repr([_plain(value) for value in row]).encode())
+        digest.update(repr(list(row)).encode())
     versions = connection.execute(
         select(PolicyVersion.version, PolicyVersion.learned, PolicyVersion.sha256)
         .where(PolicyVersion.search_id == search_id)
@@ -89,25 +99,26 @@ def search_digest(connection: Connection, search_id: int) -> str:
 
 
 _first = aliased(Child)
+# As the store has them, with no enums made of a million texts.
 _hashed = (
     select(
         Child.version,
-        Child.arm,
+        type_coerce(Child.arm, String),
         Child.k,
         Child.actions,
         Child.log_probs,
         Genotype.digest,
-        Child.state,
+        type_coerce(Child.state, String),
         Child.reward,
-        Child.reward_kind,
+        type_coerce(Child.reward_kind, String),
         Child.accuracy,
         Child.parameters,
         Child.macs,
-        Child.failure,
+        type_coerce(Child.failure, String),
         Child.stopped_epoch,
         Child.learned_by,
         _first.version,
-        _first.arm,
+        type_coerce(_first.arm, String),
         _first.k,
     )
     .join(Genotype, Child.genotype_id == Genotype.id)
@@ -118,7 +129,7 @@ _hashed = (
 )
 _hashed_after = _hashed.where(
     tuple_(Child.version, Child.arm, Child.k)
-    > tuple_(bindparam("version"), bindparam("arm", type_=Child.arm.type), bindparam("k"))
+    > tuple_(bindparam("version"), bindparam("arm", type_=String), bindparam("k"))
 )
 
 
@@ -129,10 +140,6 @@ def _in_order(connection: Connection, search_id: int) -> Iterator[Any]:
         yield from rows
         last = {"version": rows[-1][0], "arm": rows[-1][1], "k": rows[-1][2]}
         rows = connection.execute(_hashed_after, {"search_id": search_id, **last}).all()
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
 """A whole search into the store, in bulk, in the caller's transaction; the way out: ``db.dump``.
 
-Rows come as columns by name, with times as text in UTC and JSON as text, which both databases
-take as they are. Ids are the store's own: each kind of row gets its next ones, in order.
+Rows come with times as text in UTC and JSON as text, which both databases take as they are. Ids
+are the store's own: each kind of row gets its next ones, in order.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, text, tuple_
 from sqlalchemy.exc import DataError, IntegrityError
@@ -15,41 +17,23 @@ from sqlalchemy.exc import DataError, IntegrityError
 from db.children import run_key
 from db.clock import clock
 from db.enums import Purpose, SearchState, SlotState
-from db.models import Child, Genotype, Search, Slot
+from db.models import Child, Search, Slot
+from db.restored_rows import ChildKey, RestoredChild, RestoredRun, Row
 from db.slots import IMPORTED_HOME
 
-Columns = dict[str, Any]
-ChildKey = tuple[int, str, int]  # version, arm, k
+MASKS = ("ops_normal", "ops_reduction")  # of a genotype, kept with its children, too
 
 
 class RefusedRowError(Exception):
     """A row that the database, or a law of the record, does not let in; says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestoredRun:
-    """A run with its attempts, and its learning curve."""
+class _Owner(NamedTuple):
+    """What a run is of; its key."""
 
-    columns: Columns
-    attempts: list[tuple[Columns, tuple[str, str] | None]]  # with the host and name of a slot
-    epochs: list[Columns]
-    digest: str | None  # of its genotype
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredChild:
-    """A child, and what was known of it by a number of the other store."""
-
-    columns: Columns
-    digest: str
-    duplicate_of: ChildKey | None
-    score_run: int | None  # its place among the search's other runs
-    run: RestoredRun | None
-
-    @property
-    def key(self) -> ChildKey:
-        """What it is in its search."""
-        return self.columns["version"], self.columns["arm"], self.columns["k"]
+    child_id: int | None
+    genotype_id: int | None
+    key: str | None
 
 
 @dataclass(slots=True)
@@ -58,6 +42,7 @@ class Restoration:
 
     connection: Connection
     search_id: int
+    columns: Mapping[str, Sequence[str]]  # of each table, those that its rows come with
     _slots: dict[tuple[str, str], int] = field(default_factory=dict)
     _other_runs: list[int] = field(default_factory=list)
 
@@ -78,54 +63,43 @@ class Restoration:
         finally:
             self._slots.clear()  # some may have gone with the savepoint
 
-    def add_versions(self, rows: Sequence[Columns]) -> None:
+    def add_versions(self, rows: Sequence[Row]) -> None:
         """Write policy versions, without their states."""
-        _insert(
-            self.connection,
-            "policy_versions",
-            ({"search_id": self.search_id, **row} for row in rows),
-        )
+        self._insert("policy_versions", ("search_id",), [(self.search_id, *row) for row in rows])
 
-    def add_other_runs(
-        self, runs: Sequence[RestoredRun], genotypes: Mapping[str, Columns]
-    ) -> None:
+    def add_other_runs(self, runs: Sequence[RestoredRun], genotypes: Mapping[str, Row]) -> None:
         """Write runs that are no child's. Each has a `key` that is no other run's."""
-        ids = self._genotype_ids(genotypes)
+        ids = self._genotypes(genotypes)
         owners = [
-            {"child_id": None, "genotype_id": None if run.digest is None else ids[run.digest]}
-            for run in runs
+            _Owner(None, None if run.digest is None else ids[run.digest], run.key) for run in runs
         ]
         self._other_runs += self._add_runs(list(zip(runs, owners, strict=True)))
 
     def add_children(
-        self, children: Sequence[RestoredChild], genotypes: Mapping[str, Columns]
+        self, children: Sequence[RestoredChild], genotypes: Mapping[str, Row]
     ) -> None:
         """Write children, and the runs that are theirs.
 
         Raises:
             RefusedRowError: the child that one repeats has not been written.
         """
-        genotype_ids = self._genotype_ids(genotypes)
+        genotype_ids = self._genotypes(genotypes)
+        masks = operator.itemgetter(*map(self.columns["genotypes"].index, MASKS))
         child_ids = _take_ids(self.connection, "children", len(children))
         firsts = self._firsts(children, child_ids, genotype_ids)
         rows, runs = [], []
         for child_id, child in zip(child_ids, children, strict=True):
             genotype_id = genotype_ids[child.digest]
+            first, score_run = firsts.get(child.key), self._other_run(child.score_run)
+            its_masks = masks(genotypes[child.digest])
             rows.append(
-                {
-                    "id": child_id,
-                    "search_id": self.search_id,
-                    "genotype_id": genotype_id,
-                    "duplicate_of": firsts.get(child.key),
-                    "score_run_id": self._other_run(child.score_run),
-                    **child.columns,
-                }
+                (child_id, self.search_id, genotype_id, first, score_run, *its_masks, *child.row)
             )
             if child.run is not None:
                 key = run_key(Purpose.SEARCH, child_id=child_id)
-                owner = {"child_id": child_id, "genotype_id": genotype_id, "key": key}
-                runs.append((child.run, owner))
-        _insert(self.connection, "children", rows)
+                runs.append((child.run, _Owner(child_id, genotype_id, key)))
+        own = ("id", "search_id", "genotype_id", "duplicate_of", "score_run_id", *MASKS)
+        self._insert("children", own, rows)
         self._add_runs(runs)
 
     def _other_run(self, place: int | None) -> int | None:
@@ -164,31 +138,44 @@ class Restoration:
             for row in self.connection.execute(statement)
         }
 
-    def _genotype_ids(self, genotypes: Mapping[str, Columns]) -> dict[str, int]:
+    def _genotypes(self, genotypes: Mapping[str, Row]) -> dict[str, int]:
         """Digest -> id, of genotypes that are in the store afterwards."""
-        statement = select(Genotype.digest, Genotype.id).where(Genotype.digest.in_(genotypes))
-        ids = {row.digest: row.id for row in self.connection.execute(statement)}
+        ids = _known_genotypes(self.connection, list(genotypes))
         new = sorted(genotypes.keys() - ids.keys())
         added = dict(zip(new, _take_ids(self.connection, "genotypes", len(new)), strict=True))
-        _insert(
-            self.connection,
-            "genotypes",
-            ({"id": added[digest], **genotypes[digest]} for digest in new),
-        )
+        rows = [(added[digest], *genotypes[digest]) for digest in new]
+        self._insert("genotypes", ("id",), rows)
         return ids | added
 
-    def _add_runs(self, runs: Sequence[tuple[RestoredRun, Columns]]) -> list[int]:
+    def _add_runs(self, runs: Sequence[tuple[RestoredRun, _Owner]]) -> list[int]:
         ids = _take_ids(self.connection, "runs", len(runs))
         rows, attempts, epochs = [], [], []
         for run_id, (run, owner) in zip(ids, runs, strict=True):
-            rows.append({"id": run_id, "search_id": self.search_id, **run.columns, **owner})
-            for columns, slot in run.attempts:
-                attempts.append({"run_id": run_id, "slot_id": self._slot(slot), **columns})
-            epochs += [{"run_id": run_id, **columns} for columns in run.epochs]
-        _insert(self.connection, "runs", rows)
-        _insert(self.connection, "attempts", attempts)
-        _insert(self.connection, "epochs", epochs)
+            rows.append((run_id, self.search_id, *owner, run.config, *run.row))
+            for row, slot in run.attempts:
+                attempts.append((run_id, self._slot(slot), *row))
+            epochs += [(run_id, *row) for row in run.epochs]
+        self._insert("runs", ("id", "search_id", *_Owner._fields, "config"), rows)
+        self._insert("attempts", ("run_id", "slot_id"), attempts)
+        self._insert("epochs", ("run_id",), epochs)
         return ids
+
+    def _insert(self, table: str, own: Sequence[str], rows: Sequence[Row]) -> None:
+        """Write rows past the ORM, by COPY or one prepared statement; `own` columns first."""
+        if not rows:
+            return
+        columns = (*own, *self.columns[table])
+        names = ", ".join(columns)
+        if self.connection.dialect.name == "sqlite":
+            places = ", ".join("?" * len(columns))
+            statement = f"INSERT INTO {table} ({names}) VALUES ({places})"
+            self.connection.exec_driver_sql(statement, rows)
+            return
+        with self.connection.connection.cursor().copy(
+            f"COPY {table} ({names}) FROM STDIN"
+        ) as copy:
+            for row in rows:
+                copy.write_row(row)
 
     def _slot(self, slot: tuple[str, str] | None) -> int | None:
         if slot is None:
@@ -198,12 +185,14 @@ class Restoration:
         return self._slots[slot]
 
 
-def begin(connection: Connection, columns: Mapping[str, Any]) -> Restoration:
-    """Add the search's row, in the state `imported`; ``columns`` are its others."""
+def begin(
+    connection: Connection, row: Mapping[str, Any], columns: Mapping[str, Sequence[str]]
+) -> Restoration:
+    """Add the search's row, in the state `imported`; what is added to it has these columns."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL TIME ZONE 'UTC'"))
-    statement = insert(Search).values(state=SearchState.IMPORTED, **columns).returning(Search.id)
-    return Restoration(connection, connection.execute(statement).scalar_one())
+    statement = insert(Search).values(state=SearchState.IMPORTED, **row).returning(Search.id)
+    return Restoration(connection, connection.execute(statement).scalar_one(), columns)
 
 
 def refresh_statistics(connection: Connection) -> None:
@@ -236,6 +225,16 @@ def _find_or_add_slot(connection: Connection, host: str, name: str) -> int:
     ).scalar_one()
 
 
+def _known_genotypes(connection: Connection, digests: list[str]) -> dict[str, int]:
+    """Digest -> id of those that the store has: they are one parameter, a thousand take long."""
+    among: str = "= ANY(:digests)"
+    asked: str | list[str] = digests
+    if connection.dialect.name == "sqlite":
+        among, asked = "IN (SELECT value FROM json_each(:digests))", json.dumps(digests)
+    statement = text(f"SELECT digest, id FROM genotypes WHERE digest {among}")
+    return {row.digest: row.id for row in connection.execute(statement, {"digests": asked})}
+
+
 def _take_ids(connection: Connection, table: str, count: int) -> list[int]:
     """The next ids of a table, ascending.
 
@@ -250,19 +249,3 @@ def _take_ids(connection: Connection, table: str, count: int) -> list[int]:
         f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, :count)"
     )
     return sorted(connection.execute(statement, {"count": count}).scalars())
-
-
-def _insert(connection: Connection, table: str, rows: Iterable[Columns]) -> None:
-    """Write rows that all have the same columns, past the ORM: COPY, or one prepared statement."""
-    rows = list(rows)
-    if not rows:
-        return
-    values = [tuple(row.values()) for row in rows]
-    names = ", ".join(rows[0])
-    if connection.dialect.name == "sqlite":
-        places = ", ".join("?" * len(rows[0]))
-        connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", values)
-        return
-    with connection.connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-        for value in values:
-            copy.write_row(value)

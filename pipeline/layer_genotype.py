@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.canonical_order import Graph, canonical_orders
+from pipeline.canonical_order import Graph, canonical_orders, stands_in_order
 from pipeline.config_spaces import MAX_FILTERS, MAX_LAYERS, MAX_SIDE, MAX_STRIDE
 from pipeline.encoded import Encoded
 from pipeline.errors import InvalidGenotypeError
@@ -98,14 +98,16 @@ class LayerGenotype(Encoded):
 
     def canonical(self) -> "LayerGenotype":
         """The one genotype that stands for all orders of the same layers (law 10)."""
-        graph = Graph(
+        orders = canonical_orders(self._graph(), tuple(range(len(self.layers))))
+        return min((self._renumbered(order) for order in orders), key=_key)
+
+    def _graph(self) -> Graph:
+        return Graph(
             # state 0 is the image, state n + 1 the n-th layer's output
             tuple(tuple((s + 1 if s else 0, "") for s in la.inputs) for la in self.layers),
             tuple(_label(layer) for layer in self.layers),
             tuple(n + 1 for n in self.outputs),
         )
-        orders = canonical_orders(graph, tuple(range(len(self.layers))))
-        return min((self._renumbered(order) for order in orders), key=_key)
 
     def _renumbered(self, order: Sequence[int]) -> "LayerGenotype":
         number = {0: 0} | {layer + 1: position for position, layer in enumerate(order, start=1)}
@@ -119,7 +121,10 @@ class LayerGenotype(Encoded):
     @property
     def is_canonical(self) -> bool:
         """Whether it equals its canonical form."""
-        return self == self.canonical()
+        if any(list(layer.inputs) != sorted(layer.inputs) for layer in self.layers):
+            return False
+        in_order = stands_in_order(self._graph())
+        return self == self.canonical() if in_order is None else in_order
 
     def to_data(self) -> dict[str, Any]:
         """Plain dicts and lists, as they go into JSON."""

@@ -3,27 +3,27 @@
 What one line says of another is the database's to check, and ``db.soundness``'.
 """
 
-import datetime as dt
-import enum
 import functools
 import hashlib
-import json
+import operator
 import re
+import signal
 import struct
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import NaiveDatetime, ValidationError
+import msgspec
+from msgspec.structs import replace
 
 from db.enums import Outcome, RunState
-from db.restore import Columns, RestoredChild, RestoredRun
+from db.restored_rows import RestoredChild, RestoredRun, Row
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.genotype import Genotype, genotype_from_data, searched_from_data
 from pipeline.search_files.records import (
     AttemptRecord,
     ChildRecord,
+    EpochRecord,
     Header,
     OtherRun,
     Record,
@@ -31,12 +31,29 @@ from pipeline.search_files.records import (
     Version,
     time_text,
 )
+from pipeline.training.orphans import end_with_parent
 
 UNFINISHED = {RunState.PENDING, RunState.QUEUED, RunState.RUNNING}
 NOT_ENDED = "had not ended when the search was exported"
 # An escaped NUL, which no text of PostgreSQL's can hold.
 NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
-SHOWN = 80  # letters of a value that is refused
+# The words of msgspec's refusals: " - at `$.run.macs`"; an "unknown field `mood`".
+AT = re.compile(r"(?P<said>.*) - at `\$\.(?P<key>.+)`", re.DOTALL)
+FIELD = re.compile(r"Object (?P<said>.*field) `(?P<key>[^`]*)`")
+SHOWN = 200  # letters of a refusal
+
+# What a line says that is no column of its own row.
+ELSEWHERE = {
+    *("digest", "genotype", "duplicate_of", "score_run", "run", "slot", "attempts", "epochs"),
+    *("config", "key"),
+}
+ROWS = {
+    "policy_versions": Version,
+    "children": ChildRecord,
+    "runs": RunRecord,
+    "attempts": AttemptRecord,
+    "epochs": EpochRecord,
+}
 
 R = TypeVar("R", bound=Record)
 
@@ -45,10 +62,23 @@ R = TypeVar("R", bound=Record)
 class Portion:
     """Rows of some lines, in order; and their genotypes by digest."""
 
-    versions: list[Columns] = field(default_factory=list)
+    versions: list[Row] = field(default_factory=list)
     other_runs: list[RestoredRun] = field(default_factory=list)
     children: list[RestoredChild] = field(default_factory=list)
-    genotypes: dict[str, Columns] = field(default_factory=dict)
+    genotypes: dict[str, Row] = field(default_factory=dict)
+
+
+def begin_checking() -> None:
+    """Be a process that checks for another, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
+    end_with_parent()
+
+
+def columns() -> dict[str, tuple[str, ...]]:
+    """The columns of each table's rows, in their order."""
+    return {table: _layout(model).names for table, model in ROWS.items()} | {
+        "genotypes": ("digest", "kind", "body", "ops_normal", "ops_reduction", "created_at")
+    }
 
 
 def check_versions(header: Header, lines: Sequence[bytes], first: int) -> Portion:
@@ -61,10 +91,7 @@ def check_versions(header: Header, lines: Sequence[bytes], first: int) -> Portio
     for number, record in _records(Version, lines, first):
         if record.version != number - 2:
             raise UserError(f"line {number}: version: expected {number - 2}, got {record.version}")
-        choices = record.probabilities
-        portion.versions.append(
-            _columns(record, probabilities=None if choices is None else _json(choices))
-        )
+        portion.versions.append(_row(Version, record))
     return portion
 
 
@@ -73,36 +100,24 @@ def check_other_runs(header: Header, lines: Sequence[bytes], first: int) -> Port
     portion = Portion()
     for number, record in _records(OtherRun, lines, first):
         if record.genotype is not None or record.digest is not None:
-            found = _genotype(number, record.genotype, record.digest, genotype_from_data)
-            portion.genotypes[found["digest"]] = {
-                **found,
-                "created_at": time_text(record.created_at),
-            }
-        run = _run(number, record, header)
+            _add_genotype(portion, number, record, genotype_from_data)
         # as if it were asked for with its own files, which did not come: asking for it here
         # trains it here
-        run.columns["key"] = _sha256(f"{header.search.uid}:{record.key}")
-        portion.other_runs.append(run)
+        key = _sha256(f"{header.search.uid}:{record.key}")
+        portion.other_runs.append(_run(number, record, header, record.digest, key))
     return portion
 
 
 def check_children(header: Header, lines: Sequence[bytes], first: int) -> Portion:
     """Rows of lines that are children, with the rows of their runs."""
     portion = Portion()
-    bodies: dict[str, Any] = {}
     for number, record in _records(ChildRecord, lines, first):
-        if bodies.get(record.digest) != record.genotype:
-            found = _genotype(number, record.genotype, record.digest, searched_from_data)
-            portion.genotypes[record.digest] = {
-                **found,
-                "created_at": time_text(record.created_at),
-            }
-            bodies[record.digest] = record.genotype
-        portion.children.append(_child(number, record, portion.genotypes[record.digest], header))
+        _add_genotype(portion, number, record, searched_from_data)
+        portion.children.append(_child(number, record, header))
     return portion
 
 
-def _child(number: int, record: ChildRecord, genotype: Columns, header: Header) -> RestoredChild:
+def _child(number: int, record: ChildRecord, header: Header) -> RestoredChild:
     decisions = len(record.actions)
     if len(record.log_probs) != decisions:
         raise UserError(
@@ -110,67 +125,73 @@ def _child(number: int, record: ChildRecord, genotype: Columns, header: Header) 
         )
     if record.score_run is not None and record.score_run >= header.runs:
         raise UserError(f"line {number}: score_run: line 1 says that there are {header.runs} runs")
-    columns = _columns(
-        record,
-        ("digest", "genotype", "duplicate_of", "score_run", "run"),
-        actions=_json(record.actions),
-        log_probs=struct.pack(f"<{decisions}d", *record.log_probs),
-    )
     first = record.duplicate_of
     return RestoredChild(
-        columns={**columns, **{name: genotype[name] for name in ("ops_normal", "ops_reduction")}},
+        row=_row(ChildRecord, record),
+        key=(record.version, str(record.arm), record.k),
         digest=record.digest,
-        duplicate_of=None if first is None else (first.version, first.arm.value, first.k),
+        duplicate_of=None if first is None else (first.version, str(first.arm), first.k),
         score_run=record.score_run,
         run=None if record.run is None else _run(number, record.run, header),
     )
 
 
-def _run(number: int, record: RunRecord, header: Header) -> RestoredRun:
+def _run(
+    number: int,
+    record: RunRecord,
+    header: Header,
+    digest: str | None = None,
+    key: str | None = None,
+) -> RestoredRun:
     """A run's rows; one that had not ended is cancelled: what is imported is not worked on."""
     if record.config >= len(header.configs):
         raise UserError(f"line {number}: config: line 1 has {len(header.configs)} configs")
-    columns = _columns(
-        record,
-        ("digest", "genotype", "attempts", "epochs"),
-        config=header.config_texts[record.config],
-    )
-    ended = time_text(header.exported_at)
     if record.state in UNFINISHED:
-        columns |= {"state": RunState.CANCELLED.value, "message": NOT_ENDED, "ended_at": ended}
+        record = replace(
+            record, state=RunState.CANCELLED, message=NOT_ENDED, ended_at=header.exported_at
+        )
     return RestoredRun(
-        columns=columns,
-        attempts=[_attempt(attempt, ended) for attempt in record.attempts],
-        epochs=[_columns(epoch) for epoch in record.epochs],
-        digest=record.digest if isinstance(record, OtherRun) else None,
+        row=_row(RunRecord, record),
+        config=header.config_texts[record.config],
+        attempts=[_attempt(attempt, header) for attempt in record.attempts],
+        epochs=[_row(EpochRecord, epoch) for epoch in record.epochs],
+        digest=digest,
+        key=key,
     )
 
 
-def _attempt(record: AttemptRecord, ended: str) -> tuple[Columns, tuple[str, str] | None]:
-    versions = None if record.versions is None else _json(record.versions)
-    columns = _columns(record, ("slot",), versions=versions)
+def _attempt(record: AttemptRecord, header: Header) -> tuple[Row, tuple[str, str] | None]:
     if record.ended_at is None:
-        columns |= {"ended_at": ended, "outcome": Outcome.RETURNED.value, "message": NOT_ENDED}
-    return columns, None if record.slot is None else (record.slot.host, record.slot.name)
+        record = replace(
+            record, outcome=Outcome.RETURNED, message=NOT_ENDED, ended_at=header.exported_at
+        )
+    slot = record.slot
+    return _row(AttemptRecord, record), None if slot is None else (slot.host, slot.name)
 
 
-def _genotype(number: int, body: Any, digest: str | None, read: Any) -> Columns:
-    """A genotype's row, once its form is canonical and its digest computed anew."""
+def _add_genotype(
+    portion: Portion,
+    number: int,
+    record: ChildRecord | OtherRun,
+    read: Callable[[Any], Genotype],
+) -> None:
+    """Add a line's genotype, once its form is canonical and its digest computed anew."""
+    body, digest = record.genotype, record.digest
+    text = _json(body)
+    its_digest = _sha256(text) == digest
+    if its_digest and digest in portion.genotypes:
+        return
     try:
-        found: Genotype = read(body)
+        found = read(body)
     except InvalidGenotypeError as error:
         raise UserError(f"line {number}: genotype: {error}") from None
-    text = found.to_json()
-    if not found.is_canonical or _sha256(text) != digest:
+    if not its_digest:  # data may leave out its kind
+        text = found.to_json()
+        its_digest = _sha256(text) == digest
+    if digest is None or not its_digest or not found.is_canonical:
         raise UserError(f"line {number}: digest: it is not this genotype's, {found.digest}")
-    ops_normal, ops_reduction = found.operation_masks
-    return {
-        "digest": digest,
-        "kind": found.kind,
-        "body": text,
-        "ops_normal": ops_normal,
-        "ops_reduction": ops_reduction,
-    }
+    created_at = time_text(record.created_at)
+    portion.genotypes[digest] = (digest, found.kind, text, *found.operation_masks, created_at)
 
 
 def _records(model: type[R], lines: Sequence[bytes], first: int) -> Iterator[tuple[int, R]]:
@@ -187,46 +208,77 @@ def read_record(model: type[R], line: bytes, number: int) -> R:
     if rb"\u0000" in line:
         line = NUL.sub(rb"\1\\ufffd", line)
     try:
-        return model.model_validate_json(line)
-    except ValidationError as error:
-        raise UserError(f"line {number}: {_first_problem(error)}") from None
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    shown = repr(problem.get("input"))
-    got = f" (got {shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'})"
-    return f"{key}: {problem['msg']}{got}" if key else problem["msg"]
-
-
-def _columns(record: Record, without: Sequence[str] = (), **given: Any) -> Columns:
-    """A record's columns by name, as both databases take them: enums by value, times as text."""
-    columns = {**vars(record), **given}
-    for name in ("record", *without):
-        columns.pop(name, None)
-    for name in _texts(type(record)):
-        value = columns[name]
-        if value is not None:
-            columns[name] = time_text(value) if isinstance(value, dt.datetime) else str(value)
-    return columns
+        record: R = _decoder(model).decode(line)
+        return record
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"line {number}: {_problem(str(error))}") from None
 
 
 @functools.cache
-def _texts(model: type[Record]) -> tuple[str, ...]:
-    """The columns of a model that are enums or times."""
-    return tuple(
-        name
-        for name, field in model.model_fields.items()
-        if any(
-            kind is NaiveDatetime or (isinstance(kind, type) and issubclass(kind, enum.Enum))
-            for kind in (field.annotation, *typing.get_args(field.annotation))
-        )
+def _decoder(model: type[R]) -> msgspec.json.Decoder[R]:
+    return msgspec.json.Decoder(model)
+
+
+def _problem(words: str) -> str:
+    """A refusal that begins with its key, where it has one."""
+    at, within = AT.fullmatch(words), ""
+    if at is not None:
+        words, within = at["said"], at["key"]
+    of_field = FIELD.fullmatch(words)
+    if of_field is not None:
+        words, within = of_field["said"], f"{within}.{of_field['key']}".lstrip(".")
+    shown = repr(f"{within}: {words}" if within else words)[1:-1]  # a key may hold anything
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+
+
+class _Layout(NamedTuple):
+    """Which fields of a model are columns, and how those are written that the store has as text.
+
+    As both databases take them: enums by value, times and JSON as text.
+    """
+
+    names: tuple[str, ...]
+    values: Callable[[Record], tuple[Any, ...]]
+    written: tuple[tuple[int, Callable[[Any], Any]], ...]  # by their place
+
+
+@functools.cache
+def _layout(model: type[Record]) -> _Layout:
+    fields = [field for field in msgspec.structs.fields(model) if field.name not in ELSEWHERE]
+    names = tuple(field.name for field in fields)
+    written = [(place, _writer(field)) for place, field in enumerate(fields)]
+    return _Layout(
+        names,
+        operator.attrgetter(*names),
+        tuple((place, write) for place, write in written if write is not None),
     )
 
 
+def _writer(field: msgspec.structs.FieldInfo) -> Callable[[Any], Any] | None:
+    if field.name == "log_probs":
+        return lambda numbers: struct.pack(f"<{len(numbers)}d", *numbers)
+    info = msgspec.inspect.type_info(field.type)
+    for kind in info.types if isinstance(info, msgspec.inspect.UnionType) else (info,):
+        if isinstance(kind, msgspec.inspect.DateTimeType):
+            return time_text
+        if isinstance(kind, msgspec.inspect.EnumType):
+            return str
+        if isinstance(kind, msgspec.inspect.ListType | msgspec.inspect.DictType):
+            return _json
+    return None
+
+
+def _row(model: type[R], record: R) -> Row:
+    layout = _layout(model)
+    row = list(layout.values(record))
+    for place, write in layout.written:
+        if row[place] is not None:
+            row[place] = write(row[place])
+    return row
+
+
 def _json(value: Any) -> str:
-    return json.dumps(value)
+    return msgspec.json.encode(value, order="sorted").decode()
 
 
 def _sha256(text: str) -> str:

@@ -1,12 +1,19 @@
 """A file of JSON lines into a store: all of it in one transaction, or nothing."""
 
+import contextlib
 import datetime as dt
+import functools
 import json
+import multiprocessing
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
@@ -16,9 +23,11 @@ from pipeline.config import load_config, make_run_config
 from pipeline.errors import UserError
 from pipeline.search_files.checking import (
     Portion,
+    begin_checking,
     check_children,
     check_other_runs,
     check_versions,
+    columns,
     read_record,
 )
 from pipeline.search_files.records import FORMAT, Header
@@ -28,7 +37,14 @@ PORTION = 1000
 PORTION_BYTES = 2**24
 LONGEST_LINE = 2**26
 
-Check = Callable[[Header, Sequence[bytes], int], Portion]
+# So many portions are checked ahead of the one that is written; in other processes where there
+# are so many lines: to start one takes as long as some thousand.
+AHEAD = 3
+WORTH_PROCESSES = 5000
+MOST_CHECKERS = 3  # one a core: this process often waits for the database
+
+Check = Callable[[Sequence[bytes], int], Portion]
+Checked = Callable[[], Portion]
 Add = Callable[[restore.Restoration, Portion], None]
 
 
@@ -77,8 +93,8 @@ def _with_configs(header: Header) -> Header:
     """The header with all defaults filled in, as this release stores configurations."""
     config = load_config(header.search.config).model_dump(mode="json")
     configs = [make_run_config(config).model_dump(mode="json") for config in header.configs]
-    search = header.search.model_copy(update={"config": config})
-    return header.model_copy(update={"configs": configs, "search": search})
+    search = replace(header.search, config=config)
+    return replace(header, configs=configs, search=search)
 
 
 def import_search(connection: Connection, path: Path, header: Header, name: str) -> Imported:
@@ -99,20 +115,38 @@ def import_search(connection: Connection, path: Path, header: Header, name: str)
     if searches.find(connection, name) is not None:
         raise UserError(f"search {name!r} is there already: choose another --name")
     try:
-        with path.open("rb") as file:
-            _write(connection, file, header, name)
+        with path.open("rb", buffering=2**20) as file, _checkers(header) as pool:
+            _write(connection, file, header, name, pool)
     except UserError as error:
         raise UserError(f"{path}, {error}") from None
     return Imported(name, header.children, added=True)
 
 
-def _write(connection: Connection, file: BinaryIO, header: Header, name: str) -> None:
+@contextlib.contextmanager
+def _checkers(header: Header) -> Iterator[Executor | None]:
+    """Processes that check lines while this one writes; None where none is worth its start."""
+    if header.lines < WORTH_PROCESSES:
+        yield None
+        return
+    # not forked: this process has a database connection in the middle of a transaction
+    context = multiprocessing.get_context("spawn")
+    processes = min(os.cpu_count() or 1, MOST_CHECKERS)
+    pool = ProcessPoolExecutor(processes, context, initializer=begin_checking)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(
+    connection: Connection, file: BinaryIO, header: Header, name: str, pool: Executor | None
+) -> None:
     file.readline()
     search = header.search
     reason = search.reason
     if search.state != "imported":
         reason = f"was {search.state} when it was exported" + (f": {reason}" if reason else "")
-    columns = {
+    row = {
         "uid": search.uid,
         "name": name,
         "config": search.config,
@@ -122,26 +156,28 @@ def _write(connection: Connection, file: BinaryIO, header: Header, name: str) ->
         "ended_at": None if search.ended_at is None else _aware(search.ended_at),
     }
     try:
-        written = restore.begin(connection, columns)
+        written = restore.begin(connection, row, columns())
     except IntegrityError:  # PostgreSQL waited for another transaction with this search
         raise UserError("line 1: another process has just imported this search") from None
-    first = 2
+    done = 1
     for count, check, add in (
         (header.versions, check_versions, _add_versions),
         (header.runs, check_other_runs, _add_other_runs),
         (header.children, check_children, _add_children),
     ):
-        for lines in _portions(file, first, count):
-            _put(written, header, lines, first, check, add)
-            first += len(lines)
+        check_these = functools.partial(check, header)
+        portions = _portions(file, done + 1, count)
+        for first, lines, checked in _checked(pool, check_these, portions):
+            _put(written, lines, first, check_these, add, checked)
+        done += count
     if file.read(1):
-        raise UserError(f"line {first}: line 1 announces no more than {header.lines} lines")
+        raise UserError(f"line {done + 1}: line 1 announces no more than {header.lines} lines")
     restore.refresh_statistics(connection)
     _check_whole(connection, written.search_id, header)
 
 
-def _portions(file: BinaryIO, first: int, count: int) -> Iterator[list[bytes]]:
-    """So many lines, as many at a time as may be held in memory."""
+def _portions(file: BinaryIO, first: int, count: int) -> Iterator[tuple[int, list[bytes]]]:
+    """So many lines, as many at a time as may be held in memory, with the number of the first."""
     while count:
         lines: list[bytes] = []
         size = 0
@@ -158,21 +194,40 @@ def _portions(file: BinaryIO, first: int, count: int) -> Iterator[list[bytes]]:
                 )
             lines.append(line)
             size += len(line)
-        yield lines
+        yield first, lines
         first += len(lines)
         count -= len(lines)
 
 
+def _checked(
+    pool: Executor | None, check: Check, portions: Iterator[tuple[int, list[bytes]]]
+) -> Iterator[tuple[int, list[bytes], Checked]]:
+    """Portions in order, each with a function that waits for its rows; some are checked ahead."""
+    ahead: deque[tuple[int, list[bytes], Checked]] = deque()
+    problem = None
+    try:
+        for first, lines in portions:
+            job = functools.partial(check, lines, first)
+            ahead.append((first, lines, job if pool is None else pool.submit(job).result))
+            if len(ahead) > AHEAD:
+                yield ahead.popleft()
+    except UserError as error:  # what is wrong with the lines before it is told first
+        problem = error
+    yield from ahead
+    if problem is not None:
+        raise problem
+
+
 def _put(
     written: restore.Restoration,
-    header: Header,
     lines: Sequence[bytes],
     first: int,
     check: Check,
     add: Add,
+    checked: Checked,
 ) -> None:
     """Write some lines. Where one is refused, look for it by halves: the error names it."""
-    portion = check(header, lines, first)
+    portion = checked()
     try:
         with written.portion():
             add(written, portion)
@@ -180,8 +235,8 @@ def _put(
         if len(lines) == 1:
             raise UserError(f"line {first}: {error}") from None
         half = len(lines) // 2
-        _put(written, header, lines[:half], first, check, add)
-        _put(written, header, lines[half:], first + half, check, add)
+        for start, part in ((first, lines[:half]), (first + half, lines[half:])):
+            _put(written, part, start, check, add, functools.partial(check, part, start))
 
 
 def _add_versions(written: restore.Restoration, portion: Portion) -> None:

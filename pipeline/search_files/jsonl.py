@@ -44,14 +44,14 @@ def write_jsonl(connection: Connection, search_id: int, file: BinaryIO) -> int:
     }
     file.write(_line(header))
     for version in dump.versions(connection, search_id):
-        file.write(_line(_fields(Version, version, record="policy_version")))
+        file.write(_line({"record": "policy_version", **_fields(Version, version)}))
     run_places: dict[int, int] = {}
     for run in dump.other_runs(connection, search_id):
         run_places[run.row.id] = len(run_places)
-        own = {"record": "run", "digest": run.row.digest, "genotype": run.row.body}
-        file.write(_line(_run(OtherRun, run, places, **own)))
+        own = {"digest": run.row.digest, "genotype": run.row.body}
+        file.write(_line({"record": "run", **_run(OtherRun, run, places, **own)}))
     for row, trained in dump.children(connection, search_id):
-        file.write(_line(_child(row, trained, places, run_places)))
+        file.write(_line({"record": "child", **_child(row, trained, places, run_places)}))
     return counts.children
 
 
@@ -65,7 +65,6 @@ def _child(
     return _fields(
         ChildRecord,
         row,
-        record="child",
         log_probs=log_probabilities(row.log_probs),
         genotype=row.body,
         duplicate_of=None if row.duplicate_of is None else first,
@@ -101,7 +100,7 @@ def _fields(model: type[Any], row: Any, **given: Any) -> dict[str, Any]:
     columns = row._mapping
     return {
         name: given[name] if name in given else _plain(columns[name])
-        for name in model.model_fields
+        for name in model.__struct_fields__
     }
 
 

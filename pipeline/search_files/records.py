@@ -10,45 +10,45 @@ import functools
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime
+from msgspec import Meta, Struct
 
 from db.enums import Arm, ChildState, Outcome, Purpose, RewardKind, RunState, SearchState
 from pipeline.errors import Failure
 
 FORMAT = 1
 
-Int = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-Count = Annotated[int, Field(ge=0, lt=2**31)]
-BigCount = Annotated[int, Field(ge=0, lt=2**63)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
+Int = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
+Count = Annotated[int, Meta(ge=0, lt=2**31)]
+Ordinal = Annotated[int, Meta(ge=1, lt=2**31)]
+BigCount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Uid = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Time = Annotated[dt.datetime, Meta(tz=False)]
 
 
-class Record(BaseModel):
-    """Base: frozen, strict about types, unknown keys and numbers that are none refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class Record(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base: strict about types, unknown keys and numbers that are none refused."""
 
 
 class SearchRow(Record):
     """The row of `searches`."""
 
-    uid: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    uid: Uid
     name: str
     config: dict[str, Any]
     state: SearchState
     reason: str | None
-    created_at: NaiveDatetime
-    resumed_at: NaiveDatetime
-    ended_at: NaiveDatetime | None
+    created_at: Time
+    resumed_at: Time
+    ended_at: Time | None
 
 
-class Header(Record):
+class Header(Record, tag_field="record", tag="search", dict=True):
     """The first line: what the file is of, and how much of it must follow."""
 
-    record: Literal["search"] = "search"
     format: Literal[1]  # FORMAT
-    exported_at: NaiveDatetime
+    exported_at: Time
     digest: Sha256  # `nasnet search digest`
     versions: Count
     runs: Count
@@ -67,12 +67,11 @@ class Header(Record):
         return 1 + self.versions + self.runs + self.children
 
 
-class Version(Record):
+class Version(Record, tag_field="record", tag="policy_version"):
     """A row of `policy_versions`; its state stays where it was learned."""
 
-    record: Literal["policy_version"] = "policy_version"
     version: Count
-    created_at: NaiveDatetime
+    created_at: Time
     learned: Count
     total_learned: Count
     loss: float | None
@@ -97,14 +96,14 @@ class SlotName(Record):
 class AttemptRecord(Record):
     """A row of `attempts`."""
 
-    number: Annotated[int, Field(ge=1, lt=2**31)]
+    number: Ordinal
     slot: SlotName | None
     device: str | None
     versions: dict[str, Any] | None
     images_trained: BigCount | None
     images_scored: BigCount | None
-    started_at: NaiveDatetime
-    ended_at: NaiveDatetime | None
+    started_at: Time
+    ended_at: Time | None
     outcome: Outcome | None
     failure: Failure | None
     message: str | None
@@ -114,15 +113,15 @@ class AttemptRecord(Record):
 class EpochRecord(Record):
     """A row of `epochs`."""
 
-    epoch: Annotated[int, Field(ge=1, lt=2**31)]
-    attempt: Annotated[int, Field(ge=1, lt=2**31)]
+    epoch: Ordinal
+    attempt: Ordinal
     loss: float | None
     train_accuracy: Share | None
     accuracy: Share | None
     learning_rate: float | None
     seconds: float | None
     waited: float | None
-    created_at: NaiveDatetime
+    created_at: Time
 
 
 class RunRecord(Record):
@@ -134,9 +133,9 @@ class RunRecord(Record):
     config: Count  # its place in `Header.configs`
     seed: Count
     device: str
-    devices: Annotated[int, Field(ge=1, lt=2**31)]
+    devices: Ordinal
     state: RunState
-    state_since: NaiveDatetime
+    state_since: Time
     priority: Int
     attempt: Count
     tries: Count
@@ -148,16 +147,15 @@ class RunRecord(Record):
     images_scored: BigCount | None
     failure: Failure | None
     message: str | None
-    created_at: NaiveDatetime
-    ended_at: NaiveDatetime | None
+    created_at: Time
+    ended_at: Time | None
     attempts: list[AttemptRecord]
     epochs: list[EpochRecord]
 
 
-class OtherRun(RunRecord):
+class OtherRun(RunRecord, tag_field="record", tag="run"):
     """A run that is no child's, such as a retraining."""
 
-    record: Literal["run"] = "run"
     key: Sha256
     digest: Sha256 | None
     genotype: dict[str, Any] | None
@@ -171,10 +169,9 @@ class ChildKey(Record):
     k: Count
 
 
-class ChildRecord(Record):
+class ChildRecord(Record, tag_field="record", tag="child"):
     """A row of `children`, with its genotype and, where it was trained itself, its run."""
 
-    record: Literal["child"] = "child"
     version: Count
     arm: Arm
     k: Count
@@ -183,11 +180,11 @@ class ChildRecord(Record):
     digest: Sha256
     genotype: dict[str, Any]
     state: ChildState
-    created_at: NaiveDatetime
-    ended_at: NaiveDatetime | None
+    created_at: Time
+    ended_at: Time | None
     reward: float | None
     reward_kind: RewardKind | None
-    stopped_epoch: Annotated[int, Field(ge=1, lt=2**31)] | None
+    stopped_epoch: Ordinal | None
     accuracy: Share | None
     parameters: BigCount | None
     macs: BigCount | None

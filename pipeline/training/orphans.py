@@ -1,4 +1,4 @@
-"""Processes that were started for a training end with the one that started them."""
+"""Processes that were started for a training or an import end with the one that started them."""
 
 import multiprocessing
 import os

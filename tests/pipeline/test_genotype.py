@@ -75,6 +75,43 @@ def test_alike_twins_with_readers_have_one_canonical_form():
     assert len(set(digests)) == 3
 
 
+def test_a_cell_is_known_to_be_canonical_without_its_canonical_form():
+    """All cells of two blocks that choose between two operations; larger ones at random."""
+    sides = [list(itertools.product(range(b + 2), ("conv_1x1", "identity"))) for b in range(2)]
+    cells = [
+        Cell.with_unused_concat([Block(*left, *right) for left, right in blocks])
+        for blocks in itertools.product(*[itertools.product(s, s) for s in sides])
+    ]
+    generator = random.Random(0)
+    for _ in range(500):
+        several = [
+            [(generator.randrange(b + 2), generator.choice(("conv_1x1", "identity")))] * 2
+            for b in range(5)
+        ]
+        cell = Cell.with_unused_concat([Block(*left, *right) for left, right in several])
+        cells += [cell, cell.canonical(), Cell(cell.blocks, cell.concat[::-1])]
+        cells.append(Cell(cell.blocks, (2,)))
+    found = {True: 0, False: 0}
+    for cell in cells:
+        assert cell.is_canonical == (cell == cell.canonical()), cell
+        found[cell.is_canonical] += 1
+    assert min(found.values()) > 500
+
+
+def test_twins_that_are_read_crosswise_are_not_canonical():
+    """Neither colours nor their order tell: only the orders that are tried one by one."""
+    twin = Block(0, "identity", 0, "identity")
+    crossed, straight = (
+        Cell(
+            (twin, twin, Block(a, "identity", a, "identity"), Block(b, "identity", b, "identity")),
+            (4, 5),
+        )
+        for a, b in ((3, 2), (2, 3))
+    )
+    assert crossed.canonical() == straight
+    assert (crossed.is_canonical, straight.is_canonical) == (False, True)
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_another_operation_is_another_digest(seed):
     genotype = random_genotype(seed)

@@ -60,6 +60,8 @@ def test_the_order_of_layers_changes_no_digest(seed):
     assert again.digest == genotype.digest
     assert genotype.canonical().literal_digest == genotype.digest
     assert genotype.canonical().canonical() == genotype.canonical()
+    for other in (genotype, again, genotype.canonical()):
+        assert other.is_canonical == (other == other.canonical())
 
 
 def test_networks_that_differ_have_different_digests():

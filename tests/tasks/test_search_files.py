@@ -301,12 +301,40 @@ def other_version(lines):
 # 4 to 8 the policy's children, 9 the control arm's.
 BROKEN = {
     "a key that is not known": (set_key("mood", 1), "line 4: mood"),
+    "a key of many lines": (set_key("a\nb" * 1000, 1), "line 4: a"),
+    "a block's number too large for any integer": (
+        of_child(lambda line: line["genotype"]["normal"]["blocks"][0].__setitem__(0, 10**30)),
+        "line 4: genotype: normal cell, block 0",
+    ),
     "a key that is missing": (of_child(lambda line: line.pop("k")), "line 4: k"),
     "a number that is text": (set_key("reward", "0.5"), "line 4: reward"),
     "a number that is none": (set_key("reward", float("nan")), "line 4: .*"),
     "a number without end": (set_key("reward", float("inf")), "line 4: .*"),
     "a number too large": (set_key("macs", 2**63), "line 4: macs"),
     "a version too large": (set_key("version", 2**31), "line 4: version"),
+    "a time with a zone": (
+        set_key("created_at", "2026-01-31 00:00:00.000000Z"),
+        "line 4: created",
+    ),
+    "a number that is a truth value": (set_key("reward", True), "line 4: reward"),
+    "a whole number that is a fraction": (set_key("k", 0.0), "line 4: k"),
+    "a number in a place that knows none": (
+        of_child(lambda line: line["actions"].__setitem__(0, -1)),
+        r"line 4: actions\[0\]",
+    ),
+    "a key of a run that is missing": (
+        of_child(lambda line: line["run"]["attempts"][0].pop("outcome")),
+        r"line 4: run.attempts\[0\].outcome",
+    ),
+    "a record of another kind": (set_key("record", "run"), "line 4: record"),
+    "a library's version that is no number": (
+        of_child(lambda line: line["run"]["attempts"][0].__setitem__("versions", {"a": 1e400})),
+        "line 4: ",
+    ),
+    "a block of truth values": (
+        of_child(lambda line: line["genotype"]["normal"]["blocks"][0].__setitem__(0, False)),
+        "line 4: genotype: normal cell, block 0",
+    ),
     "a time that is none": (
         set_key("created_at", "2026-02-30 00:00:00.000000"),
         "line 4: created",
@@ -387,6 +415,7 @@ def test_a_broken_file_is_refused_by_its_line_and_leaves_nothing(exported):
         said = str(raised.value)
         assert re.match(f"{re.escape(str(path))}, {words}", said), f"{what}: {said}"
         assert "\n" not in said
+        assert len(said) < 1000, what
         assert counted() == before, what
     path.write_bytes(whole)
     import_(path)
@@ -465,8 +494,42 @@ def test_portions_find_what_earlier_ones_wrote(exported, monkeypatch):
     assert digest_of("digits") == digest
 
 
+def test_lines_that_other_processes_check_are_refused_in_their_order(exported, monkeypatch):
+    path, digest = exported
+    monkeypatch.setattr(importing, "WORTH_PROCESSES", 0)
+    monkeypatch.setattr(importing, "MOST_CHECKERS", 1)
+    monkeypatch.setattr(importing, "PORTION", 1)
+    monkeypatch.setattr(importing, "AHEAD", 10)  # the file's end is met before line 4 is written
+    whole, before = path.read_bytes(), counted()
+    lines = lines_of(path)
+    lines[3]["learned_by"] = 7  # which the database refuses
+    lines[4]["digest"] = "0" * 64
+    write_lines(path, lines[:-1])
+    with pytest.raises(UserError, match=r"line 4: .*(foreign|FOREIGN)"):
+        import_(path)
+    assert counted() == before
+    path.write_bytes(whole)
+    import_(path)
+    assert digest_of("digits") == digest
+
+
+def test_a_time_of_another_kind_is_refused_or_written_as_all_are(exported):
+    path, digest = exported
+    lines = lines_of(path)
+    lines[3]["created_at"] = "2026-01-31T12:00:00"
+    write_lines(path, lines)
+    import_(path)
+    assert digest_of("digits") == digest
+    with transaction(read_only=True) as connection:
+        times = connection.scalars(select(Child.created_at).order_by(Child.id)).all()
+    assert times[0].isoformat() == "2026-01-31T12:00:00+00:00"
+
+
 def test_an_import_that_is_killed_leaves_nothing_and_can_be_repeated(exported, tmp_path):
-    """Killed in its transaction, once rows of children have been written."""
+    """Killed in its transaction, once rows of children have been written.
+
+    The processes that checked them end, too: until then its output stays open.
+    """
     path, digest = exported
     before = counted()
     script = """
@@ -474,12 +537,15 @@ import os, signal, sys
 from pathlib import Path
 from pipeline.cli.search_files import import_
 from pipeline.search_files import importing
+importing.WORTH_PROCESSES, importing.MOST_CHECKERS = 0, 1
 importing._check_whole = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 import_(Path(sys.argv[1]))
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        timeout=60,
     )
     assert done.returncode == -signal.SIGKILL
     assert counted() == before
