@@ -276,7 +276,7 @@ def count_learned(connection: Connection, search_id: int) -> None:
         .where(Child.search_id == search_id, Child.learned_by.is_not(None))
         .group_by(Child.learned_by)
     )
-    learned = dict(counted.tuples().all())
+    learned = dict(counted.all())
     newest = connection.scalar(
         select(func.max(PolicyVersion.version)).where(PolicyVersion.search_id == search_id)
     )
