@@ -70,10 +70,14 @@ def rewards(
 
 
 def stamp(connection: Connection, search_id: int) -> tuple[Any, ...]:
-    """Another one once a child of a search has ended, a version or anybody's attempt has come."""
+    """Another one once a child of a search has ended, a version has come, or anybody's attempt
+    has come or failed.
+    """
     now = progress(connection, search_id)
     assert now is not None
-    return now.completed, now.open, now.version, connection.scalar(select(func.max(Attempt.id)))
+    newest = connection.scalar(select(func.max(Attempt.id)))
+    bad = connection.scalar(select(func.count()).where(literal_column(BAD)).select_from(Attempt))
+    return now.completed, now.open, now.version, newest, bad
 
 
 def versions(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
