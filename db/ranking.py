@@ -223,8 +223,11 @@ def _walked(connection: Connection, walk: _Walk, asked: dict[str, Any]) -> array
         found.extend(reversed([row.id for row in equals]))
         groups[1:] = [(value, start, len(found))]
     for value, start, end in groups:
+        begins = start == 0 and asked["offset"] > 0
+        if not begins and not (end == len(found) == asked["limit"]):
+            continue  # all of its equals are there
         here = asked | {"value": value, "limit": end - start, "offset": 0}
-        if start == 0 and asked["offset"]:
+        if begins:
             highest = {"over": found[end - 1]}
             here["offset"] = connection.scalar(walk.equals_before, here | highest) or 0
         found[start:end] = array("q", connection.scalars(walk.equals, here))
