@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal_column, select
 
-from db import ranking
+from db import ranking, series
 from db.enums import Order
 from db.models import BAD, Attempt, Child, Genotype, Run, Search, Slot
 from pipeline.errors import Failure
@@ -108,7 +108,7 @@ def failures(
     """
     found = select(Attempt.id).where(literal_column(BAD)).order_by(Attempt.id.desc())
     if search_id is not None:
-        found = found.join(Run, Run.id == Attempt.run_id).where(Run.search_id == search_id)
+        found = found.where(series.of_search(connection, search_id))
     if failure is not None:
         found = found.where(Attempt.failure == failure)
     page = found.limit(limit).offset(offset).subquery()

@@ -171,17 +171,23 @@ def _arms(connection: Connection, search_id: int, arm: Arm | None) -> tuple[Arm,
     return (Arm.DERIVE,) if derived is not None else WHOLE_SEARCH
 
 
+class _Equals(NamedTuple):
+    """Of the children with one value, by their ids: a page; how many have an id over one."""
+
+    page: Select[Any]
+    count_over: Select[Any]
+
+
 class _Walk(NamedTuple):
     """A statement that gives children one after the other, (value, id), along an index.
 
     The best first is an index from its end, where equals have the highest id first. So it is
-    walked as it lies, and where a page begins and ends its equals are asked for anew: a sort,
-    be it of equals only, would cost more than the walk.
+    walked as it lies, and where a page begins or ends among equals those are asked for anew: a
+    sort, be it of equals only, would cost more than the walk.
     """
 
     statement: Select[Any]
-    equals: Select[Any] | None = None  # the ids of a value in their order; None: as they come
-    equals_before: Select[Any] | None = None  # how many of a value have an id over one
+    equals: _Equals | None = None  # None: they come in their order
 
 
 @functools.lru_cache(maxsize=256)
@@ -200,38 +206,40 @@ def _walks(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[_Walk, 
     if order not in BEST_FIRST:
         return (_Walk(known.order_by(column, Child.id)), unknown)
     equal = column == bindparam("value")
-    best_first = _Walk(
-        known.order_by(column.desc(), Child.id.desc()),
+    over = Child.id > bindparam("over")
+    equals = _Equals(
         page.where(equal).order_by(Child.id).with_only_columns(Child.id),
-        passing.where(equal, Child.id > bindparam("over")).with_only_columns(func.count()),
+        passing.where(equal, over).with_only_columns(func.count()),
     )
+    best_first = _Walk(known.order_by(column.desc(), Child.id.desc()), equals)
     return (best_first,) if order is Order.REWARD else (best_first, unknown)
 
 
 def _walked(connection: Connection, walk: _Walk, asked: dict[str, Any]) -> array[int]:
     """The children of a page of a walk."""
-    found: array[int] = array("q")
-    rows = itertools.chain.from_iterable(
-        connection.execute(walk.statement, asked).partitions(MOST_IDS)
+    limit = asked["limit"]
+    # one more than the page tells whether it ends among equals
+    portions = connection.execute(walk.statement, asked | {"limit": limit + 1}).partitions(
+        MOST_IDS
     )
-    if walk.equals is None or walk.equals_before is None:
-        found.extend(row.id for row in rows)
-        return found
+    rows = itertools.chain.from_iterable(portions)
+    if walk.equals is None:
+        return array("q", (row.id for row in rows))[:limit]
+    found: array[int] = array("q")
     groups: list[tuple[float, int, int]] = []  # the first and the last: a value, from, to
     for value, equals in itertools.groupby(rows, operator.itemgetter(0)):
         start = len(found)
         found.extend(reversed([row.id for row in equals]))
         groups[1:] = [(value, start, len(found))]
     for value, start, end in groups:
-        begins = start == 0 and asked["offset"] > 0
-        if not begins and not (end == len(found) == asked["limit"]):
-            continue  # all of its equals are there
-        here = asked | {"value": value, "limit": end - start, "offset": 0}
-        if begins:
-            highest = {"over": found[end - 1]}
-            here["offset"] = connection.scalar(walk.equals_before, here | highest) or 0
-        found[start:end] = array("q", connection.scalars(walk.equals, here))
-    return found
+        begins, ends = start == 0 < asked["offset"], start < limit < end
+        if begins or ends:
+            here = asked | {"value": value, "limit": min(end, limit) - start, "offset": 0}
+            if begins:
+                highest = {"over": found[end - 1]}
+                here["offset"] = connection.scalar(walk.equals.count_over, here | highest)
+            found[start : min(end, limit)] = array("q", connection.scalars(walk.equals.page, here))
+    return found[:limit]
 
 
 _BOUNDS: dict[str, tuple[Any, Any]] = {

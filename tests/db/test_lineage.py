@@ -6,7 +6,7 @@ import random
 import pytest
 from sqlalchemy import insert, select, update
 
-from db import lineage, ranking
+from db import lineage, ranking, series
 from db.models import Attempt, Child, Genotype, Run
 from db.session import transaction
 from pipeline.errors import Failure
@@ -76,9 +76,15 @@ def test_layers_are_compared_place_by_place():
 
 
 @pytest.mark.parametrize("failure", [None, Failure.OOM])
-def test_failures_are_the_newest_first_page_by_page(search_id, failure):
+@pytest.mark.parametrize("few", [0, series.FEW])  # by each attempt's run, by the search's runs
+def test_failures_are_the_newest_first_page_by_page(search_id, failure, few, monkeypatch):
+    monkeypatch.setattr(series, "FEW", few)
     chance = random.Random(1)
     with transaction() as connection:
+        first = connection.execute(select(Run).where(Run.search_id == search_id).limit(1)).one()
+        in_full = {**first._mapping, "purpose": "retrain", "child_id": None, "key": "another"}
+        del in_full["id"]
+        connection.execute(insert(Run).values(in_full))
         runs = connection.execute(select(Run.id, Run.search_id)).all()
         for number, run in enumerate(runs):
             outcome = chance.choice(["done", "failed", "lost", None])
@@ -103,3 +109,5 @@ def test_failures_are_the_newest_first_page_by_page(search_id, failure):
             for offset in (0, 3, len(bad)):
                 found = lineage.failures(connection, of_search, failure, 4, offset)
                 assert [row.number for row in found] == bad[offset : offset + 4]
+            if failure is None:
+                assert sum(series.failures(connection, of_search)[0].values()) == len(bad)

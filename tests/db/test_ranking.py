@@ -190,8 +190,8 @@ def test_sqlite_walks_the_index_of_the_order_and_sorts_nothing(plans, order):
     asked = {"search_id": 1, "limit": 50, "offset": 0, "value": 0.5, "over": 1}
     walks = [walk for arms in ARMS for walk in ranking._walks(BOUNDED, order, arms)]
     with transaction(read_only=True) as connection:
-        for statement in (statement for walk in walks for statement in walk):
-            if statement is not None:
+        for walk in walks:
+            for statement in (walk.statement, *(walk.equals or ())):
                 connection.execute(statement, asked)
     assert plans
     for plan in plans:
