@@ -1,12 +1,13 @@
 """Where a genotype comes from and what it took; what is like it; what failed."""
 
+import functools
 import heapq
 import itertools
+import json
 import operator
-from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, literal_column, select
+from sqlalchemy import Connection, Text, bindparam, cast, literal_column, select
 
 from db import ranking, series
 from db.enums import Order
@@ -46,7 +47,7 @@ def attempts_of(connection: Connection, genotype_id: int, limit: int = 200) -> l
 
 
 _bodies = (
-    select(Child.id, Child.genotype_id, Genotype.body)
+    select(Child.id, Child.genotype_id, cast(Genotype.body, Text).label("body"))
     .join(Genotype, Genotype.id == Child.genotype_id)
     .where(Child.id.in_(bindparam("child_ids", expanding=True)))
 )
@@ -66,8 +67,8 @@ def neighbours(connection: Connection, genotype_id: int, limit: int = 10) -> lis
     ).one_or_none()
     if child is None:
         return []
-    body = connection.execute(select(Genotype.body).where(Genotype.id == genotype_id)).scalar_one()
-    own, search_id = _places(body), child.search_id
+    written = select(cast(Genotype.body, Text)).where(Genotype.id == genotype_id)
+    own, search_id = _places(connection.execute(written).scalar_one()), child.search_id
     best = ranking.ids(connection, search_id, ranking.EVERYTHING, Order.REWARD, limit=AMONG)
     ranks = {child_id: rank for rank, child_id in enumerate(best)}
     near = heapq.nsmallest(
@@ -82,10 +83,12 @@ def neighbours(connection: Connection, genotype_id: int, limit: int = 10) -> lis
     return [(distance, row) for (distance, _), row in zip(near, rows, strict=True)]
 
 
-def _places(body: Mapping[str, Any]) -> list[list[Any]]:
-    """What a genotype has at each place, cell by cell, or of all its layers."""
-    cells = (body.get(cell, {}).get("blocks", ()) for cell in ("normal", "reduction"))
-    layers = (layer.values() for layer in body.get("layers", ()))
+@functools.lru_cache(maxsize=4 * AMONG)  # the best of a search are so for long
+def _places(body: str) -> list[list[Any]]:
+    """What a genotype, as JSON, has at each place: cell by cell, or of all its layers."""
+    data = json.loads(body)
+    cells = (data.get(cell, {}).get("blocks", ()) for cell in ("normal", "reduction"))
+    layers = (layer.values() for layer in data.get("layers", ()))
     return [list(itertools.chain.from_iterable(part)) for part in (*cells, layers)]
 
 

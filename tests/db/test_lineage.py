@@ -1,6 +1,7 @@
 """What is like a genotype, and what failed, are what Python finds in the rows."""
 
 import datetime as dt
+import json
 import random
 
 import pytest
@@ -66,13 +67,14 @@ def test_a_genotype_that_no_search_proposed_has_no_neighbours(store):
 
 def test_layers_are_compared_place_by_place():
     layer = {"filters": 24, "height": 3, "inputs": [0], "pool": 1, "width": 3}
-    one = lineage._places({"kind": "layers", "layers": [layer, layer | {"inputs": [0, 1]}]})
+    one = [layer, layer | {"inputs": [0, 1]}]
     for other, distance in (
-        ([layer, layer | {"inputs": [0, 1]}], 0),
+        (one, 0),
         ([layer | {"height": 5}, layer], 2),
         ([layer], 5),
     ):
-        assert lineage._distance(one, lineage._places({"layers": other})) == distance
+        places = [lineage._places(json.dumps({"layers": layers})) for layers in (one, other)]
+        assert lineage._distance(*places) == distance
 
 
 @pytest.mark.parametrize("failure", [None, Failure.OOM])
