@@ -598,6 +598,7 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
             )
         ).all()
     of = f"/searches/{LARGE}"
+    all_operations = "&".join(f"uses={name}" for name in OPERATIONS)
 
     def wanted() -> str:
         uses, without = chance.sample(OPERATIONS, 2)
@@ -616,8 +617,11 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
         "genotypes": lambda: f"{of}/genotypes",
         "genotypes, sorted": lambda: f"{of}/genotypes?sort={chance.choice(list(Order))}",
         "genotypes, filtered": lambda: f"{of}/genotypes?{wanted()}",
-        "genotypes, none passes": lambda: (
+        "genotypes, no size passes": lambda: (
             f"{of}/genotypes?max_macs=1&sort={chance.choice(list(Order))}"
+        ),
+        "genotypes, no cell passes": lambda: (
+            f"{of}/genotypes?{all_operations}&place=normal&sort={chance.choice(list(Order))}"
         ),
         "genotypes, any page": lambda: f"{of}/genotypes?{any_page()}",
         "a genotype": lambda: f"/genotypes/{chance.choice(digests)}",
