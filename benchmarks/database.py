@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent.parent))
 
 import psutil
-from sqlalchemy import Connection, func, insert, literal, select, text, update
+from sqlalchemy import Connection, bindparam, func, insert, literal, select, text, update
 
 from db import queries, ranking, schema, searches, series
 from db.enums import Arm, Order, Outcome, Place, Purpose, RunState
@@ -147,15 +147,20 @@ def child_row(
     }
 
 
-def with_places(rows: list[dict[str, Any]], search_id: int, first: int) -> list[dict[str, Any]]:
-    """Children with their search, version, k and times, in the order they were proposed."""
+def with_places(
+    rows: list[dict[str, Any]], search_id: int, first: int, controls: Iterator[int]
+) -> list[dict[str, Any]]:
+    """Children with their search, version, k and times, in the order they were proposed.
+
+    The control arm's k goes on from version to version, and leaves none out.
+    """
     for number, row in enumerate(rows, start=first):
         ended = START + dt.timedelta(seconds=number)
         version = number // BATCH
         row |= {
             "search_id": search_id,
             "version": version,
-            "k": number if row["arm"] is Arm.CONTROL else number % BATCH,
+            "k": next(controls) if row["arm"] is Arm.CONTROL else number % BATCH,
             "created_at": ended - dt.timedelta(seconds=60),
             "ended_at": ended,
             "learned_by": None if row["arm"] is Arm.CONTROL else version + 1,
@@ -199,7 +204,7 @@ def fill(count: int) -> None:
     small, config = create_search(SMALL, IN_SMALL)
     large, _ = create_search(LARGE, count + count // 32)
     add_slots()
-    first = itertools.count()
+    first, controls = itertools.count(), itertools.count()
     for pairs in portions(drawn_genotypes(count), PORTION):
         begin = next(first) * PORTION
         with transaction() as connection:
@@ -212,11 +217,13 @@ def fill(count: int) -> None:
             ]
             if begin == 0:
                 kept = [dict(row) for row in drawn[:IN_SMALL]]
-                connection.execute(insert(Child), with_places(kept, small, 0))
-            add_children(connection, large, drawn)
+                connection.execute(insert(Child), with_places(kept, small, 0, itertools.count()))
+            add_children(connection, large, drawn, controls)
     with transaction() as connection:
-        add_duplicates(connection, large, count // 32)
+        add_duplicates(connection, large, count // 32, controls)
         open_last(connection, large, BATCH)
+        for search_id in (small, large):
+            count_learned(connection, search_id)
         add_runs(connection, config)
 
 
@@ -225,13 +232,17 @@ def portions(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield portion
 
 
-def add_children(connection: Connection, search_id: int, rows: list[dict[str, Any]]) -> None:
+def add_children(
+    connection: Connection, search_id: int, rows: list[dict[str, Any]], controls: Iterator[int]
+) -> None:
     first = connection.scalar(select(func.max(Child.id)).where(Child.search_id == search_id))
     begin = 0 if first is None else first - IN_SMALL
-    connection.execute(insert(Child), with_places(rows, search_id, begin))
+    connection.execute(insert(Child), with_places(rows, search_id, begin, controls))
 
 
-def add_duplicates(connection: Connection, search_id: int, count: int) -> None:
+def add_duplicates(
+    connection: Connection, search_id: int, count: int, controls: Iterator[int]
+) -> None:
     """Children whose genotype was known: they have its reward."""
     top = connection.scalar(select(func.max(Child.id))) or 0
     chosen = sorted(random.Random(5).sample(range(IN_SMALL + 1, top + 1), count))
@@ -241,7 +252,7 @@ def add_duplicates(connection: Connection, search_id: int, count: int) -> None:
         for row in rows:
             del row["id"]
         random.Random(6).shuffle(rows)
-        add_children(connection, search_id, rows)
+        add_children(connection, search_id, rows, controls)
 
 
 def open_last(connection: Connection, search_id: int, count: int) -> None:
@@ -256,6 +267,31 @@ def open_last(connection: Connection, search_id: int, count: int) -> None:
     skipped = (Child.id % 500 == 0) & (Child.state == "rewarded") & Child.duplicate_of.is_(None)
     values = unset | {"state": "skipped", "failure": Failure.DATA}
     connection.execute(update(Child).where(of_search, skipped).values(**values))
+
+
+def count_learned(connection: Connection, search_id: int) -> None:
+    """What each version says of the rewards that it, and all up to it, were learned from."""
+    counted = connection.execute(
+        select(Child.learned_by, func.count())
+        .where(Child.search_id == search_id, Child.learned_by.is_not(None))
+        .group_by(Child.learned_by)
+    )
+    learned = dict(counted.all())
+    newest = connection.scalar(
+        select(func.max(PolicyVersion.version)).where(PolicyVersion.search_id == search_id)
+    )
+    versions = range((newest or 0) + 1)
+    totals = itertools.accumulate(learned.get(version, 0) for version in versions)
+    one = update(PolicyVersion).where(
+        PolicyVersion.search_id == search_id, PolicyVersion.version == bindparam("number")
+    )
+    connection.execute(
+        one.values(learned=bindparam("some"), total_learned=bindparam("all")),
+        [
+            {"number": version, "some": learned.get(version, 0), "all": total}
+            for version, total in zip(versions, totals, strict=True)
+        ],
+    )
 
 
 def add_slots() -> None:
@@ -562,6 +598,7 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
             )
         ).all()
     of = f"/searches/{LARGE}"
+    all_operations = "&".join(f"uses={name}" for name in OPERATIONS)
 
     def wanted() -> str:
         uses, without = chance.sample(OPERATIONS, 2)
@@ -580,8 +617,11 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
         "genotypes": lambda: f"{of}/genotypes",
         "genotypes, sorted": lambda: f"{of}/genotypes?sort={chance.choice(list(Order))}",
         "genotypes, filtered": lambda: f"{of}/genotypes?{wanted()}",
-        "genotypes, none passes": lambda: (
+        "genotypes, no size passes": lambda: (
             f"{of}/genotypes?max_macs=1&sort={chance.choice(list(Order))}"
+        ),
+        "genotypes, no cell passes": lambda: (
+            f"{of}/genotypes?{all_operations}&place=normal&sort={chance.choice(list(Order))}"
         ),
         "genotypes, any page": lambda: f"{of}/genotypes?{any_page()}",
         "a genotype": lambda: f"/genotypes/{chance.choice(digests)}",

@@ -1,12 +1,16 @@
 """Where a genotype comes from and what it took; what is like it; what failed."""
 
+import functools
 import heapq
-from collections.abc import Iterator, Mapping
+import itertools
+import json
+import operator
 from typing import Any
 
-from sqlalchemy import Connection, literal_column, select
+from sqlalchemy import Connection, Text, bindparam, cast, literal_column, select
 
-from db import ranking
+from db import ranking, series
+from db.enums import Order
 from db.models import BAD, Attempt, Child, Genotype, Run, Search, Slot
 from pipeline.errors import Failure
 
@@ -42,6 +46,13 @@ def attempts_of(connection: Connection, genotype_id: int, limit: int = 200) -> l
     )
 
 
+_bodies = (
+    select(Child.id, Child.genotype_id, cast(Genotype.body, Text).label("body"))
+    .join(Genotype, Genotype.id == Child.genotype_id)
+    .where(Child.id.in_(bindparam("child_ids", expanding=True)))
+)
+
+
 def neighbours(connection: Connection, genotype_id: int, limit: int = 10) -> list[Any]:
     """(distance, row) of the genotypes most like one, among the best of its first search.
 
@@ -56,29 +67,37 @@ def neighbours(connection: Connection, genotype_id: int, limit: int = 10) -> lis
     ).one_or_none()
     if child is None:
         return []
-    body = connection.execute(select(Genotype.body).where(Genotype.id == genotype_id)).scalar_one()
-    places = list(_places(body))
-    others = ranking.best(connection, child.search_id, limit=AMONG)
-    near = (
-        (_distance(places, list(_places(row.body))), number, row)
-        for number, row in enumerate(others)
-        if row.genotype_id != genotype_id
+    written = select(cast(Genotype.body, Text)).where(Genotype.id == genotype_id)
+    own, search_id = _places(connection.execute(written).scalar_one()), child.search_id
+    best = ranking.ids(connection, search_id, ranking.EVERYTHING, Order.REWARD, limit=AMONG)
+    ranks = {child_id: rank for rank, child_id in enumerate(best)}
+    near = heapq.nsmallest(
+        limit,
+        (
+            (_distance(own, _places(row.body)), ranks[row.id])
+            for row in connection.execute(_bodies, {"child_ids": list(best)})
+            if row.genotype_id != genotype_id
+        ),
     )
-    return [(distance, row) for distance, _, row in heapq.nsmallest(limit, near)]
+    rows = ranking.rows(connection, [best[rank] for _, rank in near])
+    return [(distance, row) for (distance, _), row in zip(near, rows, strict=True)]
 
 
-def _places(body: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    for cell in ("normal", "reduction"):
-        for block, values in enumerate(body.get(cell, {}).get("blocks", ())):
-            for place, value in enumerate(values):
-                yield cell, block, place, value
-    for number, layer in enumerate(body.get("layers", ())):
-        for place, value in layer.items() if isinstance(layer, Mapping) else enumerate(layer):
-            yield "layer", number, place, str(value)  # inputs and skips are lists
+@functools.lru_cache(maxsize=4 * AMONG)  # the best of a search are so for long
+def _places(body: str) -> list[list[Any]]:
+    """What a genotype, as JSON, has at each place: cell by cell, or of all its layers."""
+    data = json.loads(body)
+    cells = (data.get(cell, {}).get("blocks", ()) for cell in ("normal", "reduction"))
+    layers = (
+        layer.values() if isinstance(layer, dict) else layer for layer in data.get("layers", ())
+    )
+    return [list(itertools.chain.from_iterable(part)) for part in (*cells, layers)]
 
 
-def _distance(one: list[Any], other: list[Any]) -> int:
-    return max(len(one), len(other)) - len(set(one) & set(other))
+def _distance(one: list[list[Any]], other: list[list[Any]]) -> int:
+    pairs = zip(one, other, strict=True)
+    equal = sum(sum(map(operator.eq, mine, theirs)) for mine, theirs in pairs)
+    return max(sum(map(len, one)), sum(map(len, other))) - equal
 
 
 def failures(
@@ -88,7 +107,16 @@ def failures(
     limit: int,
     offset: int = 0,
 ) -> list[Any]:
-    """Attempts that failed or were lost, the newest first."""
+    """Attempts that failed or were lost, the newest first.
+
+    A page is found first, then what is shown of it: those before it are only counted off.
+    """
+    found = select(Attempt.id).where(literal_column(BAD)).order_by(Attempt.id.desc())
+    if search_id is not None:
+        found = found.where(series.of_search(connection, search_id))
+    if failure is not None:
+        found = found.where(Attempt.failure == failure)
+    page = found.limit(limit).offset(offset).subquery()
     statement = (
         select(
             Attempt.run_id,
@@ -109,13 +137,7 @@ def failures(
         .join(Search, Search.id == Run.search_id, isouter=True)
         .join(Genotype, Genotype.id == Run.genotype_id, isouter=True)
         .join(Slot, Slot.id == Attempt.slot_id, isouter=True)
-        .where(literal_column(BAD))
+        .where(Attempt.id.in_(select(page.c.id)))
         .order_by(Attempt.id.desc())
-        .limit(limit)
-        .offset(offset)
     )
-    if search_id is not None:
-        statement = statement.where(Run.search_id == search_id)
-    if failure is not None:
-        statement = statement.where(Attempt.failure == failure)
     return list(connection.execute(statement))

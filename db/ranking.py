@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+import operator
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import aliased
@@ -18,6 +21,7 @@ MOST_IDS = 10_000  # in one statement: both databases know a limit
 EVERY = 10**9  # more children than there are
 WHOLE_SEARCH = (Arm.POLICY, Arm.CONTROL)
 BEST_FIRST = {Order.REWARD, Order.ACCURACY}  # the others: the smallest
+FEW = 1000  # children that are sorted in place of walking through all of a search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +123,15 @@ def ids(
 
     Each order is an index that holds all that a filter asks: it is walked until there are
     enough, and never sorted. What the last, those without a value, come after is counted first.
+    Where few children keep one of the filter's bounds, they are sorted instead.
     """
     arms = _arms(connection, search_id, wanted.arm)
+    bound = _narrow_bound(connection, search_id, wanted)
+    if bound is not None:
+        few = _sorted(connection, search_id, _within(wanted, order, arms, bound), order)
+        return array("q", few[offset:][:limit])
     found: array[int] = array("q")
-    for statement in _statements(wanted, order, arms):
+    for walk in _walks(wanted, order, arms):
         if len(found) == limit:
             break
         asked = {
@@ -130,11 +139,10 @@ def ids(
             "limit": EVERY if limit is None else limit - len(found),
             "offset": offset,
         }
-        before = len(found)
-        for portion in connection.execute(statement, asked).partitions(MOST_IDS):
-            found.extend(row.id for row in portion)
-        if offset and len(found) == before:
-            passed = select(func.count()).select_from(statement.subquery())
+        some = _walked(connection, walk, asked)
+        found.extend(some)
+        if offset and not some:
+            passed = select(func.count()).select_from(walk.statement.subquery())
             offset -= connection.scalar(passed, asked | {"limit": EVERY, "offset": 0}) or 0
         else:
             offset = 0
@@ -164,24 +172,139 @@ def _arms(connection: Connection, search_id: int, arm: Arm | None) -> tuple[Arm,
     return (Arm.DERIVE,) if derived is not None else WHOLE_SEARCH
 
 
+class _Equals(NamedTuple):
+    """Of the children with one value, by their ids: a page; how many have an id over one."""
+
+    page: Select[Any]
+    count_over: Select[Any]
+
+
+class _Walk(NamedTuple):
+    """A statement that gives children one after the other, (value, id), along an index.
+
+    The best first is an index from its end, where equals have the highest id first. So it is
+    walked as it lies, and where a page begins or ends among equals those are asked for anew: a
+    sort, be it of equals only, would cost more than the walk.
+    """
+
+    statement: Select[Any]
+    equals: _Equals | None = None  # None: they come in their order
+
+
 @functools.lru_cache(maxsize=256)
-def _statements(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[Select[int], ...]:
-    """Statements that give the children one after the other; those without a value come last.
+def _walks(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[_Walk, ...]:
+    """All children that pass, in their order; those without a value come last.
 
     They are asked apart: which end of an index nulls are at differs between the databases.
     """
-    passing = _passing(wanted, order, arms).limit(bindparam("limit")).offset(bindparam("offset"))
-    if order is Order.ID:
-        return (passing.order_by(Child.id),)
     column = getattr(Child, order.value)
-    first = column.desc() if order in BEST_FIRST else column
-    known = passing.where(column.is_not(None)).order_by(first, Child.id)
-    unknown = passing.where(column.is_(None)).order_by(Child.id)
-    return (known,) if order is Order.REWARD else (known, unknown)
+    passing = _passing(wanted, order, arms)
+    page = passing.limit(bindparam("limit")).offset(bindparam("offset"))
+    if order is Order.ID:
+        return (_Walk(page.order_by(Child.id)),)
+    unknown = _Walk(page.where(column.is_(None)).order_by(Child.id))
+    known = page.where(column.is_not(None))
+    if order not in BEST_FIRST:
+        return (_Walk(known.order_by(column, Child.id)), unknown)
+    equal = column == bindparam("value")
+    over = Child.id > bindparam("over")
+    equals = _Equals(
+        page.where(equal).order_by(Child.id).with_only_columns(Child.id),
+        passing.where(equal, over).with_only_columns(func.count()),
+    )
+    best_first = _Walk(known.order_by(column.desc(), Child.id.desc()), equals)
+    return (best_first,) if order is Order.REWARD else (best_first, unknown)
 
 
-def _passing(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[int]:
-    """The children that pass, of a genotype found more than once the first in the order.
+def _walked(connection: Connection, walk: _Walk, asked: dict[str, Any]) -> array[int]:
+    """The children of a page of a walk."""
+    limit = asked["limit"]
+    # one more than the page tells whether it ends among equals
+    portions = connection.execute(walk.statement, asked | {"limit": limit + 1}).partitions(
+        MOST_IDS
+    )
+    rows = itertools.chain.from_iterable(portions)
+    if walk.equals is None:
+        return array("q", (row.id for row in rows))[:limit]
+    found: array[int] = array("q")
+    groups: list[tuple[float, int, int]] = []  # the first and the last: a value, from, to
+    for value, equals in itertools.groupby(rows, operator.itemgetter(0)):
+        start = len(found)
+        found.extend(reversed([row.id for row in equals]))
+        groups[1:] = [(value, start, len(found))]
+    for value, start, end in groups:
+        begins, ends = start == 0 < asked["offset"], start < limit < end
+        if begins or ends:
+            here = asked | {"value": value, "limit": min(end, limit) - start, "offset": 0}
+            if begins:
+                highest = {"over": found[end - 1]}
+                here["offset"] = connection.scalar(walk.equals.count_over, here | highest)
+            found[start : min(end, limit)] = array("q", connection.scalars(walk.equals.page, here))
+    return found[:limit]
+
+
+_BOUNDS: dict[str, tuple[Any, Any]] = {
+    "min_reward": (Child.reward, operator.ge),
+    "min_accuracy": (Child.accuracy, operator.ge),
+    "max_parameters": (Child.parameters, operator.le),
+    "max_macs": (Child.macs, operator.le),
+}
+_kept = {
+    name: select(func.count()).select_from(
+        select(Child.id)
+        .where(
+            Child.search_id == bindparam("search_id"),
+            Child.reward.is_not(None),
+            keeps(column, bindparam("bound")),
+        )
+        .order_by(column)
+        .limit(bindparam("few"))
+        .subquery()
+    )
+    for name, (column, keeps) in _BOUNDS.items()
+}
+
+
+def _narrow_bound(connection: Connection, search_id: int, wanted: Filter) -> str | None:
+    """A bound that few children keep, if a filter has one."""
+    for name, kept in _kept.items():
+        bound = _bound(wanted, name)
+        if bound is not None:
+            asked = {"search_id": search_id, "bound": bound, "few": FEW}
+            if (connection.scalar(kept, asked) or 0) < FEW:
+                return name
+    return None
+
+
+def _bound(wanted: Filter, name: str) -> float | None:
+    """A filter's bound, of whole numbers a whole one: PostgreSQL's indexes know no mixture."""
+    bound: float | None = getattr(wanted, name)
+    if bound is None or name.startswith("min_"):
+        return bound
+    return math.floor(max(-1, min(bound, 2**63 - 1)))
+
+
+@functools.lru_cache(maxsize=256)
+def _within(wanted: Filter, order: Order, arms: tuple[Arm, ...], bound: str) -> Select[Any]:
+    """The few that keep a bound, and pass: by the bound's index."""
+    column, keeps = _BOUNDS[bound]
+    return _passing(wanted, order, arms).where(keeps(column, _bound(wanted, bound)))
+
+
+def _sorted(
+    connection: Connection, search_id: int, passing: Select[Any], order: Order
+) -> list[int]:
+    """Few children in their order; those without a value come last."""
+    sign = -1 if order in BEST_FIRST else 1
+    found = sorted(
+        (value is None, sign * (value or 0), child_id)
+        for value, child_id in connection.execute(passing, {"search_id": search_id})
+    )
+    return [child_id for *_, child_id in found]
+
+
+def _passing(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[Any]:
+    """(value, id) of those that pass, of a genotype found more than once the first in the order.
 
     Within a search a trained genotype's first child is the one that is no duplicate, and has
     their common values: none of the others need be looked for, unless it is of another arm.
@@ -195,7 +318,7 @@ def _passing(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[int]
     )
     is_first = Child.duplicate_of.is_(None) & (Child.reward_kind != RewardKind.SHARED)
     may_differ = Child.reward_kind.is_(None) | (Child.reward_kind == RewardKind.SHARED)
-    return select(Child.id).where(
+    return select(getattr(Child, order.value).label("value"), Child.id).where(
         Child.search_id == bindparam("search_id"),
         Child.reward.is_not(None),
         *_conditions(Child, wanted, arms),

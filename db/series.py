@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     String,
+    exists,
     func,
     literal_column,
     select,
@@ -33,6 +35,7 @@ from db.progress import progress
 
 # Of rows that a figure shows each as a mark; more cannot be told apart.
 MOST = 2000
+FEW = 5000  # children of a search whose runs are soon found
 PORTION = 10_000  # rows fetched at a time
 
 
@@ -70,10 +73,14 @@ def rewards(
 
 
 def stamp(connection: Connection, search_id: int) -> tuple[Any, ...]:
-    """Another one once a child of a search has ended, a version or anybody's attempt has come."""
+    """Another one once a child of a search has ended, a version has come, or anybody's attempt
+    has come or failed.
+    """
     now = progress(connection, search_id)
     assert now is not None
-    return now.completed, now.open, now.version, connection.scalar(select(func.max(Attempt.id)))
+    newest = connection.scalar(select(func.max(Attempt.id)))
+    bad = connection.scalar(select(func.count()).where(literal_column(BAD)).select_from(Attempt))
+    return now.completed, now.open, now.version, newest, bad
 
 
 def versions(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
@@ -210,6 +217,17 @@ def newest_runs(search_id: int, most: int) -> Select[tuple[int]]:
     return select(found.c.id)
 
 
+def of_search(connection: Connection, search_id: int) -> ColumnElement[bool]:
+    """Whether an attempt is of a search: by its runs where they are few, else by the attempt's.
+
+    A page of a small search among large ones would else look at every attempt that failed.
+    """
+    some = select(Child.id).where(Child.search_id == search_id).limit(FEW).subquery()
+    if (connection.scalar(select(func.count()).select_from(some)) or 0) < FEW:
+        return Attempt.run_id.in_(newest_runs(search_id, FEW))
+    return exists().where(Run.id == Attempt.run_id, Run.search_id == search_id)
+
+
 def failures(
     connection: Connection, search_id: int | None
 ) -> tuple[dict[str, int], dict[str, int]]:
@@ -217,7 +235,7 @@ def failures(
     attempts = select(Attempt.failure, func.count()).where(literal_column(BAD))
     children = select(Child.failure, func.count()).where(Child.failure.is_not(None))
     if search_id is not None:
-        attempts = attempts.join(Run, Run.id == Attempt.run_id).where(Run.search_id == search_id)
+        attempts = attempts.where(of_search(connection, search_id))
         children = children.where(Child.search_id == search_id)
     return (
         {str(name): n for name, n in connection.execute(attempts.group_by(Attempt.failure))},

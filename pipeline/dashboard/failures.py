@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from db import lineage, searches, series
 from db.session import transaction
+from pipeline.dashboard.figures import drawn
 from pipeline.dashboard.pages import page
 from pipeline.errors import Failure
 from pipeline.plots import failures_by_class
@@ -42,8 +43,10 @@ def show(
     offset = (page_number - 1) * PER_PAGE
     with transaction(read_only=True) as connection:
         rows = listed(connection, search, asked, PER_PAGE + 1, offset)
-        search_id = searches.get(connection, search).id if search else None
-        figure = failures_by_class(*series.failures(connection, search_id)).to_json()
+        if search:
+            figure = drawn(connection, searches.get(connection, search), "failures")
+        else:
+            figure = failures_by_class(*series.failures(connection, None)).to_json()
     return page(
         request,
         "failures.html",

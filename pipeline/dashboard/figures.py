@@ -2,10 +2,12 @@
 
 import json
 from importlib import resources
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from plotly.utils import PlotlyJSONEncoder
+from sqlalchemy import Connection
 
 from db import searches, series
 from db.session import transaction
@@ -24,14 +26,19 @@ def figure(name: str, figure: str) -> Response:
     if figure not in FIGURES:
         raise UserError(f"no figure {figure!r}; there are {', '.join(FIGURES)}")
     with transaction(read_only=True) as connection:
-        search = searches.get(connection, name)
-        moves = figure == "workers"  # with the time, too, while something is held
-        drawn = _drawn.get(
-            (search.uid, figure),
-            lambda: FIGURES[figure](connection, search.id).to_json(),
-            stamp=None if moves else series.stamp(connection, search.id),
-        )
-    return Response(drawn, media_type="application/json")
+        text = drawn(connection, searches.get(connection, name), figure)
+    return Response(text, media_type="application/json")
+
+
+def drawn(connection: Connection, search: Any, figure: str) -> str:
+    """One of a search's figures as JSON; of a large one perhaps as it was a little ago."""
+    moves = figure == "workers"  # with the time, too, while something is held
+    text: str = _drawn.get(
+        (search.uid, figure),
+        lambda: FIGURES[figure](connection, search.id).to_json(),
+        stamp=None if moves else series.stamp(connection, search.id),
+    )
+    return text
 
 
 @router.get("/static/themes.json")

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from db import lineage, queries, ranking, searches
 from db.enums import Arm, Order, Place
-from db.session import transaction
+from db.session import snapshot, transaction
 from pipeline import search_figures
 from pipeline.dashboard.pages import page
 from pipeline.differences import differences, in_words
@@ -123,7 +123,8 @@ def show_csv(name: str, asked: Annotated[Asked, Query()]) -> Response:
 
 
 def _csv(name: str, asked: Asked) -> Iterator[str]:
-    with transaction(read_only=True) as connection:
+    with snapshot() as connection:
+        connection.execution_options(yield_per=ranking.MOST_IDS)  # a million rows need not fit
         search_id = searches.get(connection, name).id
         ids = ranking.ids(connection, search_id, asked.filter(), asked.sort)
     yield ",".join(COLUMNS) + "\r\n"

@@ -73,6 +73,11 @@ def _take_lock(settings: Settings) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise UserError(f"{host}, port {port}: {error.strerror}; --port takes another") from None
+    # What is accepted here inherits it. asyncio sets it only where a socket names its protocol,
+    # which one of create_server does not: the end of an answer would wait for the client's
+    # delayed acknowledgement of its beginning, 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

@@ -14,6 +14,8 @@ from pipeline.search_figures import timeline
 
 router = APIRouter(include_in_schema=False)
 
+SHOWN = 500  # attempts, the newest: to draw them is most of what the page costs
+
 
 def slots(connection: Connection) -> list[dict[str, Any]]:
     """Worker processes, what each holds, and how long it has been silent."""
@@ -42,5 +44,5 @@ def show(request: Request) -> Response:
     with transaction(read_only=True) as connection:
         rows = slots(connection)
         waiting = queries.waiting_by_queue(connection)
-        figure = timeline(series.holds(connection, None)).to_json()
+        figure = timeline(series.holds(connection, None, SHOWN)).to_json()
     return page(request, "workers.html", slots=rows, waiting=waiting, figure=figure)

@@ -60,6 +60,7 @@ def worker_timeline(holds: Sequence[Hold], *, now: dt.datetime) -> go.Figure:
 def _bars(holds: Sequence[Hold], outcome: str, slots: Sequence[str], now: dt.datetime) -> go.Bar:
     colour, pattern = _OUTCOMES.get(outcome, _OTHER_OUTCOME)
     rows = {slot: row for row, slot in enumerate(slots)}
+    name, labels = escaped(outcome), {slot: escaped(slot) for slot in slots}
     # never below zero, whatever two machines' clocks say
     lengths = [max(dt.timedelta(), (hold.ended or now) - hold.started) for hold in holds]
     # Plotly drops the zone of a time
@@ -69,11 +70,11 @@ def _bars(holds: Sequence[Hold], outcome: str, slots: Sequence[str], now: dt.dat
         base=starts,
         x=[length / dt.timedelta(milliseconds=1) for length in lengths],
         y=[rows[hold.slot] for hold in holds],
-        name=escaped(outcome),
+        name=name,
         # the line keeps a bar of a second visible among hours
         marker=dict(color=colour, line=dict(color=colour, width=1), pattern=_pattern(pattern)),
         hovertext=[
-            f"{escaped(hold.label)}: {escaped(outcome)}<br>{escaped(hold.slot)}<br>"
+            f"{escaped(hold.label)}: {name}<br>{labels[hold.slot]}<br>"
             f"from {start:%Y-%m-%d %H:%M:%S} UTC, {_duration(length)}"
             for hold, start, length in zip(holds, starts, lengths, strict=True)
         ],

@@ -1,5 +1,6 @@
 """Ranked lists are what Python finds in the rows, whatever the filter, the order, the page."""
 
+import itertools
 import json
 import random
 
@@ -100,7 +101,7 @@ def listed(search_id, order, **wanted):
 
 
 @pytest.mark.parametrize("order", list(Order))
-def test_every_filter_lists_what_passes_and_nothing_else(search_id, order):
+def test_every_filter_lists_what_passes_and_nothing_else(search_id, order, monkeypatch):
     chance = random.Random(order.value)
     some = 0
     for _ in range(30):
@@ -113,6 +114,7 @@ def test_every_filter_lists_what_passes_and_nothing_else(search_id, order):
         for bound in ("min_reward", "min_accuracy", "max_parameters", "max_macs"):
             if chance.random() < 0.3:
                 wanted[bound] = chance.random() * (1000 if bound.startswith("max") else 1)
+        monkeypatch.setattr(ranking, "FEW", chance.choice([0, 30, 1000]))  # walked, sorted
         found = listed(search_id, order, **wanted)
         assert found == expected(order, **wanted), wanted
         some += len(found)
@@ -165,26 +167,52 @@ def test_a_trained_genotype_stands_once_whatever_the_arm_and_the_order(store):
                 assert found == whole[offset : offset + 9]
 
 
-@pytest.mark.parametrize("order", list(Order))
-def test_sqlite_walks_the_index_of_the_order_and_sorts_no_list(sqlite_store, order):
-    """It knows no sizes, and a wrong guess costs seconds among a million."""
-    wanted = ranking.Filter(uses=1, max_macs=1e6, min_accuracy=0.5, min_reward=0.5)
-    plans = []
+@pytest.fixture
+def plans(sqlite_store):
+    """How SQLite answers each SELECT: it knows no sizes, and a wrong guess costs seconds."""
+    found = []
 
     def explain(connection, cursor, statement, parameters, *_):
         if statement.startswith("SELECT"):
             plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            plans.append("\n".join(row[-1] for row in plan))
+            found.append("\n".join(row[-1] for row in plan))
 
     event.listen(get_engine(), "before_cursor_execute", explain)
-    asked = {"search_id": 1, "limit": 50, "offset": 0}
+    return found
+
+
+ARMS = (ranking.WHOLE_SEARCH, (Arm.CONTROL,))
+BOUNDED = ranking.Filter(uses=1, max_macs=1e6, min_accuracy=0.5, min_reward=0.5, max_parameters=1)
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_sqlite_walks_the_index_of_the_order_and_sorts_nothing(plans, order):
+    asked = {"search_id": 1, "limit": 50, "offset": 0, "value": 0.5, "over": 1}
+    walks = [walk for arms in ARMS for walk in ranking._walks(BOUNDED, order, arms)]
     with transaction(read_only=True) as connection:
-        for arms in (ranking.WHOLE_SEARCH, (Arm.CONTROL,)):
-            for statement in ranking._statements(wanted, order, arms):
+        for walk in walks:
+            for statement in (walk.statement, *(walk.equals or ())):
                 connection.execute(statement, asked)
-        connection.execute(ranking._rows, {"child_ids": [1, 2]})
-    *walks, listed = plans
-    for plan in walks:
+    assert plans
+    for plan in plans:
         assert f"COVERING INDEX ix_children_by_{order.value} (search_id=?" in plan
-        assert "FOR ORDER BY" not in plan  # but for equals, by their ids
-    assert "other USING INDEX ix_children_search_genotype" in listed
+        assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("bound", list(ranking._BOUNDS))
+def test_sqlite_finds_the_few_that_keep_a_bound_by_the_bound_s_index(plans, bound):
+    name = bound.partition("_")[2]
+    asked = {"search_id": 1, "bound": 0.5, "few": 10}
+    with transaction(read_only=True) as connection:
+        connection.execute(ranking._kept[bound], asked)
+        for order, arms in itertools.product(Order, ARMS):
+            connection.execute(ranking._within(BOUNDED, order, arms, bound), asked)
+    for plan in plans:
+        assert f"COVERING INDEX ix_children_by_{name} (search_id=? AND {name}" in plan
+        assert "TEMP B-TREE" not in plan
+
+
+def test_sqlite_counts_how_often_by_the_genotype(plans):
+    with transaction(read_only=True) as connection:
+        connection.execute(ranking._rows, {"child_ids": [1, 2]})
+    assert "other USING INDEX ix_children_search_genotype" in plans[-1]

@@ -1,6 +1,7 @@
 """The dashboard's pages and JSON, asked over HTTP in this process; browsers: test_browser."""
 
 import csv
+import socket
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +13,7 @@ from db.models import Child, Genotype, Search
 from db.session import transaction
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
+from pipeline.dashboard.server import Server
 from pipeline.errors import UserError
 from pipeline.search_figures import FIGURES
 from pipeline.settings import get_settings
@@ -216,6 +218,14 @@ def test_a_database_that_is_away_is_said_and_not_waited_for(home, monkeypatch):
         assert answer.status_code == 503, address
         assert "the database does not answer" in answer.text
     assert client.get("/signin").status_code == 200
+
+
+def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgement(sqlite_store):
+    listening = Server(get_settings(), "127.0.0.1", 0)._socket
+    with listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_two_dashboards_of_one_host_sign_nobody_out_of_the_other(sqlite_store):
