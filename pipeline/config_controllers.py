@@ -159,7 +159,7 @@ class PredictorConfig(Config):
 
     name: Literal["predictor"] = "predictor"
     batch: int = Field(20, ge=1, le=10_000)  # children picked together
-    start: int = Field(20, ge=2, le=10_000)  # rewards before the model chooses
+    start: int = Field(30, ge=2, le=10_000)  # rewards before the model chooses
     pool: int = Field(1500, ge=10, le=100_000)  # candidates that are judged for a batch
     climbs: int = Field(2, ge=0, le=100)  # times that the best candidates are changed further
     memory: int = Field(1000, ge=10, le=10_000)  # children that the model knows: best and newest

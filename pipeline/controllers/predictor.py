@@ -34,7 +34,7 @@ from pipeline.controllers.uniforms import Uniforms
 from pipeline.spaces import DecisionSpace
 
 # The parameters are fitted again when the data have grown by this factor.
-GROWTH = 1.15
+GROWTH = 1.3
 FIRST_STEPS, STEPS = 30, 15
 # Candidates are made from the best children: so many of them, ...
 PARENTS = 10
