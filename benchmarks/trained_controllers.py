@@ -4,9 +4,9 @@
     python benchmarks/trained_controllers.py --home FOLDER --figure docs/images/controllers.png
 
 Searches of the preset `digits`, one epoch of 11 steps a child, so that accuracies differ: each
-controller with each seed, as many completed children. A search that FOLDER has goes on, or is only read:
-start it again after whatever happened. A figure needs the extras `dashboard` and `test`, and
-Chromium.
+controller with each seed, as many completed children. A search that FOLDER has goes on, or is
+only read: start it again after whatever happened. A figure needs the extras `dashboard` and
+`test`, and Chromium.
 """
 
 import argparse

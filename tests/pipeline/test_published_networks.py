@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ from pipeline.published_cells import ENAS_MICRO, NASNET_A
 SMALL = NetworkConfig(num_cells=1, num_filters=8)
 
 
+@functools.cache
 def described(name):
     published = PUBLISHED_NETWORKS[name]
     shape = (3, published.image_size, published.image_size)
@@ -74,7 +77,7 @@ def test_end_points_are_those_of_the_authors_test(name, stages):
             expected[f"Reduction_Cell_{stage - 1}"] = rest[2 * stage - 1]
         for k in range(n):
             expected[f"Cell_{stage * n + k}"] = rest[2 * stage]
-    found = described(name).endpoints
+    found = dict(described(name).endpoints)
     assert found.pop("Logits") == (PUBLISHED_NETWORKS[name].classes,)
     assert found == {end: (c, size, size) for end, (c, size) in expected.items()}
 

@@ -66,8 +66,9 @@ def test_weights_go_to_timm_and_back():
     peer.load_state_dict(weights)
     again = ours()
     load_timm(again, peer.state_dict())
+    first = network.state_dict()
     for key, tensor in again.state_dict().items():
-        assert torch.equal(tensor, network.state_dict()[key]), key
+        assert torch.equal(tensor, first[key]), key
 
 
 def test_other_networks_and_other_weights_are_refused():

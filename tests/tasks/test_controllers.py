@@ -52,7 +52,7 @@ def tables(request):
     name = request.param.removesuffix(", layers")
     controller = {**CONTROLLERS[name], "batch": 4}
     space = SPACES["layers" if request.param.endswith("layers") else "cells"]
-    return {"space": space, "controller": controller, "budget": {"children": 18}}
+    return {"space": space, "controller": controller, "budget": {"children": 12}}
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def test_a_rolling_search_loses_no_reward_whoever_was_killed(worker, post, quick
     search_id = make_search(mode="rolling", **tables)
     run(search_id, post)
     found = proposals(search_id)
-    assert len(found) == 18
+    assert len(found) == 12
     assert all(row.learned_by is not None for row in found)
 
 
@@ -123,4 +123,4 @@ def test_a_rolling_search_loses_no_reward_whoever_was_killed(worker, post, quick
 def test_who_refuses_repeats_has_every_child_trained(worker, post, quick, tables, mode):
     search_id = make_search(mode=mode, **tables)
     run(search_id, post)
-    assert len({row.genotype_id for row in proposals(search_id)}) == 18
+    assert len({row.genotype_id for row in proposals(search_id)}) == 12

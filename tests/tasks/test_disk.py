@@ -90,10 +90,10 @@ def kept_children():
 
 @pytest.fixture
 def searched(worker, post, monkeypatch):
-    """A search of eight children that has ended, of which two are kept."""
+    """A search of four children that has ended, of which two are kept."""
     monkeypatch.setenv("NASNET_KEEP", "2")
     get_settings.cache_clear()
-    search_id = make_search(**CHILDREN)
+    search_id = make_search(**(CHILDREN | {"budget": {"children": 4}}))
     sample.sample(search_id)
     post.drain()
     assert reconcile.take_turn("one")

@@ -119,14 +119,14 @@ def test_what_is_due_is_rung_for_once_while_many_children_end(store, post):
 def test_the_same_search_twice_is_the_same(worker, post):
     digests = []
     for name in ("a", "b"):
-        search_id = make_search(name, mode="synchronous", **TINY)
+        search_id = make_search(name, mode="synchronous", **(TINY | {"budget": {"children": 4}}))
         ring(search_id)
         post.drain()
         digests.append(digest(search_id))
     assert digests[0] == digests[1]
 
 
-def test_another_seed_is_another_search(worker, post):
+def test_another_seed_is_another_search(worker, post, quick):
     digests = []
     for seed in (0, 1):
         search_id = make_search(str(seed), mode="synchronous", seed=seed, **TINY)

@@ -13,8 +13,7 @@ from db.models import Artifact, Run
 from db.session import transaction
 from pipeline.config import load_config, make_run_config
 from pipeline.errors import Failure, UserError
-from pipeline.genotype import KnownNetwork
-from pipeline.published_cells import NASNET_A
+from pipeline.genotype import Block, Cell, CellGenotype, KnownNetwork
 from pipeline.training import checkpoint
 from tasks import reconcile, train
 from tasks.app import ring
@@ -22,6 +21,8 @@ from tasks.runs import add_genotype, ask, ask_retrain, ask_then, retrain_config
 from tests.factories import finish, make_children, make_search, make_slot
 from tests.tasks.test_route import TINY
 
+CELL = Cell.with_unused_concat([Block(0, "sep_conv_3x3", 1, "conv_1x1")])
+SMALL = CellGenotype(CELL, CELL)
 NETWORK = {"num_cells": 1, "num_filters": 2}
 TRAINING = {"epochs": 2, "batch_size": 650, "device": "cpu"}
 
@@ -31,7 +32,7 @@ def config(**changes):
     return make_run_config(tables)
 
 
-def ask_one(genotype=NASNET_A, purpose=Purpose.TRANSFER, seed=0, start=None, **changes):
+def ask_one(genotype=SMALL, purpose=Purpose.TRANSFER, seed=0, start=None, **changes):
     with transaction() as connection:
         genotype_id = add_genotype(connection, genotype)
         named = genotype_id, genotype.digest
