@@ -9,8 +9,10 @@ import typer
 from pipeline import config as configs
 from pipeline import config_tables
 from pipeline.config import CHANGEABLE, DataConfig, SearchConfig
+from pipeline.config_controllers import PolicyConfig
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
+from pipeline.spaces import check_kinds, make_space
 
 SourceArgument = Annotated[
     str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a file of keys.")
@@ -101,6 +103,8 @@ def open_search(request: Request, *, resume: bool) -> Opened:
         found = searches.find(connection, request.name)
     if found is None:
         config = _resolved(request.config)
+        if isinstance(config.controller, PolicyConfig):
+            check_kinds(config.controller, make_space(config.space))
         check_data(config)
         with transaction() as connection:
             search_id = searches.create(connection, request.name, config.model_dump(mode="json"))

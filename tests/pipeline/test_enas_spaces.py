@@ -4,12 +4,15 @@ import random
 
 import pytest
 
+from pipeline.config import make_config
+from pipeline.config_controllers import PolicyConfig
 from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
-from pipeline.errors import InvalidGenotypeError
+from pipeline.config_tables import merge, preset_names, read_preset
+from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.genotype import Block, Cell, CellGenotype
 from pipeline.macro_genotype import MacroLayer
 from pipeline.published_cells import ENAS_MICRO, NASNET_A
-from pipeline.spaces import Anchor, Feed, MacroSpace, MicroSpace, Score, make_space
+from pipeline.spaces import Anchor, Feed, MacroSpace, MicroSpace, Score, check_kinds, make_space
 
 
 def macro(**keys):
@@ -160,3 +163,30 @@ def test_a_genotype_of_another_size_or_with_other_skips_is_refused():
         macro(layers=2).encode(two)
     with pytest.raises(InvalidGenotypeError, match="concat"):
         micro().encode(NASNET_A)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "said"),
+    [
+        (
+            "macro",
+            {"squash": [{"kind": "input", "constant": 1.0}]},
+            "squash: no decision is a 'in",
+        ),
+        ("macro", {"bias_init": [{"kind": "skip", "values": [0.0, 1.0]}]}, "operation 6"),
+        ("micro", {"bias_init": [{"kind": "operation", "values": [0.0]}]}, "1 values of kind"),
+        ("micro", {"skip_prior": {"rho": 0.4, "weight": 0.8}}, "the space has no skips"),
+    ],
+)
+def test_what_a_policy_is_told_of_kinds_that_a_space_has_not_is_refused(preset, changes, said):
+    tables = merge(read_preset(f"enas-{preset}-digits"), {"controller": changes})
+    config = make_config(tables)
+    with pytest.raises(UserError, match=said):
+        check_kinds(config.controller, make_space(config.space))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_what_the_presets_tell_policies_fits_their_spaces(name):
+    config = make_config(read_preset(name))
+    if isinstance(config.controller, PolicyConfig):
+        check_kinds(config.controller, make_space(config.space))
