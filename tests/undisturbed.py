@@ -5,7 +5,8 @@ What a search is that nobody disturbs, and that no process, broker or lease has 
 
 import sys
 
-from db import queries, schema
+from db import queries, schema, searches
+from db.enums import SearchState
 from db.session import transaction
 from pipeline.cli.home import open_home
 from pipeline.cli.request import open_search, read_request
@@ -22,7 +23,9 @@ def main(path, *assignments):
     open_home()
     schema.prepare()
     search_id = open_search(read_request(path, None, [*assignments]), resume=True).search_id
-    worker = slot.Slot(get_settings(), "cpu-0", SlotSpec("cpu-0", "cpu", (0,)))
+    # no thread says that it is alive, and a slot that was silent for two leases is given no run
+    settings = get_settings().model_copy(update={"lease": 1e6})
+    worker = slot.Slot(settings, "cpu-0", SlotSpec("cpu-0", "cpu", (0,)))
     slot.become(worker)
     worker.register()
     ring(search_id)
@@ -30,6 +33,7 @@ def main(path, *assignments):
         name, args = sent.pop(0)
         app.tasks[name](*args)
     with transaction(read_only=True) as connection:
+        assert searches.by_id(connection, search_id).state is SearchState.FINISHED
         print(queries.search_digest(connection, search_id))
 
 

@@ -21,6 +21,7 @@ from pipeline.training.datasets import load_dataset
 from pipeline.training.feeding import make_feed
 from pipeline.training.image_files import ImageFiles
 from pipeline.training.trainer import train
+from tests.processes import wait_until
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(epochs=2, batch_size=8, distort_colors=True, checkpoint_seconds=1e9)
@@ -158,8 +159,15 @@ def test_loaders_end_with_a_process_that_is_killed(folder, tmp_path):
     assert len(begun) == 4  # the fork server, its resource tracker, two loaders
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(begun, timeout=30)
-    assert alive == []
+    wait_until(lambda: not any(map(lives, begun)), what="the loaders' end")
+
+
+def lives(process):
+    """Whether it has not ended, though nobody may have asked yet how it did."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_an_image_that_cannot_be_read_is_a_failure_of_the_data(folder):
