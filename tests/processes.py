@@ -45,7 +45,7 @@ children = 12
 """
 
 
-def wait_until(condition, seconds=90.0, what="the condition"):
+def wait_until(condition, seconds=240.0, what="the condition"):
     """Poll; there is no event to wait for across processes."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -133,12 +133,12 @@ def test_up_serves_the_dashboard_starts_it_again_and_ends_it_though_somebody_wat
     home.nasnet("search", "pause", "tiny")
     up = home.start("up")
     first = wait_until(lambda: home.pid("dashboard"), what="the dashboard")
-    with wait_until(lambda: opened(f"{url}/searches/tiny/events"), 240, "its events") as events:
+    with wait_until(lambda: opened(f"{url}/searches/tiny/events"), what="its events") as events:
         assert json.loads(events.readline().removeprefix(b"data: "))["state"] == "paused"
         os.kill(first, signal.SIGTERM)
         events.read()  # to its end: it lets go of who watches
     wait_until(lambda: home.pid("dashboard") not in {None, first}, what="another dashboard")
-    wait_until(lambda: opened(f"{url}/"), 240, "its pages").close()
+    wait_until(lambda: opened(f"{url}/"), what="its pages").close()
     home.nasnet("down")
     output, _ = up.communicate(timeout=60)
     assert up.returncode == 0
