@@ -6,6 +6,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import urllib.request
 import zipfile
 
 import numpy as np
@@ -372,6 +373,8 @@ def test_data_set_that_is_missing_here_is_the_machines_fault(tmp_path, name):
 def test_download_that_fails_is_one_line_and_leaves_nothing_to_load(tmp_path, monkeypatch, name):
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there
+    # what urlopen uses keeps the proxies of its first call in this process
+    monkeypatch.setattr(urllib.request, "_opener", None)
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", tmp_path / "none")
