@@ -109,7 +109,7 @@ def test_expected_improvement_is_the_integral():
 
 
 def test_among_the_first_children_each_choice_is_tried_equally_often():
-    predictor = make_controller(PredictorConfig(batch=20), TableSpace((5, 4, 2)), seed=3)
+    predictor = make_controller(PredictorConfig(batch=20, start=20), TableSpace((5, 4, 2)), seed=3)
     proposals = predictor.sample(0, 20, [])
     for t, choices in enumerate((5, 4, 2)):
         taken = [p.actions[t] for p in proposals]
@@ -157,13 +157,13 @@ def test_a_batch_is_not_ten_times_the_same_change():
 
 def test_all_encodings_of_an_architecture_are_one_child_to_it():
     space = NASNetSpace(1)
-    predictor = make_controller(PredictorConfig(batch=20), space, seed=0)
+    predictor = make_controller(PredictorConfig(batch=20, start=20), space, seed=0)
     proposals = predictor.sample(0, 20, [])
     actions = [p.actions for p in proposals]
     swapped = [(b, a, d, c, *rest) for a, b, c, d, *rest in actions]
     after = []
     for rows in (actions, swapped):
-        other = make_controller(PredictorConfig(batch=20), space, seed=0)
+        other = make_controller(PredictorConfig(batch=20, start=20), space, seed=0)
         other.update([Outcome(tuple(row), (0.0,) * 10, n / 20) for n, row in enumerate(rows)])
         proposed = [Proposed(tuple(row), space.digest(row), n / 20) for n, row in enumerate(rows)]
         after.append((other.sample(0, 20, proposed), other.state_dict()["actions"]))
@@ -174,7 +174,7 @@ def test_all_encodings_of_an_architecture_are_one_child_to_it():
 def test_rewards_that_no_update_has_learned_from_count_already():
     """In rolling mode they come while a version proposes."""
     space = TableSpace((5,) * 6)
-    predictor = make_controller(PredictorConfig(batch=20), space, seed=0)
+    predictor = make_controller(PredictorConfig(batch=20, start=20), space, seed=0)
     proposals = predictor.sample(0, 20, [])
 
     def after(sign):
