@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.orm import aliased
 
 from db.enums import Arm, ChildState, Order, Place, RewardKind
@@ -125,20 +135,18 @@ def ids(
     enough, and never sorted. What the last, those without a value, come after is counted first.
     Where few children keep one of the filter's bounds, they are sorted instead.
     """
+    form, values = _form(wanted), _values(wanted) | {"search_id": search_id}
     arms = _arms(connection, search_id, wanted.arm)
-    bound = _narrow_bound(connection, search_id, wanted)
+    bound = _narrow_bound(connection, values)
     if bound is not None:
-        few = _sorted(connection, search_id, _within(wanted, order, arms, bound), order)
+        few = _sorted(connection, _within(form, order, arms, bound), values, order)
         return array("q", few[offset:][:limit])
     found: array[int] = array("q")
-    for walk in _walks(wanted, order, arms):
+    for walk in _walks(form, order, arms):
         if len(found) == limit:
             break
-        asked = {
-            "search_id": search_id,
-            "limit": EVERY if limit is None else limit - len(found),
-            "offset": offset,
-        }
+        rest = EVERY if limit is None else limit - len(found)
+        asked = values | {"limit": rest, "offset": offset}
         some = _walked(connection, walk, asked)
         found.extend(some)
         if offset and not some:
@@ -156,19 +164,43 @@ def best(
     return ranked(connection, search_id, Filter(arm=arm), limit=limit, offset=offset)
 
 
+def _form(wanted: Filter) -> Filter:
+    """A filter of what another asks for, whatever the values: they share their statements."""
+    bounds: dict[str, Any] = {
+        name: None if getattr(wanted, name) is None else 0 for name in _BOUNDS
+    }
+    uses, without = bool(wanted.uses), bool(wanted.without)
+    return Filter(uses=uses, without=without, cell=wanted.cell, **bounds)
+
+
+def _values(wanted: Filter) -> dict[str, Any]:
+    """What the statements of a filter's form are given, by the names of its fields.
+
+    A bound of whole numbers is one: PostgreSQL's indexes know no mixture.
+    """
+    values = {name: getattr(wanted, name) for name in ("uses", "without", *_BOUNDS)}
+    for name in ("max_parameters", "max_macs"):
+        if values[name] is not None:
+            values[name] = math.floor(max(-1, min(values[name], 2**63 - 1)))
+    return values
+
+
+_derived = (
+    select(Child.id)
+    .where(
+        Child.search_id == bindparam("search_id"),
+        is_state(Child.arm, Arm.DERIVE),
+        is_state(Child.state, ChildState.REWARDED),
+    )
+    .limit(1)
+)
+
+
 def _arms(connection: Connection, search_id: int, arm: Arm | None) -> tuple[Arm, ...]:
     """One arm; or what a search is ranked by: the derived children where there are any."""
     if arm is not None:
         return (arm,)
-    derived = connection.scalar(
-        select(Child.id)
-        .where(
-            Child.search_id == search_id,
-            is_state(Child.arm, Arm.DERIVE),
-            is_state(Child.state, ChildState.REWARDED),
-        )
-        .limit(1)
-    )
+    derived = connection.scalar(_derived, {"search_id": search_id})
     return (Arm.DERIVE,) if derived is not None else WHOLE_SEARCH
 
 
@@ -192,13 +224,13 @@ class _Walk(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _walks(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[_Walk, ...]:
+def _walks(form: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[_Walk, ...]:
     """All children that pass, in their order; those without a value come last.
 
     They are asked apart: which end of an index nulls are at differs between the databases.
     """
     column = getattr(Child, order.value)
-    passing = _passing(wanted, order, arms)
+    passing = _passing(form, order, arms)
     page = passing.limit(bindparam("limit")).offset(bindparam("offset"))
     if order is Order.ID:
         return (_Walk(page.order_by(Child.id)),)
@@ -255,7 +287,7 @@ _kept = {
         .where(
             Child.search_id == bindparam("search_id"),
             Child.reward.is_not(None),
-            keeps(column, bindparam("bound")),
+            keeps(column, bindparam(name)),
         )
         .order_by(column)
         .limit(bindparam("few"))
@@ -265,45 +297,36 @@ _kept = {
 }
 
 
-def _narrow_bound(connection: Connection, search_id: int, wanted: Filter) -> str | None:
+def _narrow_bound(connection: Connection, values: dict[str, Any]) -> str | None:
     """A bound that few children keep, if a filter has one."""
     for name, kept in _kept.items():
-        bound = _bound(wanted, name)
-        if bound is not None:
-            asked = {"search_id": search_id, "bound": bound, "few": FEW}
+        if values[name] is not None:
+            asked = {"search_id": values["search_id"], name: values[name], "few": FEW}
             if (connection.scalar(kept, asked) or 0) < FEW:
                 return name
     return None
 
 
-def _bound(wanted: Filter, name: str) -> float | None:
-    """A filter's bound, of whole numbers a whole one: PostgreSQL's indexes know no mixture."""
-    bound: float | None = getattr(wanted, name)
-    if bound is None or name.startswith("min_"):
-        return bound
-    return math.floor(max(-1, min(bound, 2**63 - 1)))
-
-
 @functools.lru_cache(maxsize=256)
-def _within(wanted: Filter, order: Order, arms: tuple[Arm, ...], bound: str) -> Select[Any]:
+def _within(form: Filter, order: Order, arms: tuple[Arm, ...], bound: str) -> Select[Any]:
     """The few that keep a bound, and pass: by the bound's index."""
     column, keeps = _BOUNDS[bound]
-    return _passing(wanted, order, arms).where(keeps(column, _bound(wanted, bound)))
+    return _passing(form, order, arms).where(keeps(column, bindparam(bound)))
 
 
 def _sorted(
-    connection: Connection, search_id: int, passing: Select[Any], order: Order
+    connection: Connection, passing: Select[Any], values: dict[str, Any], order: Order
 ) -> list[int]:
     """Few children in their order; those without a value come last."""
     sign = -1 if order in BEST_FIRST else 1
     found = sorted(
         (value is None, sign * (value or 0), child_id)
-        for value, child_id in connection.execute(passing, {"search_id": search_id})
+        for value, child_id in connection.execute(passing, values)
     )
     return [child_id for *_, child_id in found]
 
 
-def _passing(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[Any]:
+def _passing(form: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[Any]:
     """(value, id) of those that pass, of a genotype found more than once the first in the order.
 
     Within a search a trained genotype's first child is the one that is no duplicate, and has
@@ -314,46 +337,43 @@ def _passing(wanted: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[Any]
         _other.genotype_id == Child.genotype_id,
         _is_before(_other, order),
         _has_reward(_other),
-        *_conditions(_other, wanted, arms),
+        *_conditions(_other, form, arms),
     )
     is_first = Child.duplicate_of.is_(None) & (Child.reward_kind != RewardKind.SHARED)
     may_differ = Child.reward_kind.is_(None) | (Child.reward_kind == RewardKind.SHARED)
     return select(getattr(Child, order.value).label("value"), Child.id).where(
         Child.search_id == bindparam("search_id"),
         Child.reward.is_not(None),
-        *_conditions(Child, wanted, arms),
+        *_conditions(Child, form, arms),
         is_first | (may_differ & ~earlier if arms == WHOLE_SEARCH else ~earlier),
     )
 
 
 def _conditions(
-    child: type[Child], wanted: Filter, arms: Sequence[Arm]
+    child: type[Child], form: Filter, arms: Sequence[Arm]
 ) -> list[ColumnElement[bool]]:
-    """What a filter asks, in words that lead to no index: the order's is the one to walk.
+    """What filters of a form ask, in words that lead to no index: the order's is the one to walk.
 
     SQLite, which knows no sizes, would take a bound's for any bound, and sort what it leaves.
+    PostgreSQL takes an equality for so rare that it would read all and sort; that of what cannot
+    be more is no less.
     """
     used: Any = {
         Place.NORMAL: child.ops_normal,
         Place.REDUCTION: child.ops_reduction,
         Place.EITHER: child.ops_normal.op("|")(child.ops_reduction),
-    }[wanted.cell]
+    }[form.cell]
     conditions: list[ColumnElement[bool]] = []
     if arms != WHOLE_SEARCH:  # which is all there are
         conditions.append(child.arm.in_(arms))
-    if wanted.uses:
-        conditions.append(used.op("&")(wanted.uses) == wanted.uses)
-    if wanted.without:
-        conditions.append(used.op("&")(wanted.without) == 0)
-    for column, least in (
-        (child.reward, wanted.min_reward),
-        (child.accuracy, wanted.min_accuracy),
-    ):
-        if least is not None:
-            conditions.append(column + 0 >= least)
-    for column, most in ((child.parameters, wanted.max_parameters), (child.macs, wanted.max_macs)):
-        if most is not None:
-            conditions.append(column + 0 <= most)
+    if form.uses:
+        uses = bindparam("uses", type_=Integer)
+        conditions.append(used.op("&")(uses) >= uses)
+    if form.without:
+        conditions.append(used.op("&")(bindparam("without", type_=Integer)) <= 0)
+    for name, (column, keeps) in _BOUNDS.items():
+        if getattr(form, name) is not None:
+            conditions.append(keeps(getattr(child, column.key) + 0, bindparam(name)))
     return conditions
 
 

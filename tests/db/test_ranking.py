@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select, text, update
 
 from db import ranking
 from db.enums import Arm, Order, Place
@@ -187,7 +187,8 @@ BOUNDED = ranking.Filter(uses=1, max_macs=1e6, min_accuracy=0.5, min_reward=0.5,
 
 @pytest.mark.parametrize("order", list(Order))
 def test_sqlite_walks_the_index_of_the_order_and_sorts_nothing(plans, order):
-    asked = {"search_id": 1, "limit": 50, "offset": 0, "value": 0.5, "over": 1}
+    page = {"search_id": 1, "limit": 50, "offset": 0, "value": 0.5, "over": 1}
+    asked = ranking._values(BOUNDED) | page
     walks = [walk for arms in ARMS for walk in ranking._walks(BOUNDED, order, arms)]
     with transaction(read_only=True) as connection:
         for walk in walks:
@@ -202,7 +203,7 @@ def test_sqlite_walks_the_index_of_the_order_and_sorts_nothing(plans, order):
 @pytest.mark.parametrize("bound", list(ranking._BOUNDS))
 def test_sqlite_finds_the_few_that_keep_a_bound_by_the_bound_s_index(plans, bound):
     name = bound.partition("_")[2]
-    asked = {"search_id": 1, "bound": 0.5, "few": 10}
+    asked = ranking._values(BOUNDED) | {"search_id": 1, "few": 10}
     with transaction(read_only=True) as connection:
         connection.execute(ranking._kept[bound], asked)
         for order, arms in itertools.product(Order, ARMS):
@@ -216,3 +217,45 @@ def test_sqlite_counts_how_often_by_the_genotype(plans):
     with transaction(read_only=True) as connection:
         connection.execute(ranking._rows, {"child_ids": [1, 2]})
     assert "other USING INDEX ix_children_search_genotype" in plans[-1]
+
+
+MANY = """
+WITH first AS (SELECT * FROM children),
+many AS (
+    INSERT INTO genotypes (digest, kind, body, created_at)
+    SELECT number, kind, body, created_at FROM genotypes, generate_series(1, 20000) AS number
+    RETURNING id
+)
+INSERT INTO children
+    (search_id, version, arm, k, actions, log_probs, genotype_id, ops_normal, ops_reduction, state,
+     created_at, ended_at, reward, reward_kind, accuracy, parameters, macs)
+SELECT search_id, version, CASE WHEN many.id % 10 = 0 THEN 'control' ELSE 'policy' END, many.id,
+    actions, log_probs, many.id, many.id % 8191, many.id % 4093, 'rewarded', created_at,
+    created_at, random(), 'trained', random(), floor(1e6 * random()), floor(1e8 * random())
+FROM first, many
+"""
+
+
+@pytest.mark.parametrize("order", [order for order in Order if order is not Order.ID])
+def test_postgresql_walks_the_index_of_the_order_and_sorts_nothing(postgres_store, order):
+    search_id = make_search()
+    make_version(search_id)
+    propose(search_id, [0], arm=Arm.CONTROL)
+    with get_engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in (MANY, "VACUUM ANALYZE"):
+            connection.execute(text(statement))
+    plans = []
+
+    def explain(connection, cursor, statement, parameters, *_):
+        if "LIMIT" in statement and "AS value" in statement:
+            plan = cursor.connection.execute(f"EXPLAIN {statement}", parameters)
+            plans.append("\n".join(row[0] for row in plan))
+
+    event.listen(get_engine(), "before_cursor_execute", explain)
+    wanted = ranking.Filter(uses=0b11, without=0b100, arm=Arm.CONTROL)
+    with transaction(read_only=True) as connection:
+        assert len(ranking.ids(connection, search_id, wanted, order, limit=50)) == 50
+    assert plans
+    for plan in plans:
+        assert f"using ix_children_by_{order.value} " in plan
+        assert "Sort" not in plan
