@@ -203,19 +203,6 @@ class Child(Base):
             )
             for order in ("reward", "accuracy", "parameters", "macs", "id")
         ),
-        # what releases before 0007 rank by
-        Index(
-            "ix_children_ranked",
-            "search_id",
-            "reward",
-            "ops_normal",
-            "ops_reduction",
-            "accuracy",
-            "parameters",
-            "macs",
-            "genotype_id",
-            "arm",
-        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

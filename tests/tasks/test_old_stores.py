@@ -85,13 +85,14 @@ def test_a_search_of_an_old_release_is_read_and_goes_on(old_store, post, start_w
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_migrations_only_add(revision):
-    """So that a worker of an older release goes on beside newer ones."""
+    """So that a worker of an older release goes on beside newer ones; indexes it does not name."""
     [path] = VERSIONS.glob(f"{revision}_*.py")
     called = {
         node.func.attr
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     }
+    called.discard("drop_index")
     assert not {name for name in called if name.startswith(("drop_", "alter_", "rename_"))}
 
 
