@@ -222,10 +222,12 @@ def run_row(
     }
 
 
+_to_json = json.JSONEncoder(sort_keys=True).encode  # `dumps` makes one for each call
+
+
 def run_key(purpose: Purpose, **asked: Any) -> str:
     """The hash of a purpose and all that was asked: asking twice adds no run."""
-    text = json.dumps([purpose.value, asked], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_to_json([purpose, asked]).encode()).hexdigest()
 
 
 def _add_duplicates(

@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, text, tuple_
+from sqlalchemy import Connection, Index, insert, select, text, tuple_
 from sqlalchemy.exc import DataError, IntegrityError
 
 from db.children import run_key
 from db.clock import clock
 from db.enums import Purpose, SearchState, SlotState
-from db.models import Child, Search, Slot
+from db.models import Base, Child, Search, Slot, is_state
 from db.restored_rows import ChildKey, RestoredChild, RestoredRun, Row
 from db.slots import IMPORTED_HOME
 
 MASKS = ("ops_normal", "ops_reduction")  # of a genotype, kept with its children, too
+# So many children are worth that a store's indexes are made anew.
+MANY_CHILDREN = 5000
 
 
 class RefusedRowError(Exception):
@@ -43,6 +45,7 @@ class Restoration:
     connection: Connection
     search_id: int
     columns: Mapping[str, Sequence[str]]  # of each table, those that its rows come with
+    _set_aside: Sequence[Index]
     _slots: dict[tuple[str, str], int] = field(default_factory=dict)
     _other_runs: list[int] = field(default_factory=list)
 
@@ -101,6 +104,15 @@ class Restoration:
         own = ("id", "search_id", "genotype_id", "duplicate_of", "score_run_id", *MASKS)
         self._insert("children", own, rows)
         self._add_runs(runs)
+
+    def finish(self) -> None:
+        """Have all indexes again; tell PostgreSQL's planner what has come (SQLite's has none)."""
+        for index in self._set_aside:
+            index.create(self.connection)
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(
+                text("ANALYZE children, runs, attempts, policy_versions, genotypes")
+            )
 
     def _other_run(self, place: int | None) -> int | None:
         return None if place is None else self._other_runs[place]
@@ -186,19 +198,44 @@ class Restoration:
 
 
 def begin(
-    connection: Connection, row: Mapping[str, Any], columns: Mapping[str, Sequence[str]]
+    connection: Connection,
+    row: Mapping[str, Any],
+    columns: Mapping[str, Sequence[str]],
+    children: int,
 ) -> Restoration:
-    """Add the search's row, in the state `imported`; what is added to it has these columns."""
+    """Add the search's row, in the state `imported`; what is added to it has these columns.
+
+    Where more children come than are there, the indexes that only answer questions are made anew
+    by ``finish``, which costs less than to add to them row by row.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL TIME ZONE 'UTC'"))
     statement = insert(Search).values(state=SearchState.IMPORTED, **row).returning(Search.id)
-    return Restoration(connection, connection.execute(statement).scalar_one(), columns)
+    search_id = connection.execute(statement).scalar_one()
+    return Restoration(connection, search_id, columns, _set_aside(connection, children))
 
 
-def refresh_statistics(connection: Connection) -> None:
-    """Tell PostgreSQL's planner what has come; SQLite plans without."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("ANALYZE children, runs, attempts, policy_versions, genotypes"))
+def _set_aside(connection: Connection, children: int) -> list[Index]:
+    """Drop, until the end of the transaction, indexes that are best made anew.
+
+    While others work none is: PostgreSQL keeps all from a table that loses one. What is unique
+    stays, since it holds laws.
+    """
+    if children < MANY_CHILDREN or _has_children(connection, children):
+        return []
+    active = [state for state in SearchState if state.is_active]
+    if connection.scalar(select(Search.id).where(is_state(Search.state, *active)).limit(1)):
+        return []
+    tables = [Base.metadata.tables[name] for name in ("children", "runs", "attempts")]
+    indexes = [index for table in tables for index in table.indexes if not index.unique]
+    for index in indexes:
+        index.drop(connection)
+    return indexes
+
+
+def _has_children(connection: Connection, count: int) -> bool:
+    """Whether the store has so many."""
+    return connection.scalar(select(Child.id).offset(count - 1).limit(1)) is not None
 
 
 def _find_or_add_slot(connection: Connection, host: str, name: str) -> int:

@@ -3,7 +3,9 @@
 What one line says of another is the database's to check, and ``db.soundness``'.
 """
 
+import contextlib
 import functools
+import gc
 import hashlib
 import operator
 import re
@@ -72,6 +74,19 @@ def begin_checking() -> None:
     """Be a process that checks for another, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
     end_with_parent()
+    gc.disable()
+
+
+@contextlib.contextmanager
+def no_cycles() -> Iterator[None]:
+    """Look for no cycles of objects: rows form none, and a seventh of the time goes into it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def columns() -> dict[str, tuple[str, ...]]:

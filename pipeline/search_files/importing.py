@@ -28,6 +28,7 @@ from pipeline.search_files.checking import (
     check_other_runs,
     check_versions,
     columns,
+    no_cycles,
     read_record,
 )
 from pipeline.search_files.records import FORMAT, Header
@@ -115,7 +116,7 @@ def import_search(connection: Connection, path: Path, header: Header, name: str)
     if searches.find(connection, name) is not None:
         raise UserError(f"search {name!r} is there already: choose another --name")
     try:
-        with path.open("rb", buffering=2**20) as file, _checkers(header) as pool:
+        with path.open("rb", buffering=2**20) as file, _checkers(header) as pool, no_cycles():
             _write(connection, file, header, name, pool)
     except UserError as error:
         raise UserError(f"{path}, {error}") from None
@@ -156,7 +157,7 @@ def _write(
         "ended_at": None if search.ended_at is None else _aware(search.ended_at),
     }
     try:
-        written = restore.begin(connection, row, columns())
+        written = restore.begin(connection, row, columns(), header.children)
     except IntegrityError:  # PostgreSQL waited for another transaction with this search
         raise UserError("line 1: another process has just imported this search") from None
     done = 1
@@ -172,7 +173,7 @@ def _write(
         done += count
     if file.read(1):
         raise UserError(f"line {done + 1}: line 1 announces no more than {header.lines} lines")
-    restore.refresh_statistics(connection)
+    written.finish()
     _check_whole(connection, written.search_id, header)
 
 

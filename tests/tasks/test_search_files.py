@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import event, func, insert, inspect, select, update
 
-from db import attempts, queries, ranking, searches, soundness
+from db import attempts, queries, ranking, restore, searches, soundness
 from db.enums import Arm
 from db.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Search, Slot
 from db.session import get_engine, snapshot, transaction
@@ -492,6 +492,65 @@ def test_portions_find_what_earlier_ones_wrote(exported, monkeypatch):
     monkeypatch.setattr(importing, "PORTION", 1)
     import_(path)
     assert digest_of("digits") == digest
+
+
+def indexes():
+    """Those of tables that an import fills; to import makes some of them anew."""
+    found = inspect(get_engine())
+    return {
+        index["name"]: (table, index["column_names"], index["unique"])
+        for table in ("children", "runs", "attempts")
+        for index in found.get_indexes(table)
+    }
+
+
+@pytest.fixture
+def made_anew(monkeypatch):
+    """The indexes that imports made; few children are enough for it."""
+    monkeypatch.setattr(restore, "MANY_CHILDREN", 1)
+    found = []
+
+    def note(connection, cursor, statement, *_):
+        if statement.startswith("CREATE INDEX"):
+            found.append(statement.split()[2])
+
+    event.listen(get_engine(), "before_cursor_execute", note)
+    return found
+
+
+def test_many_children_come_in_before_the_indexes_that_only_answer_questions(exported, made_anew):
+    path, digest = exported
+    before = indexes()
+    import_(path)
+    assert digest_of("digits") == digest
+    assert indexes() == before
+    assert set(made_anew) == {name for name, (*_, unique) in before.items() if not unique}
+
+
+def test_a_file_that_is_refused_leaves_every_index(exported, made_anew):
+    path, _ = exported
+    before = indexes()
+    lines = lines_of(path)
+    lines[-1]["digest"] = "0" * 64
+    write_lines(path, lines)
+    with pytest.raises(UserError, match=f"line {len(lines)}: digest"):
+        import_(path)
+    assert indexes() == before
+    assert not made_anew
+
+
+@pytest.mark.parametrize("why", ["a search is active", "as many children are here"])
+def test_a_store_in_use_keeps_its_indexes_while_a_search_comes_in(exported, made_anew, why):
+    path, digest = exported
+    here = make_search("here")
+    if why == "as many children are here":
+        make_version(here)
+        propose(here, range(lines_of(path)[0]["children"]))
+        with transaction() as connection:
+            searches.pause(connection, here, "asked")
+    import_(path)
+    assert digest_of("digits") == digest
+    assert not made_anew
 
 
 def test_lines_that_other_processes_check_are_refused_in_their_order(exported, monkeypatch):
