@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.config_spaces import MicroSpaceConfig
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import Block, Cell, CellGenotype
-from pipeline.spaces.base import Anchor, Decision, Feed, Score, Turn, check_whole
-from pipeline.spaces.nasnet import check_cell
+from pipeline.genotype import Block, Cell
+from pipeline.spaces.base import Anchor, Decision, Feed, Score, Turn
+from pipeline.spaces.cells import CellSpace
 
 # In the released code's order (melodyguan/enas: micro_child.py, _enas_cell).
 OPERATIONS = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity")
@@ -22,7 +22,7 @@ def state_of(index: int) -> int:
     return 1 - index if index < 2 else index
 
 
-class MicroSpace:
+class MicroSpace(CellSpace):
     """Four decisions a block: two inputs, then two operations, whose results are added.
 
     The turns are the released controller's (melodyguan/enas: micro_controller.py): a cell's two
@@ -32,7 +32,7 @@ class MicroSpace:
     """
 
     def __init__(self, config: MicroSpaceConfig) -> None:
-        self.config = config
+        super().__init__(config.blocks)
         offset = config.operation_offset
         offsets = tuple(offset if i < SEPARABLE else -offset for i in range(len(OPERATIONS)))
         self.turns = (
@@ -46,7 +46,7 @@ class MicroSpace:
         for _ in range(2):
             yield Turn((), Feed.START, Anchor.KEY)
         operation = Decision("operation", len(OPERATIONS), offset=offsets)
-        for block in range(self.config.blocks):
+        for block in range(self.blocks):
             anchors = tuple(range(first, first + block + 2))
             pointer = Decision("input", len(anchors), Score.POINTER, anchors)
             for _ in range(2):
@@ -61,7 +61,7 @@ class MicroSpace:
         parts = ("left input", "right input", "left operation", "right operation")
         found: list[tuple[str, tuple[str, ...]]] = []
         for cell in ("normal", "reduction"):
-            for b in range(self.config.blocks):
+            for b in range(self.blocks):
                 inputs = ("h_i-1", "h_i", *(f"state {state + 2}" for state in range(b)))
                 choices = (inputs, inputs, OPERATIONS, OPERATIONS)
                 found += [
@@ -70,58 +70,27 @@ class MicroSpace:
                 ]
         return tuple(found)
 
-    def length(self, learned: int) -> int:
-        """All decisions, whatever was learned."""
-        return len(self.decisions)
+    def _decode_cell(self, actions: Sequence[int]) -> Cell:
+        rows = zip(*[iter(actions)] * DECISIONS_PER_BLOCK, strict=True)
+        return Cell.with_unused_concat(
+            [
+                Block(state_of(left), OPERATIONS[left_op], state_of(right), OPERATIONS[right_op])
+                for left, right, left_op, right_op in rows
+            ]
+        )
 
-    def canonical(self, actions: Sequence[int]) -> tuple[int, ...]:
-        """The actions of the canonical genotype: all blocks are live here, so it has as many."""
-        return self.encode(self.decode(actions).canonical())
-
-    def digest(self, actions: Sequence[int]) -> str:
-        """The genotype's digest."""
-        return self.decode(actions).digest
-
-    def decode(self, actions: Sequence[int]) -> CellGenotype:
-        """The two cells that these actions stand for; unused hidden states are concatenated.
-
-        Raises:
-            InvalidGenotypeError: naming the decision that is out of range.
-        """
-        check_whole(self, actions)
-        half = len(actions) // 2
-        return CellGenotype(_cell(actions[:half]), _cell(actions[half:]))
-
-    def encode(self, genotype: CellGenotype) -> tuple[int, ...]:
-        """The actions that decode to exactly this genotype.
-
-        Raises:
-            InvalidGenotypeError: for another number of blocks, another operation or combination,
-                or an output that is not the concatenation of the unused states.
-        """
+    def _encode_cell(self, name: str, cell: Cell) -> list[int]:
         actions: list[int] = []
-        for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
-            check_cell(name, cell, self.config.blocks)
-            for b, block in enumerate(cell.blocks):
-                if block.combine != "add":
+        for b, block in enumerate(cell.blocks):
+            if block.combine != "add":
+                raise InvalidGenotypeError(
+                    f"{name} cell, block {b}: combine {block.combine!r} is not searched"
+                )
+            for operation in (block.left_op, block.right_op):
+                if operation not in OPERATIONS:
                     raise InvalidGenotypeError(
-                        f"{name} cell, block {b}: combine {block.combine!r} is not searched"
+                        f"{name} cell, block {b}: operation {operation!r} is not searched"
                     )
-                for operation in (block.left_op, block.right_op):
-                    if operation not in OPERATIONS:
-                        raise InvalidGenotypeError(
-                            f"{name} cell, block {b}: operation {operation!r} is not searched"
-                        )
-                actions += map(state_of, (block.left_input, block.right_input))
-                actions += map(OPERATIONS.index, (block.left_op, block.right_op))
-        return tuple(actions)
-
-
-def _cell(actions: Sequence[int]) -> Cell:
-    rows = zip(*[iter(actions)] * DECISIONS_PER_BLOCK, strict=True)
-    return Cell.with_unused_concat(
-        [
-            Block(state_of(left), OPERATIONS[left_op], state_of(right), OPERATIONS[right_op])
-            for left, right, left_op, right_op in rows
-        ]
-    )
+            actions += map(state_of, (block.left_input, block.right_input))
+            actions += map(OPERATIONS.index, (block.left_op, block.right_op))
+        return actions

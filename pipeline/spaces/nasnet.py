@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype
-from pipeline.spaces.base import Decision, Turn, check_whole
+from pipeline.genotype import COMBINES, OPERATIONS, Block, Cell
+from pipeline.spaces.base import Decision, Turn
+from pipeline.spaces.cells import CellSpace
 
 DECISIONS_PER_BLOCK = 5
 
@@ -13,7 +13,7 @@ def _inputs(block: int) -> tuple[str, ...]:
     return ("h_i", "h_i-1", *(f"state {b + 2}" for b in range(block)))
 
 
-class NASNetSpace:
+class NASNetSpace(CellSpace):
     """Five decisions a block, in the paper's order; block b may read b + 2 hidden states.
 
     First the normal cell's blocks, then the reduction cell's: 2 x 5B decisions, each a turn of
@@ -22,7 +22,7 @@ class NASNetSpace:
     """
 
     def __init__(self, blocks: int = 5) -> None:
-        self.blocks = blocks
+        super().__init__(blocks)
         cell = tuple(
             decision
             for b in range(blocks)
@@ -50,29 +50,7 @@ class NASNetSpace:
             )
         )
 
-    def length(self, learned: int) -> int:
-        """All decisions, whatever was learned."""
-        return len(self.decisions)
-
-    def canonical(self, actions: Sequence[int]) -> tuple[int, ...]:
-        """The actions of the canonical genotype: all blocks are live here, so it has as many."""
-        return self.encode(self.decode(actions).canonical())
-
-    def digest(self, actions: Sequence[int]) -> str:
-        """The genotype's digest."""
-        return self.decode(actions).digest
-
-    def decode(self, actions: Sequence[int]) -> CellGenotype:
-        """The two cells that these actions stand for; unused hidden states are concatenated.
-
-        Raises:
-            InvalidGenotypeError: naming the decision that is out of range.
-        """
-        check_whole(self, actions)
-        half = len(actions) // 2
-        return CellGenotype(self._cell(actions[:half]), self._cell(actions[half:]))
-
-    def _cell(self, actions: Sequence[int]) -> Cell:
+    def _decode_cell(self, actions: Sequence[int]) -> Cell:
         rows = zip(*[iter(actions)] * DECISIONS_PER_BLOCK, strict=True)
         return Cell.with_unused_concat(
             [
@@ -81,39 +59,15 @@ class NASNetSpace:
             ]
         )
 
-    def encode(self, genotype: CellGenotype) -> tuple[int, ...]:
-        """The actions that decode to exactly this genotype.
-
-        Raises:
-            InvalidGenotypeError: for another number of blocks, or an output that is not the
-                concatenation of the unused states (NASNet-A's own cells are such).
-        """
-        actions: list[int] = []
-        for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
-            check_cell(name, cell, self.blocks)
-            for block in cell.blocks:
-                actions += [
-                    block.left_input,
-                    block.right_input,
-                    OPERATIONS.index(block.left_op),
-                    OPERATIONS.index(block.right_op),
-                    COMBINES.index(block.combine),
-                ]
-        return tuple(actions)
-
-
-def check_cell(name: str, cell: Cell, blocks: int) -> None:
-    """Check that a cell is of so many blocks, and that its output is what they leave unused.
-
-    Raises:
-        InvalidGenotypeError: naming the cell.
-    """
-    cell.validate(name)
-    if len(cell.blocks) != blocks:
-        raise InvalidGenotypeError(
-            f"{name} cell: {len(cell.blocks)} blocks, but the space has {blocks}"
-        )
-    if cell != Cell.with_unused_concat(cell.blocks):
-        raise InvalidGenotypeError(
-            f"{name} cell: concat {list(cell.concat)} is not the list of unused states"
-        )
+    def _encode_cell(self, name: str, cell: Cell) -> list[int]:
+        return [
+            action
+            for block in cell.blocks
+            for action in (
+                block.left_input,
+                block.right_input,
+                OPERATIONS.index(block.left_op),
+                OPERATIONS.index(block.right_op),
+                COMBINES.index(block.combine),
+            )
+        ]
