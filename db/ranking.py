@@ -22,7 +22,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.orm import aliased
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from db.enums import Arm, ChildState, Order, Place, RewardKind
 from db.models import Child, Genotype, is_state
@@ -50,6 +50,13 @@ class Filter:
 
 EVERYTHING = Filter()
 
+# Tables, not classes of the ORM: statements of them are built and compiled in half the time, and
+# every new form of a filter is some.
+Columns = ReadOnlyColumnCollection[str, ColumnElement[Any]]
+_children: Columns = Child.__table__.c
+_others: Columns = Child.__table__.alias("other").c
+_genotypes: Columns = Genotype.__table__.c
+
 
 def ranked(
     connection: Connection,
@@ -68,10 +75,7 @@ def ranked(
     return rows(connection, ids(connection, search_id, wanted, order, limit=limit, offset=offset))
 
 
-_other = aliased(Child, name="other")
-
-
-def _has_reward(other: type[Child]) -> ColumnElement[bool]:
+def _has_reward(other: Columns) -> ColumnElement[bool]:
     """Whether another child of the same genotype has a reward.
 
     In words that lead to the index of (search, genotype): SQLite would rather walk one of all of
@@ -83,31 +87,31 @@ def _has_reward(other: type[Child]) -> ColumnElement[bool]:
 
 _rows = (
     select(
-        Genotype.id.label("genotype_id"),
-        Genotype.digest,
-        Child.id.label("child_id"),
+        _genotypes.id.label("genotype_id"),
+        _genotypes.digest,
+        _children.id.label("child_id"),
         select(func.count())
         .where(
-            _other.search_id == Child.search_id,
-            _other.genotype_id == Child.genotype_id,
-            _has_reward(_other),
+            _others.search_id == _children.search_id,
+            _others.genotype_id == _children.genotype_id,
+            _has_reward(_others),
         )
         .scalar_subquery()
         .label("found"),
-        Child.reward,
-        Child.reward_kind,
-        Child.accuracy,
-        Child.parameters,
-        Child.macs,
-        Child.failure,
-        Child.stopped_epoch,
-        Child.arm,
-        Child.version,
-        Child.k,
-        Genotype.body,
+        _children.reward,
+        _children.reward_kind,
+        _children.accuracy,
+        _children.parameters,
+        _children.macs,
+        _children.failure,
+        _children.stopped_epoch,
+        _children.arm,
+        _children.version,
+        _children.k,
+        _genotypes.body,
     )
-    .join(Genotype, Genotype.id == Child.genotype_id)
-    .where(Child.id.in_(bindparam("child_ids", expanding=True)))
+    .join_from(Child.__table__, Genotype.__table__, _genotypes.id == _children.genotype_id)
+    .where(_children.id.in_(bindparam("child_ids", expanding=True)))
 )
 
 
@@ -186,11 +190,11 @@ def _values(wanted: Filter) -> dict[str, Any]:
 
 
 _derived = (
-    select(Child.id)
+    select(_children.id)
     .where(
-        Child.search_id == bindparam("search_id"),
-        is_state(Child.arm, Arm.DERIVE),
-        is_state(Child.state, ChildState.REWARDED),
+        _children.search_id == bindparam("search_id"),
+        is_state(_children.arm, Arm.DERIVE),
+        is_state(_children.state, ChildState.REWARDED),
     )
     .limit(1)
 )
@@ -229,22 +233,22 @@ def _walks(form: Filter, order: Order, arms: tuple[Arm, ...]) -> tuple[_Walk, ..
 
     They are asked apart: which end of an index nulls are at differs between the databases.
     """
-    column = getattr(Child, order.value)
+    column = getattr(_children, order.value)
     passing = _passing(form, order, arms)
     page = passing.limit(bindparam("limit")).offset(bindparam("offset"))
     if order is Order.ID:
-        return (_Walk(page.order_by(Child.id)),)
-    unknown = _Walk(page.where(column.is_(None)).order_by(Child.id))
+        return (_Walk(page.order_by(_children.id)),)
+    unknown = _Walk(page.where(column.is_(None)).order_by(_children.id))
     known = page.where(column.is_not(None))
     if order not in BEST_FIRST:
-        return (_Walk(known.order_by(column, Child.id)), unknown)
+        return (_Walk(known.order_by(column, _children.id)), unknown)
     equal = column == bindparam("value")
-    over = Child.id > bindparam("over")
+    over = _children.id > bindparam("over")
     equals = _Equals(
-        page.where(equal).order_by(Child.id).with_only_columns(Child.id),
+        page.where(equal).order_by(_children.id).with_only_columns(_children.id),
         passing.where(equal, over).with_only_columns(func.count()),
     )
-    best_first = _Walk(known.order_by(column.desc(), Child.id.desc()), equals)
+    best_first = _Walk(known.order_by(column.desc(), _children.id.desc()), equals)
     return (best_first,) if order is Order.REWARD else (best_first, unknown)
 
 
@@ -276,17 +280,17 @@ def _walked(connection: Connection, walk: _Walk, asked: dict[str, Any]) -> array
 
 
 _BOUNDS: dict[str, tuple[Any, Any]] = {
-    "min_reward": (Child.reward, operator.ge),
-    "min_accuracy": (Child.accuracy, operator.ge),
-    "max_parameters": (Child.parameters, operator.le),
-    "max_macs": (Child.macs, operator.le),
+    "min_reward": (_children.reward, operator.ge),
+    "min_accuracy": (_children.accuracy, operator.ge),
+    "max_parameters": (_children.parameters, operator.le),
+    "max_macs": (_children.macs, operator.le),
 }
 _kept = {
     name: select(func.count()).select_from(
-        select(Child.id)
+        select(_children.id)
         .where(
-            Child.search_id == bindparam("search_id"),
-            Child.reward.is_not(None),
+            _children.search_id == bindparam("search_id"),
+            _children.reward.is_not(None),
             keeps(column, bindparam(name)),
         )
         .order_by(column)
@@ -333,25 +337,23 @@ def _passing(form: Filter, order: Order, arms: tuple[Arm, ...]) -> Select[Any]:
     their common values: none of the others need be looked for, unless it is of another arm.
     """
     earlier = exists().where(
-        _other.search_id == Child.search_id,
-        _other.genotype_id == Child.genotype_id,
-        _is_before(_other, order),
-        _has_reward(_other),
-        *_conditions(_other, form, arms),
+        _others.search_id == _children.search_id,
+        _others.genotype_id == _children.genotype_id,
+        _is_before(_others, order),
+        _has_reward(_others),
+        *_conditions(_others, form, arms),
     )
-    is_first = Child.duplicate_of.is_(None) & (Child.reward_kind != RewardKind.SHARED)
-    may_differ = Child.reward_kind.is_(None) | (Child.reward_kind == RewardKind.SHARED)
-    return select(getattr(Child, order.value).label("value"), Child.id).where(
-        Child.search_id == bindparam("search_id"),
-        Child.reward.is_not(None),
-        *_conditions(Child, form, arms),
+    is_first = _children.duplicate_of.is_(None) & (_children.reward_kind != RewardKind.SHARED)
+    may_differ = _children.reward_kind.is_(None) | (_children.reward_kind == RewardKind.SHARED)
+    return select(getattr(_children, order.value).label("value"), _children.id).where(
+        _children.search_id == bindparam("search_id"),
+        _children.reward.is_not(None),
+        *_conditions(_children, form, arms),
         is_first | (may_differ & ~earlier if arms == WHOLE_SEARCH else ~earlier),
     )
 
 
-def _conditions(
-    child: type[Child], form: Filter, arms: Sequence[Arm]
-) -> list[ColumnElement[bool]]:
+def _conditions(child: Columns, form: Filter, arms: Sequence[Arm]) -> list[ColumnElement[bool]]:
     """What filters of a form ask, in words that lead to no index: the order's is the one to walk.
 
     SQLite, which knows no sizes, would take a bound's for any bound, and sort what it leaves.
@@ -377,13 +379,13 @@ def _conditions(
     return conditions
 
 
-def _is_before(other: type[Child], order: Order) -> ColumnElement[bool]:
+def _is_before(other: Columns, order: Order) -> ColumnElement[bool]:
     """Whether another child comes before this one in an order."""
-    sooner = other.id < Child.id
+    sooner = other.id < _children.id
     if order is Order.ID:
         return sooner
     name = order.value
-    theirs, ours = getattr(other, name), getattr(Child, name)
+    theirs, ours = getattr(other, name), getattr(_children, name)
     better = theirs > ours if order in BEST_FIRST else theirs < ours
     return or_(
         better,
