@@ -145,6 +145,9 @@ def ids(
     if bound is not None:
         few = _sorted(connection, _within(form, order, arms, bound), values, order)
         return array("q", few[offset:][:limit])
+    by_id_first = _is_faster_by_id(connection, form, order, arms)
+    if by_id_first and connection.scalar(_newest(form, arms), values) is None:
+        return array("q")
     found: array[int] = array("q")
     for walk in _walks(form, order, arms):
         if len(found) == limit:
@@ -309,6 +312,33 @@ def _narrow_bound(connection: Connection, values: dict[str, Any]) -> str | None:
             if (connection.scalar(kept, asked) or 0) < FEW:
                 return name
     return None
+
+
+def _is_faster_by_id(
+    connection: Connection, form: Filter, order: Order, arms: tuple[Arm, ...]
+) -> bool:
+    """Whether that nothing passes is found far sooner by id than in the index of an order.
+
+    PostgreSQL looks at the map of the table's pages for each entry: in the table's own order that
+    is a third of the time.
+    """
+    is_filtered = form != EVERYTHING or arms != WHOLE_SEARCH
+    return is_filtered and order is not Order.ID and connection.dialect.name == "postgresql"
+
+
+@functools.lru_cache(maxsize=256)
+def _newest(form: Filter, arms: tuple[Arm, ...]) -> Select[Any]:
+    """The newest child that passes: the best are rather among the newest than the oldest."""
+    return (
+        select(_children.id)
+        .where(
+            _children.search_id == bindparam("search_id"),
+            _children.reward.is_not(None),
+            *_conditions(_children, form, arms),
+        )
+        .order_by(_children.id.desc())
+        .limit(1)
+    )
 
 
 @functools.lru_cache(maxsize=256)

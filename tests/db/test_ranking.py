@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from sqlalchemy import event, select, text, update
+from sqlalchemy import event, func, select, text, update
 
 from db import ranking
 from db.enums import Arm, Order, Place
@@ -247,7 +247,7 @@ def test_postgresql_walks_the_index_of_the_order_and_sorts_nothing(postgres_stor
     plans = []
 
     def explain(connection, cursor, statement, parameters, *_):
-        if "LIMIT" in statement and "AS value" in statement:
+        if f"ORDER BY children.{order.value}" in statement and "AS value" in statement:
             plan = cursor.connection.execute(f"EXPLAIN {statement}", parameters)
             plans.append("\n".join(row[0] for row in plan))
 
@@ -259,3 +259,22 @@ def test_postgresql_walks_the_index_of_the_order_and_sorts_nothing(postgres_stor
     for plan in plans:
         assert f"using ix_children_by_{order.value} " in plan
         assert "Sort" not in plan
+
+
+def test_postgresql_finds_by_id_that_nothing_passes(postgres_store):
+    search_id = make_search()
+    make_version(search_id)
+    [child_id] = propose(search_id, [0])
+    with transaction() as connection:
+        values = {"state": "rewarded", "reward": 0.5, "ended_at": func.now()}
+        connection.execute(update(Child).values(**values))
+    asked = []
+    event.listen(get_engine(), "before_cursor_execute", lambda *given: asked.append(given[2]))
+    with transaction(read_only=True) as connection:
+        for wanted, passing in (
+            (ranking.Filter(uses=1, without=1), []),
+            (ranking.Filter(arm=Arm.POLICY), [child_id]),
+        ):
+            found = ranking.ids(connection, search_id, wanted, Order.MACS, limit=50)
+            assert list(found) == passing
+            assert any("ORDER BY children.macs" in sql for sql in asked) == bool(passing)
