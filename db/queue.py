@@ -55,10 +55,13 @@ _next = (
     .order_by(Run.priority, Run.id)
     .limit(bindparam("count"))
     .with_for_update(skip_locked=True)
+    # PostgreSQL runs it once; as a subquery, in a loop over all runs where it takes them for few,
+    # and each time it would find others
+    .cte("next_runs")
 )
 _queue = (
     update(Run)
-    .where(Run.id.in_(_next))
+    .where(Run.id.in_(select(_next.c.id)))
     .values(state=RunState.QUEUED, state_since=clock())
     .returning(Run.id)
 )

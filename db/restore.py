@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Index, insert, select, text, tuple_
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from db.children import run_key
 from db.clock import clock
@@ -221,16 +221,31 @@ def _set_aside(connection: Connection, children: int) -> list[Index]:
     While others work none is: PostgreSQL keeps all from a table that loses one. What is unique
     stays, since it holds laws.
     """
+    names = ("children", "runs", "attempts")
     if children < MANY_CHILDREN or _has_children(connection, children):
         return []
     active = [state for state in SearchState if state.is_active]
     if connection.scalar(select(Search.id).where(is_state(Search.state, *active)).limit(1)):
         return []
-    tables = [Base.metadata.tables[name] for name in ("children", "runs", "attempts")]
+    if connection.dialect.name == "postgresql" and not _have_alone(connection, names):
+        return []
+    tables = [Base.metadata.tables[name] for name in names]
     indexes = [index for table in tables for index in table.indexes if not index.unique]
     for index in indexes:
         index.drop(connection)
     return indexes
+
+
+def _have_alone(connection: Connection, tables: Sequence[str]) -> bool:
+    """Lock tables, at once or not at all: to wait with one in hand may be to wait for ever."""
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                text(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE NOWAIT")
+            )
+    except OperationalError:
+        return False
+    return True
 
 
 def _has_children(connection: Connection, count: int) -> bool:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, func, insert, inspect, select, update
+from sqlalchemy import create_engine, event, func, insert, inspect, select, text, update
 
 from db import attempts, queries, ranking, restore, searches, soundness
 from db.enums import Arm
@@ -551,6 +551,18 @@ def test_a_store_in_use_keeps_its_indexes_while_a_search_comes_in(exported, made
     import_(path)
     assert digest_of("digits") == digest
     assert not made_anew
+
+
+def test_an_import_waits_for_nobody_who_reads(exported, made_anew):
+    path, digest = exported
+    other = create_engine(get_engine().url)
+    with other.connect() as connection:
+        connection.execute(text("SELECT count(*) FROM runs"))
+        import_(path)
+    other.dispose()
+    assert digest_of("digits") == digest
+    on_postgresql = get_engine().dialect.name == "postgresql"
+    assert bool(made_anew) != on_postgresql
 
 
 def test_lines_that_other_processes_check_are_refused_in_their_order(exported, monkeypatch):
