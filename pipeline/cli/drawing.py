@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.named_genotype import GenotypeArgument, resolve
-from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
     from pipeline.drawing import Format, Picture
 
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="It ends in .svg or .png.")
+    Path | None, typer.Option(*OUT, metavar="FILE", help="It ends in .svg or .png.")
 ]
 
 

@@ -9,7 +9,7 @@ import typer
 from db.enums import Arm, Order, Place
 from pipeline.cli import drawing
 from pipeline.cli.named_genotype import GenotypeArgument, resolve
-from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
     from pipeline.genotype import Genotype
@@ -168,7 +168,7 @@ def export(
         int | None, typer.Option("--run", help="With this run's skeleton and weights.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="The file; else in this folder, by digest.")
+        Path | None, typer.Option(*OUT, help="The file; else in this folder, by digest.")
     ] = None,
     cells: Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")] = None,
     filters: Annotated[int | None, typer.Option("--filters", help="F of the first stage.")] = None,

@@ -12,6 +12,8 @@ COUNTS = {"parameters", "macs"}  # columns of large numbers, shown with commas
 
 WIDE = 250
 
+OUT = ("--out", "--output")  # what every command that writes a file calls it
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

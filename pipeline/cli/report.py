@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.output import OUT
+
 
 def report(
     name: Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name.")],
-    out: Annotated[Path, typer.Option("--out", help="The file.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(*OUT, help="The file.")] = Path("report.html"),
 ) -> None:
     """Write a search's report: best genotypes, figures, configuration (extra `dashboard`).
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import OUT, JsonFlag, print_json
 from pipeline.errors import UserError
 
 
@@ -29,7 +29,7 @@ def export(
     ] = Form.JSONL,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="The file (tensorboard: folder); else here, by name."),
+        typer.Option(*OUT, help="The file (tensorboard: folder); else here, by name."),
     ] = None,
 ) -> None:
     """Write a search to a file, as it is at this moment; it may run meanwhile.

@@ -415,7 +415,7 @@ def test_draw_network_takes_a_genotype_or_a_published_network(home):
 
 
 def test_compare_prints_what_differs_and_draws_it_where_it_is_told(home):
-    done = home.nasnet("genotype", "compare", "darts-v1", "darts-v2", "--output", "c.svg")
+    done = home.nasnet("genotype", "compare", "darts-v1", "darts-v2", "--out", "c.svg")
     assert "identity(4)  state 5: dilated 3x3(4)" in done.stdout
     assert "state 5: identity(4)" in (home.folder / "c.svg").read_text()
     found = home.json("genotype", "compare", "darts-v1", "darts-v2")
