@@ -2,21 +2,22 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 
-class Encoded:
+class Encoded(ABC):
     """An architecture as data; JSON and digests follow from ``to_data`` and ``canonical``."""
 
     __slots__ = ()
 
+    @abstractmethod
     def to_data(self) -> dict[str, Any]:
         """Plain dicts and lists, as they go into JSON."""
-        raise NotImplementedError
 
+    @abstractmethod
     def canonical(self) -> Self:
         """The one that stands for all encodings of the same graph (law 10)."""
-        raise NotImplementedError
 
     @property
     def digest(self) -> str:

@@ -4,6 +4,7 @@ N proposals of a batch, T decisions, C choices.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.spaces import DecisionSpace, Score
 DRAWS, EVENER_DRAWS, EVENER = 4, 7, 0.15
 
 
-class PolicyGradient:
+class PolicyGradient(ABC):
     """An LSTM policy that becomes likelier to propose what was rewarded.
 
     Adam is the usual reading of a paper that does not name its optimiser; it clips no gradients,
@@ -57,9 +58,9 @@ class PolicyGradient:
             eps=config.adam_epsilon,
         )
 
+    @abstractmethod
     def gain(self, log_probs_NT: Tensor, behaviour_NT: Tensor, advantage_N1: Tensor) -> Tensor:
         """What is to grow, for each decision."""
-        raise NotImplementedError
 
     def sample(self, first: int, count: int, proposed: Sequence[Proposed]) -> list[Proposal]:
         """Proposals ``first`` to ``first + count - 1``, computed in whole blocks of a batch.
