@@ -120,6 +120,27 @@ class Search(Base):
     created_at: Mapped[dt.datetime]
     resumed_at: Mapped[dt.datetime]  # stop rules count only what ended since
     ended_at: Mapped[dt.datetime | None]
+    note: Mapped[str | None]  # what its owner wrote about it
+
+
+class SearchTag(Base):
+    """A word that somebody marked a search with."""
+
+    __tablename__ = "search_tags"
+
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), primary_key=True)
+    tag: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Dataset(Base):
+    """What images were when something was first trained on them."""
+
+    __tablename__ = "datasets"
+
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)  # configurations name it
+    name: Mapped[str]  # as the first configuration that asked for them had it
+    summary: Mapped[dict[str, Any]]  # classes with their counts, sizes: pipeline.training
+    created_at: Mapped[dt.datetime]
 
 
 class PolicyVersion(Base):

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline.config_base import Config, Positive, Share
 from pipeline.config_controllers import ControllerConfig, PPOConfig
+from pipeline.config_formats import lifted
 from pipeline.config_networks import (
     SKELETONS_OF_KIND,
     SKELETONS_OF_SPACE,
@@ -27,8 +28,6 @@ from pipeline.config_tables import merge, read_preset
 from pipeline.errors import Failure, UserError
 
 _NETWORK: TypeAdapter[AnyNetworkConfig] = TypeAdapter(AnyNetworkConfig)
-# Raised when a release renames or moves a key; `migrate` then lifts stored configurations.
-FORMAT = 1
 
 
 class RewardConfig(Config):
@@ -160,6 +159,11 @@ class DataConfig(Config):
 
     dataset: str = "digits"
     split_seed: int = Field(0, ge=0, lt=2**31)
+    # Whether the images held out are of each class its share; None: of the user's own images they
+    # are, of built-in sets they are drawn from all, as the papers did.
+    split: Literal["stratified", "random"] | None = None
+    # Of the images: the sha256 of what they are, so that others are never trained on unnoticed.
+    fingerprint: str | None = Field(None, pattern="[0-9a-f]{64}")
     validation: int | None = Field(None, ge=1)  # images held out; None: the data set's own number
     # An image folder's images are decoded while they are needed and brought to so many pixels a
     # side; None: all are of one size and lie in memory.
@@ -190,7 +194,7 @@ class ThenConfig(Config):
 class SearchConfig(DataConfig):
     """A whole search."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2  # pipeline.config_formats
     preset: str | None = None  # the preset it was made from
     seed: int = Field(0, ge=0, lt=2**31)
     mode: Literal["rolling", "synchronous"] = "rolling"  # law 11
@@ -296,14 +300,8 @@ class SearchConfig(DataConfig):
 
     def run_config(self) -> "RunConfig":
         """What a training of one of the search's children depends on, beside its genotype."""
-        return RunConfig(
-            dataset=self.dataset,
-            split_seed=self.split_seed,
-            validation=self.validation,
-            image_size=self.image_size,
-            network=self.network,
-            training=self.training,
-        )
+        data = {name: getattr(self, name) for name in DataConfig.model_fields}
+        return RunConfig(**data, network=self.network, training=self.training)
 
 
 def _with_skeleton(network: Any, skeleton: str) -> Any:
@@ -313,6 +311,7 @@ def _with_skeleton(network: Any, skeleton: str) -> Any:
 class RunConfig(DataConfig):
     """The resolved configuration of one training; stored in the ``runs`` row."""
 
+    format: Literal[2] = 2  # pipeline.config_formats
     network: AnyNetworkConfig | None  # None: a known network needs none
     training: TrainingConfig
 
@@ -411,13 +410,16 @@ def load_config(stored: Mapping[str, Any]) -> SearchConfig:
     Raises:
         UserError: it was stored by a newer release.
     """
-    stored_format = stored.get("format", FORMAT)
-    if isinstance(stored_format, int) and stored_format > FORMAT:
-        raise UserError(
-            f"the search was stored in format {stored_format}, this release knows {FORMAT}: "
-            "upgrade the package"
-        )
-    return make_config(stored)
+    return make_config(lifted(stored))
+
+
+def load_run_config(stored: Mapping[str, Any]) -> RunConfig:
+    """A stored training's configuration, whatever release stored it.
+
+    Raises:
+        UserError: it was stored by a newer release.
+    """
+    return make_run_config(lifted(stored))
 
 
 # Of which of several models a value is: no part of a key.

@@ -10,6 +10,7 @@ from db.children import run_key
 from db.enums import Arm, Purpose
 from db.session import transaction
 from pipeline.config import RecipeConfig, RunConfig, SearchConfig
+from pipeline.config_formats import without_later_keys
 from pipeline.genotype import Genotype
 from tasks.app import send_runs
 
@@ -48,7 +49,8 @@ def ask(
     device = config.training.device
     assert device is not None  # filled in before anything is asked for
     stored = config.model_dump(mode="json")
-    asked = {"genotype": digest, "config": stored, "seed": seed, "search": search_id}
+    as_asked = without_later_keys(stored)
+    asked = {"genotype": digest, "config": as_asked, "seed": seed, "search": search_id}
     drawn = hashlib.sha256(f"{purpose}:{seed}:{digest}".encode()).digest()
     return runs.ask(
         connection,

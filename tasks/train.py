@@ -14,7 +14,7 @@ from db import attempts, leases, queue, retention
 from db.enums import Purpose
 from db.session import is_away, retrying, transaction
 from pipeline import files, logs
-from pipeline.config import DataConfig, RunConfig
+from pipeline.config import DataConfig, RunConfig, load_run_config
 from pipeline.config_networks import AnyNetworkConfig, NetworkConfig
 from pipeline.errors import (
     ChildError,
@@ -71,7 +71,7 @@ def train(run_id: int) -> None:
         return
     bound = {"search": claim.search_id, "run": run_id, "attempt": claim.attempt}
     with logs.about(**bound):
-        config = RunConfig.model_validate(claim.config)
+        config = load_run_config(claim.config)
         with slot.holding(claim, config.training.timeout) as hold:
             end = _attempt(claim, config, hold)
             hold.trains = False

@@ -37,7 +37,7 @@ def of_run(genotype: "Genotype", run_id: int) -> "Exported":
     from db import checkpoints, runs
     from db.session import transaction
     from pipeline.cli.home import open_store
-    from pipeline.config import RunConfig
+    from pipeline.config import load_run_config
     from pipeline.exports import Exported
     from pipeline.networks import build
     from pipeline.training import checkpoint
@@ -52,7 +52,7 @@ def of_run(genotype: "Genotype", run_id: int) -> "Exported":
         raise UserError(f"--run {run_id}: no finished retrain, transfer or baseline run")
     if digest != genotype.digest:
         raise UserError(f"--run {run_id}: it trained another genotype ({str(digest)[:12]})")
-    config = RunConfig.model_validate(run.config)
+    config = load_run_config(run.config)
     data = load_dataset(config, settings.data_folder)
     # built as the worker did, from the canonical form: the weights belong to that order
     network = build(

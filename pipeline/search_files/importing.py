@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from db import queries, restore, searches, soundness
 from db.models import Child, PolicyVersion, Run, Search
-from pipeline.config import load_config, make_run_config
+from pipeline.config import load_config, load_run_config
 from pipeline.errors import UserError
 from pipeline.search_files.checking import (
     Portion,
@@ -93,7 +93,7 @@ def read_header(path: Path) -> Header:
 def _with_configs(header: Header) -> Header:
     """The header with all defaults filled in, as this release stores configurations."""
     config = load_config(header.search.config).model_dump(mode="json")
-    configs = [make_run_config(config).model_dump(mode="json") for config in header.configs]
+    configs = [load_run_config(config).model_dump(mode="json") for config in header.configs]
     search = replace(header.search, config=config)
     return replace(header, configs=configs, search=search)
 

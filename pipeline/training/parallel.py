@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from pipeline.config import RunConfig
+from pipeline.config import load_run_config
 from pipeline.errors import ChildError, Failure, UserError
 from pipeline.genotype import genotype_from_data
 from pipeline.networks import build
@@ -125,7 +125,7 @@ class _Silence:
 def _be_another(rank: int, size: int, store: str, job: Job, words: Connection) -> None:
     """Train one share, and end with the first process."""
     end_with_parent()
-    config = RunConfig.model_validate(job.config)
+    config = load_run_config(job.config)
     try:
         _join_group(rank, size, store, job.config)
         data = load_dataset(config, job.data_folder)

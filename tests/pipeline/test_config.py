@@ -109,11 +109,6 @@ def test_tables_are_merged_key_by_key():
     }
 
 
-def test_a_search_of_a_newer_format_is_refused():
-    with pytest.raises(UserError, match="upgrade the package"):
-        load_config({"format": 99})
-
-
 @pytest.mark.parametrize(
     "url", ["rediss://h:1/0", "rediss://h:1/0?ssl_cert_reqs=none", "amqp://h", "h:6379"]
 )

@@ -203,7 +203,7 @@ def test_a_slot_whose_children_fail_at_once_has_to_prove_itself(queued, worker, 
 
 
 def test_the_probe_takes_one_step_of_a_known_child(queued):
-    config = train.RunConfig.model_validate(state(queued).config)
+    config = train.load_run_config(state(queued).config)
     assert train.probe_slot(config) is None
 
 

@@ -1,0 +1,60 @@
+"""Configurations stored by earlier releases, brought to today's format.
+
+A release that changes what a default does adds a key for it and raises ``FORMAT``. A new search
+gets the new default; one that was stored before keeps what it was made with (``_BEFORE_2``).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.config_tables import merge
+from pipeline.errors import UserError
+
+FORMAT = 2
+
+# What releases of format 1 did, which had no such keys: tables of a search or a training.
+_BEFORE_2: dict[str, Any] = {
+    "split": "random",
+    "training": {},
+}
+
+
+def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration, of a search or of one training, in today's format.
+
+    Raises:
+        UserError: it was stored by a newer release.
+    """
+    stored_format = stored.get("format", 1)
+    if isinstance(stored_format, int) and stored_format > FORMAT:
+        raise UserError(
+            f"the search was stored in format {stored_format}, this release knows {FORMAT}: "
+            "upgrade the package"
+        )
+    if stored_format != 1:
+        return dict(stored)
+    tables = {**merge(_BEFORE_2, stored), "format": FORMAT}
+    if isinstance(tables.get("retrain"), dict):
+        recipe = {"training": _BEFORE_2["training"]}
+        tables["retrain"] = merge(recipe, tables["retrain"])
+    return tables
+
+
+def without_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A training's configuration without the keys that say what format 1 did anyway.
+
+    A training is recognised by the hash of what was asked, so one that an earlier release ran is
+    found again.
+    """
+    kept = _without(config, _BEFORE_2)
+    return {key: value for key, value in kept.items() if key != "format"}
+
+
+def _without(tables: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for key, value in tables.items():
+        if isinstance(value, dict) and isinstance(known.get(key), dict):
+            kept[key] = _without(value, known[key])
+        elif key not in known or known[key] != value:
+            kept[key] = value
+    return kept
