@@ -143,6 +143,26 @@ def unqueue_search(connection: Connection, search_id: int) -> None:
     )
 
 
+def change_config(connection: Connection, search_id: int, values: dict[str, Any]) -> list[int]:
+    """Give a search's unfinished runs other values in their configurations; returns them."""
+    unfinished = select(Run.id, Run.config).where(
+        Run.search_id == search_id, literal_column(UNFINISHED)
+    )
+    rows = connection.execute(unfinished).all()
+    for run_id, config in rows:
+        changed = {**config, **values}
+        connection.execute(update(Run).where(Run.id == run_id).values(config=changed))
+    return [row.id for row in rows]
+
+
+def is_worked_on(connection: Connection, search_id: int) -> bool:
+    """Whether a slot holds a run of a search."""
+    running = select(Run.id).where(
+        Run.search_id == search_id, is_state(Run.state, RunState.RUNNING)
+    )
+    return connection.scalar(running.limit(1)) is not None
+
+
 def cancel_unstarted(connection: Connection, search_id: int) -> None:
     """Withdraw a search's children that no slot has begun: skipped, with their duplicates."""
     cancelled = connection.execute(

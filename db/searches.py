@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Integer, bindparam, func, insert, null, selec
 from db import notices, queue
 from db.clock import clock
 from db.enums import Arm, ChildState, NoticeKind, SearchState
-from db.models import Child, PolicyVersion, Search, is_state
-from pipeline.errors import UserError
+from db.models import Child, PolicyVersion, Run, Search, is_state
+from pipeline.errors import Failure, UserError
 
 # A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
 BATCHES_UNTIL_STUCK = 5
@@ -207,8 +207,39 @@ _ended = (
 )
 
 
+# Children in a row that one and the same fault of the data has ended: others would end so, too.
+ALIKE = 3
+_last_ends = (
+    select(Child.failure, Run.message)
+    .join(Run, Run.child_id == Child.id, isouter=True)
+    .where(
+        Child.search_id == _search_id,
+        Child.state != ChildState.OPEN,
+        Child.duplicate_of.is_(None),
+        Child.created_at > _resumed_at,
+    )
+    .order_by(Child.ended_at.desc(), Child.id.desc())
+    .limit(ALIKE)
+)
+
+
+def _damaged_data(connection: Connection, search: Any) -> str | None:
+    """The fault of the data that the last children ended by, one after another."""
+    ends = connection.execute(_last_ends, {"search_id": search.id}).all()
+    alike = {(end.failure, end.message) for end in ends}
+    if len(ends) < ALIKE or len(alike) > 1 or ends[0].failure is not Failure.DATA:
+        return None
+    return (
+        f"the last {ALIKE} children could not read the data: {ends[0].message}; mend the file, or "
+        f"remove it and `nasnet search accept-data {search.name}`"
+    )
+
+
 def failing_reason(connection: Connection, search: Any) -> str | None:
-    """That too many of the last children failed, of whatever class; duplicates do not count."""
+    """Why a search had better pause, by how its last children failed; duplicates do not count."""
+    damaged = _damaged_data(connection, search)
+    if damaged is not None:
+        return damaged
     stop = search.config["stop"]
     limit, count = stop.get("failures", 1.0), stop.get("failures_of", 20)
     if limit >= 1:

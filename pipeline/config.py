@@ -162,6 +162,9 @@ class DataConfig(Config):
     # Whether the images held out are of each class its share; None: of the user's own images they
     # are, of built-in sets they are drawn from all, as the papers did.
     split: Literal["stratified", "random"] | None = None
+    # How the user's own images are read; 1: as releases of format 1 did, which turned no image,
+    # cut 16 bits to 8, dropped transparency, numbered no labels anew, ignored val beside test.
+    reading: Literal[1, 2] = 2
     # Of the images: the sha256 of what they are, so that others are never trained on unnoticed.
     fingerprint: str | None = Field(None, pattern="[0-9a-f]{64}")
     validation: int | None = Field(None, ge=1)  # images held out; None: the data set's own number

@@ -15,6 +15,7 @@ FORMAT = 2
 # What releases of format 1 did, which had no such keys: tables of a search or a training.
 _BEFORE_2: dict[str, Any] = {
     "split": "random",
+    "reading": 1,
     "training": {},
 }
 
@@ -47,7 +48,8 @@ def without_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     found again.
     """
     kept = _without(config, _BEFORE_2)
-    return {key: value for key, value in kept.items() if key != "format"}
+    later = {"format", *(("fingerprint",) if config.get("fingerprint") is None else ())}
+    return {key: value for key, value in kept.items() if key not in later}
 
 
 def _without(tables: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ NasnetError
 │   └── InvalidGenotypeError   an architecture that cannot be built, or is not in the search space
 ├── ChildError             a child's training ended without an accuracy; carries its class
 ├── MachineError           the machine's fault, not the child's: the lease goes back
+│   └── DataChangedError       the images here are not those that a search was made with
 ├── LeaseLostError         another worker holds the run now: stop, and write nothing
 ├── CorruptCheckpointError a checkpoint cannot be gone on from (pipeline.training.checkpoint)
 ├── PolicyStateError       a policy version cannot be read (pipeline.controllers)
@@ -12,6 +13,7 @@ NasnetError
 """
 
 import enum
+from typing import Any
 
 
 class Failure(enum.StrEnum):
@@ -58,6 +60,14 @@ class ChildError(NasnetError):
 
 class MachineError(NasnetError):
     """The machine cannot train now (disk full, data folder missing here, device gone)."""
+
+
+class DataChangedError(MachineError):
+    """The images on this machine are others than a search or a run was made with."""
+
+    def __init__(self, message: str, found: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.found = found  # pipeline.training.data_summary.DataSummary, as data
 
 
 class LeaseLostError(NasnetError):

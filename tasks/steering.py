@@ -5,13 +5,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db import children, searches
+from db import checkpoints, children, datasets, queue, searches
 from db.enums import SearchState
 from db.session import transaction
 from pipeline.config import load_config, make_config
 from pipeline.config_tables import merge
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
+from pipeline.training.data_summary import DataSummary, changes, summary_from_data
 from tasks.app import ring
 
 BUDGETS = ("children", "hours", "device_hours", "target_reward", "plateau")
@@ -85,6 +86,51 @@ def extend(name: str, budget: Mapping[str, float]) -> str:
         return f"budget: {', '.join(changes)}; running"
 
     return _change(name, change)
+
+
+def accept_data(name: str, fingerprint: str, summary: DataSummary, files: list[str]) -> str:
+    """Let a search go on with other images than it was made with, as they are now.
+
+    Trainings that were on their way begin anew. Rewards that were earned stay.
+
+    Args:
+        files: is given the checkpoints that may be deleted after it.
+    """
+
+    def change(connection: Connection, search: Any) -> str:
+        config = load_config(search.config)
+        if config.fingerprint == fingerprint:
+            return "the images are those that it was made with"
+        if search.state is SearchState.IMPORTED:
+            raise UserError(f"search {name!r} was imported: it can be read, not gone on with")
+        if queue.is_worked_on(connection, search.id):
+            raise UserError(f"search {name!r} is being trained for: `nasnet search pause {name}`")
+        _check_alike(connection, name, config.fingerprint, summary)
+        datasets.put(connection, fingerprint, config.dataset, summary.to_data())
+        accepted = config.model_copy(update={"fingerprint": fingerprint})
+        searches.reconfigure(connection, search.id, accepted.model_dump(mode="json"))
+        for run_id in queue.change_config(connection, search.id, {"fingerprint": fingerprint}):
+            begun = checkpoints.of_run(connection, run_id)
+            checkpoints.forget_files(connection, [checkpoint.id for checkpoint in begun])
+            files.extend(checkpoint.uri for checkpoint in begun)
+        return "goes on with the images as they are now; rewards earned on others stay"
+
+    return _change(name, change, then_ring=False)
+
+
+def _check_alike(
+    connection: Connection, name: str, fingerprint: str | None, now: DataSummary
+) -> None:
+    """Other images may be accepted, other classes not: rewards would say nothing of each other."""
+    stored = None if fingerprint is None else datasets.summary(connection, fingerprint)
+    if stored is None:
+        return
+    before = summary_from_data(stored)
+    if (before.class_names, before.shape) != (now.class_names, now.shape):
+        raise UserError(
+            f"search {name!r} was made with other classes or sizes: {changes(before, now)}; "
+            "create a new search"
+        )
 
 
 def _change(name: str, change: Callable[[Connection, Any], str], *, then_ring: bool = True) -> str:

@@ -10,7 +10,7 @@ import structlog
 import torch
 from sqlalchemy import Connection
 
-from db import attempts, leases, queue, retention
+from db import attempts, leases, queue, retention, runs
 from db.enums import Purpose
 from db.session import is_away, retrying, transaction
 from pipeline import files, logs
@@ -18,6 +18,7 @@ from pipeline.config import DataConfig, RunConfig, load_run_config
 from pipeline.config_networks import AnyNetworkConfig, NetworkConfig
 from pipeline.errors import (
     ChildError,
+    DataChangedError,
     Failure,
     InvalidGenotypeError,
     LeaseLostError,
@@ -38,6 +39,7 @@ from pipeline.training.trainer import out_of_memory_is_an_answer
 from pipeline.training.trainer import train as train_network
 from tasks import devices, leftovers, sharing
 from tasks.app import Task, app, ring, send_runs
+from tasks.changed_data import explain_change
 from tasks.route import Route
 from tasks.slot import Hold, Slot, current_slot, leave
 
@@ -77,7 +79,7 @@ def train(run_id: int) -> None:
             hold.trains = False
             _write(slot, claim, end)
         if end.machine_fault is not None:
-            slot.rest(end.machine_fault, functools.partial(check_machine, config))
+            slot.rest(end.machine_fault, functools.partial(check_machine, run_id))
         elif slot.early_failures >= EARLY_FAILURES:
             _prove_slot(slot, config)
 
@@ -106,6 +108,7 @@ def _attempt(claim: leases.Claim, config: RunConfig, hold: Hold) -> End:
     except LeaseReturnedError as error:
         return End(route.released(str(error)), goes_on=False)
     except MachineError as error:
+        _cached_data.cache_clear()  # the images may be what is away: looked for anew
         return End(route.released(str(error)), goes_on=False, machine_fault=str(error))
     except InvalidGenotypeError as error:
         return End(route.failed(Failure.INVALID, error))
@@ -251,6 +254,8 @@ def _load_data(config: RunConfig) -> ImageData | ImageFiles:
     wanted = {name: getattr(config, name) for name in DataConfig.model_fields}
     try:
         return _cached_data(DataConfig(**wanted))
+    except DataChangedError as error:
+        raise MachineError(explain_change(error, config)) from None
     except UserError as error:  # the images are here, and cannot be read
         raise ChildError(Failure.DATA, str(error)) from error
 
@@ -276,8 +281,16 @@ def no_room() -> str | None:
     )
 
 
-def check_machine(config: RunConfig) -> str | None:
-    """Why this machine cannot train now, or None (law 8): artifacts, data, device."""
+def check_machine(run_id: int) -> str | None:
+    """Why this machine cannot train a run now, or None (law 8): artifacts, data, device.
+
+    The run's configuration is read anew: other images may have been accepted meanwhile.
+    """
+    with transaction(read_only=True) as connection:
+        run = runs.get(connection, run_id)
+    if run is None:  # deleted meanwhile
+        return None
+    config = load_run_config(run.config)
     uri = f"{get_settings().artifact_url}/check-{current_slot().id}"
     try:
         checkpoint.write(uri, {})

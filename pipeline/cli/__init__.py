@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli import (
     dashboard,
+    data,
     database,
     doctor,
     genotype,
@@ -49,6 +50,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(worker.app, name="worker")
 app.add_typer(database.app, name="db")
 app.add_typer(preset.app, name="preset")
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline import config as configs
 from pipeline import config_tables
-from pipeline.config import CHANGEABLE, DataConfig, SearchConfig
+from pipeline.cli.checked_data import check_data, check_unchanged
+from pipeline.config import CHANGEABLE, SearchConfig
 from pipeline.config_controllers import PolicyConfig
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
 from pipeline.spaces import check_kinds, make_space
+from pipeline.training.dataset_names import absolute_name
+
+if TYPE_CHECKING:
+    from pipeline.training.data_check import DataReport
 
 SourceArgument = Annotated[
     str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a file of keys.")
@@ -86,6 +91,7 @@ class Opened:
     name: str
     created: bool
     changed: tuple[str, ...] = ()  # keys of budget and stop that were changed
+    data: "DataReport | None" = None  # of a search that is new
 
 
 def open_search(request: Request, *, resume: bool) -> Opened:
@@ -105,11 +111,15 @@ def open_search(request: Request, *, resume: bool) -> Opened:
         config = _resolved(request.config)
         if isinstance(config.controller, PolicyConfig):
             check_kinds(config.controller, make_space(config.space))
-        check_data(config)
+        checked = check_data(config)
         with transaction() as connection:
-            search_id = searches.create(connection, request.name, config.model_dump(mode="json"))
-        return Opened(search_id, request.name, created=True)
+            checked.note(connection)
+            stored = checked.config.model_dump(mode="json")
+            search_id = searches.create(connection, request.name, stored)
+        return Opened(search_id, request.name, created=True, data=checked.report)
     changed = changed_tables(request, found.config)
+    if resume and _will_train(found, changed):
+        check_unchanged(configs.load_config(found.config))
     with transaction() as connection:
         if changed is not None:
             searches.reconfigure(connection, found.id, changed)
@@ -127,6 +137,15 @@ def _is_complete(found: Any, changed: dict[str, Any]) -> bool:
 
     met = found.state is SearchState.FINISHED and found.reason != searches.STOPPED_BY_HAND
     return met and changed["budget"] == found.config["budget"]
+
+
+def _will_train(found: Any, changed: dict[str, Any] | None) -> bool:
+    """Whether a search that is gone on with has children to train."""
+    from db.enums import SearchState
+
+    if found.state is SearchState.FINISHED:
+        return changed is not None and changed["budget"] != found.config["budget"]
+    return found.state is not SearchState.IMPORTED
 
 
 def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None:
@@ -149,7 +168,7 @@ def changed_tables(request: Request, stored: dict[str, Any]) -> dict[str, Any] |
         UserError: any other key differs.
     """
     current = configs.load_config(stored).model_dump(mode="json")
-    different = config_tables.differences(request.written, current)
+    different = config_tables.differences(_named_alike(request.written, current), current)
     for key, old, new in different:
         if key.split(".")[0] not in CHANGEABLE:
             raise UserError(
@@ -160,6 +179,16 @@ def changed_tables(request: Request, stored: dict[str, Any]) -> dict[str, Any] |
         return None
     written = {key: request.written[key] for key in CHANGEABLE if key in request.written}
     return configs.make_config(config_tables.merge(current, written)).model_dump(mode="json")
+
+
+def _named_alike(written: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """What was written, its data set named as it is stored where both are the same."""
+    if not isinstance(written.get("dataset"), str):
+        return written
+    named = absolute_name(written["dataset"])
+    if named == absolute_name(stored["dataset"]):  # earlier releases stored relative paths
+        named = stored["dataset"]
+    return {**written, "dataset": named}
 
 
 def _changes(stored: dict[str, Any], changed: dict[str, Any] | None) -> tuple[str, ...]:
@@ -178,19 +207,3 @@ def _resolved(config: SearchConfig) -> SearchConfig:
     return config.model_copy(
         update={"training": config.training.model_copy(update={"device": kind})}
     )
-
-
-def check_data(config: DataConfig) -> None:
-    """Fetch the data set if it must be, and look at it: nothing on bad images must begin."""
-    from pipeline.errors import MachineError
-    from pipeline.training import dataset_names
-
-    dataset_names.check_dataset(config.dataset)
-    from pipeline.training.datasets import fetch_dataset, load_dataset
-
-    folder = get_settings().data_folder
-    fetch_dataset(config.dataset, folder)
-    try:
-        load_dataset(config, folder)
-    except MachineError as error:
-        raise UserError(str(error)) from None

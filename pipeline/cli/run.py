@@ -45,8 +45,11 @@ def run(
 def _announce(opened: Any, home: Any, as_json: bool) -> None:
     verb = "created" if opened.created else "resumed"
     if as_json:
-        print_json({"event": verb, "search": opened.name, "home": str(home)})
+        data = {} if opened.data is None else {"data": opened.data.to_data()}
+        print_json({"event": verb, "search": opened.name, "home": str(home), **data})
         return
+    if opened.data is not None:
+        typer.echo(opened.data.line())
     changed = f" with {', '.join(opened.changed)}" if opened.changed else ""
     typer.echo(f"home {home}: {verb} search {opened.name!r}{changed}")
 

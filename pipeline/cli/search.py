@@ -205,6 +205,34 @@ def extend(
     _steer(name, "extend", budget)
 
 
+@app.command("accept-data")
+def accept_data(name: NameArgument) -> None:
+    """Let a search go on with its images as they are now, where they were changed on purpose.
+
+    Its classes and the images' size must be what they were. Pause it first.
+    """
+    from db import searches
+    from db.session import transaction
+    from pipeline import files
+    from pipeline.cli.checked_data import check_data
+    from pipeline.cli.home import open_store
+    from pipeline.config import load_config
+    from pipeline.training.data_summary import summary_from_data
+    from tasks import steering
+
+    open_store()
+    with transaction(read_only=True) as connection:
+        config = load_config(searches.get(connection, name).config)
+    checked = check_data(config.model_copy(update={"fingerprint": None}))
+    old: list[str] = []
+    now = summary_from_data(checked.summary)
+    done = steering.accept_data(name, checked.report.fingerprint, now, old)
+    for uri in old:
+        files.delete(uri)
+    typer.echo(f"search {name}: {done}")
+    typer.echo(checked.report.line())
+
+
 @app.command()
 def digest(name: NameArgument, as_json: JsonFlag = False) -> None:
     """Print one hash over a search's children, rewards and policy versions.

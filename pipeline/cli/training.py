@@ -9,10 +9,12 @@ import typer
 
 from pipeline import config as configs
 from pipeline import config_tables
+from pipeline.cli.checked_data import check_data
 from pipeline.cli.output import JsonFlag, print_json
 from pipeline.config import DataConfig, RunConfig
 from pipeline.config_spaces import KIND_OF_SPACE
-from pipeline.errors import UserError
+from pipeline.errors import MachineError, UserError
+from pipeline.training.dataset_names import absolute_name
 
 if TYPE_CHECKING:
     from db.enums import Purpose
@@ -116,7 +118,8 @@ def _like_tables(like: str) -> dict[str, Any]:
             run = runs.get(connection, int(like)) if int(like) < 2**31 else None
             if run is None:
                 raise UserError(f"--like {like}: there is no search and no run of that name")
-            return {key: value for key, value in run.config.items() if value is not None}
+            stored = configs.load_run_config(run.config).model_dump(mode="json")
+            return {key: value for key, value in stored.items() if value is not None}
         config = configs.load_config(searches.get(connection, like).config)
     return _search_tables(f"search {like!r}", config)
 
@@ -171,7 +174,7 @@ def retrain(
     recipe.lay({key: value for key, value in _data_of(stored).items() if value is not None})
     config = recipe.made(KIND_OF_SPACE[stored.space.name])
 
-    def ask(connection: Any) -> list[int]:
+    def ask(connection: Any, config: RunConfig) -> list[int]:
         asked = runs.ask_retrain(
             connection,
             found.id,
@@ -219,15 +222,16 @@ def transfer(
     name, colon, _ = genotype.rpartition(":")
     like = like or (name if colon else None) or (None if from_run is None else str(from_run))
     recipe = _transfer_recipe(preset, like, start, freeze=freeze)
+    dataset = absolute_name(dataset)
     recipe.lay({"dataset": dataset})
     recipe.lay_options(assignments, cells, filters, epochs)
     if recipe.tables.get("image_size") is None and dataset.startswith("imagefolder:"):
-        recipe.lay({"image_size": _image_side(dataset)})
+        recipe.lay({"image_size": _usual_size(dataset)})
     config = recipe.made(chosen.kind)
     if start is not None and config.network is not None:
         _check_skeleton(config, start)
     start_id = None if start is None else start.artifact_id
-    _train(config, _asking(Purpose.TRANSFER, chosen, config, seeds, start_id), as_json)
+    _train(config, _asking(Purpose.TRANSFER, chosen, seeds, start_id), as_json)
 
 
 def _transfer_recipe(
@@ -279,7 +283,7 @@ def baseline(
     recipe.lay_options(assignments, None, None, epochs)
     recipe.tables.pop("network", None)
     config = recipe.made("known")
-    _train(config, _asking(Purpose.BASELINE, KnownNetwork(name), config, seeds), as_json)
+    _train(config, _asking(Purpose.BASELINE, KnownNetwork(name), seeds), as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,20 +328,24 @@ def _check_skeleton(config: RunConfig, start: _Start) -> None:
             )
 
 
-def _image_side(dataset: str) -> int:
-    from pathlib import Path
+def _usual_size(dataset: str) -> int:
+    """What images of several sizes are brought to where nothing says so."""
+    from pipeline.training.data_check import usual_size
+    from pipeline.training.dataset_names import check_dataset, own_path
 
-    from pipeline.training.dataset_names import check_dataset
-    from pipeline.training.own_images import image_side
-
-    check_dataset(dataset)
-    return image_side(Path(dataset.partition(":")[2]).expanduser())
+    found = own_path(dataset)
+    assert found is not None
+    try:
+        check_dataset(dataset)
+        return usual_size(found[1])
+    except MachineError as error:
+        raise UserError(str(error)) from None
 
 
 def _asking(
-    purpose: "Purpose", chosen: Any, config: RunConfig, seeds: int, start_id: int | None = None
-) -> Callable[[Any], list[int]]:
-    def ask(connection: Any) -> list[int]:
+    purpose: "Purpose", chosen: Any, seeds: int, start_id: int | None = None
+) -> Callable[[Any, RunConfig], list[int]]:
+    def ask(connection: Any, config: RunConfig) -> list[int]:
         from tasks import runs
 
         genotype_id = runs.add_genotype(connection, chosen)
@@ -356,14 +364,13 @@ def _asking(
     return ask
 
 
-def _train(config: RunConfig, ask: Callable[[Any], list[int]], as_json: bool) -> None:
+def _train(config: RunConfig, ask: Callable[[Any, RunConfig], list[int]], as_json: bool) -> None:
     """Write the rows, start what is needed, follow to the end; called again it goes on."""
     from db import schema
     from db.session import transaction
     from pipeline import logs
     from pipeline.cli.follow import Interruption, follow, make_supervisor
     from pipeline.cli.home import open_home
-    from pipeline.cli.request import check_data
     from pipeline.cli.runs_watch import RunsWatcher, report_runs, runs_show
     from tasks import runs
     from tasks.slot import SUPERVISOR_LOCK
@@ -371,13 +378,16 @@ def _train(config: RunConfig, ask: Callable[[Any], list[int]], as_json: bool) ->
     settings = open_home()
     schema.prepare()
     logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
-    check_data(config)
+    checked = check_data(config)
     with transaction() as connection:
-        run_ids = ask(connection)
+        checked.note(connection)
+        run_ids = ask(connection, checked.config)
     as_json = as_json or not sys.stdout.isatty()
     if as_json:
-        print_json({"event": "asked", "runs": run_ids, "home": str(settings.home)})
+        data = checked.report.to_data()
+        print_json({"event": "asked", "runs": run_ids, "home": str(settings.home), "data": data})
     else:
+        typer.echo(checked.report.line())
         typer.echo(f"home {settings.home}: runs {', '.join(map(str, run_ids))}")
     interruption = Interruption()
     supervisor = make_supervisor()

@@ -12,8 +12,9 @@ import pickle
 import shutil
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,15 @@ from torch import Tensor
 
 from pipeline import locks
 from pipeline.config import DataConfig
-from pipeline.errors import MachineError, UserError
-from pipeline.training import own_images
-from pipeline.training.dataset_names import DOWNLOADED, check_dataset
+from pipeline.errors import DataChangedError, MachineError, UserError
+from pipeline.training.data_summary import DataSummary, summarize_arrays, summarize_files
+from pipeline.training.dataset_names import DOWNLOADED, NAMES, check_dataset, own_path
+from pipeline.training.image_arrays import Arrays, Images, Labels, read_hdf5, read_npz
 from pipeline.training.image_files import ImageFiles
-from pipeline.training.own_images import Arrays
+from pipeline.training.image_folders import list_images
+from pipeline.training.image_trees import ImageFile, printable
+from pipeline.training.own_images import read_images
+from pipeline.training.splits import Numbers, hold_out
 
 # Where Debian's package dataset-fashion-mnist puts the four gzipped files.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -35,9 +40,9 @@ DIGITS_FILE = "datasets/data/digits.csv.gz"  # in scikit-learn
 DIGITS_TEST = 250
 # Images held out for the reward where the configuration does not say; of others a tenth.
 VALIDATION = {"digits": 250, "cifar10": 5000, "cifar100": 5000}
-# Of digits, which have no test set of their own: never to be changed, or old rewards would
-# come from images that new searches test on.
-DIGITS_SPLIT_SEED = 20170701
+# Of data sets that have no test part: never to be changed, or old rewards would come from images
+# that new searches test on.
+TEST_SPLIT_SEED = 20170701
 
 
 # What reading or downloading may raise where files are missing, cut off or not what they say.
@@ -56,6 +61,11 @@ UNREADABLE = (
 )
 
 
+# Of each part, "train", "validation" and "test", the images and their labels (N,).
+Part = tuple[Images | list[ImageFile], Labels]
+Parts = dict[str, Part]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageData:
     """A data set, split: of each part the images (N, C, H, W) uint8 and labels (N,) int64."""
@@ -63,15 +73,35 @@ class ImageData:
     train: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
-    classes: int
+    class_names: tuple[str, ...]
     mean: tuple[float, ...]  # of the training images, per channel; white is 1
     std: tuple[float, ...]
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         channels, height, width = self.train[0].shape[1:]
         return channels, height, width
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A data set as it lies somewhere, split no further than it is there.
+
+    Of each part, "train" and maybe "validation" and "test", the images, as arrays (N, H, W, C) or
+    as files, and the labels (N,).
+    """
+
+    class_names: tuple[str, ...]
+    parts: Parts
+    summary: DataSummary
+    left_out: Counter[str] = field(default_factory=Counter)  # files by reason
+    remarks: tuple[str, ...] = ()  # what was read otherwise than it stands
 
 
 def load_dataset(
@@ -81,64 +111,161 @@ def load_dataset(
 
     Raises:
         UserError: an unknown name, images that cannot be used, a split or download that cannot be.
-        MachineError: the data set has not been downloaded to this machine.
+        MachineError: the data set is not on this machine.
+        DataChangedError: it is, and is not what the configuration's fingerprint says.
     """
-    check_dataset(config.dataset)
-    if config.image_size is not None:
-        return _list_files(config, config.image_size)
     if download:
         fetch_dataset(config.dataset, folder)
-    arrays = _load_arrays(config.dataset, folder)
-    classes = int(arrays.train_labels.max()) + 1
-    if arrays.test_labels.max() >= classes:
-        raise UserError(
-            f"dataset {config.dataset!r}: test images of class {arrays.test_labels.max()}, "
-            f"training images only of classes 0 to {classes - 1}"
+    return split_source(read_source(config, folder), config)
+
+
+def read_source(config: DataConfig, folder: Path, *, decode: bool = True) -> Source:
+    """A data set as it lies here, compared with the configuration's fingerprint.
+
+    Args:
+        decode: whether an image folder without ``image_size`` is read into memory.
+
+    Raises: as ``load_dataset``.
+    """
+    check_dataset(config.dataset)
+    own = own_path(config.dataset)
+    if own is None or own[0] != "imagefolder":
+        if config.image_size is not None:
+            raise UserError(
+                f"image_size: {config.dataset} is no image folder, its size is its own"
+            )
+        source = _arrays_source(config, folder)
+    else:
+        source = _files_source(config, own[1], decode=decode and config.image_size is None)
+    found = source.summary
+    if config.fingerprint is not None and found.fingerprint != config.fingerprint:
+        raise DataChangedError(
+            f"dataset {config.dataset}: the images are not those that there were", found.to_data()
         )
-    images, labels = _as_tensors(arrays.train_images, arrays.train_labels)
-    validation, train = _split(config, len(labels))
-    train_images = images[train]
-    mean, std = _statistics(train_images)
-    return ImageData(
-        train=(train_images, labels[train]),
-        validation=(images[validation], labels[validation]),
-        test=_as_tensors(arrays.test_images, arrays.test_labels),
-        classes=classes,
-        mean=mean,
-        std=std,
-    )
+    return source
 
 
-def _list_files(config: DataConfig, size: int) -> ImageFiles:
-    kind, _, path = config.dataset.partition(":")
-    if kind != "imagefolder":
-        raise UserError(f"image_size: {config.dataset} is no image folder, its size is its own")
-    with _blaming_the_user(path):
-        found = own_images.list_folder(Path(path).expanduser())
-    labels = torch.from_numpy(found.train_labels)
-    validation, train = _split(config, len(labels))
+def _arrays_source(config: DataConfig, folder: Path) -> Source:
+    own = own_path(config.dataset)
+    if own is None:
+        arrays = _digits() if config.dataset == "digits" else _known(config.dataset, folder)
+    else:
+        kind, path = own
+        with blaming_the_user(printable(path)):
+            as_before = config.reading == 1
+            arrays = read_npz(path, as_before=as_before) if kind == "npz" else read_hdf5(path)
+    summary = summarize_arrays(arrays.class_names, arrays.parts)
+    return Source(arrays.class_names, {**arrays.parts}, summary, remarks=arrays.remarks)
+
+
+def _files_source(config: DataConfig, path: Path, *, decode: bool) -> Source:
+    as_before = config.reading == 1
+    listing = list_images(path, as_before=as_before)
+    parts: Parts = {}
+    files: dict[str, tuple[list[ImageFile], Labels]] = {}
+    for part, classes in listing.parts.items():
+        labels = np.repeat(np.arange(len(classes)), [len(images) for images in classes])
+        files[part] = [image for images in classes for image in images], labels
+    summary = summarize_files(listing.class_names, files)
+    if decode:
+        images = read_images([image for part, _ in files.values() for image in part], as_before)
+        at = 0
+        for part, (listed, labels) in files.items():
+            parts[part] = images[at : at + len(listed)], labels
+            at += len(listed)
+    else:
+        parts = {**files}
+    return Source(listing.class_names, parts, summary, listing.left_out)
+
+
+def split_source(source: Source, config: DataConfig) -> ImageData | ImageFiles:
+    """Split a data set, as tensors or, with ``image_size``, as files.
+
+    Raises:
+        UserError: too few images would be left to train with.
+    """
+    parts = split_parts(source, config)
+    if config.image_size is None:
+        return _in_memory(source.class_names, parts)
+    files: dict[str, tuple[list[ImageFile], Tensor]] = {}
+    for part, (images, labels) in parts.items():
+        assert isinstance(images, list)
+        files[part] = images, torch.from_numpy(labels)
     return ImageFiles(
-        train=([found.train[i] for i in train.tolist()], labels[train]),
-        validation=([found.train[i] for i in validation.tolist()], labels[validation]),
-        test=(found.test, torch.from_numpy(found.test_labels)),
-        classes=int(labels.max()) + 1,
-        size=size,
+        train=files["train"],
+        validation=files["validation"],
+        test=files["test"],
+        class_names=source.class_names,
+        size=config.image_size,
+        as_before=config.reading == 1,
     )
 
 
-def _split(config: DataConfig, count: int) -> tuple[Tensor, Tensor]:
-    """Which of so many images validate and which train; two at least, for batch norm."""
+def split_parts(source: Source, config: DataConfig) -> Parts:
+    """Hold out what a data set itself does not: images to validate and to test with.
+
+    Raises:
+        UserError: too few images would be left to train with.
+    """
+    parts = dict(source.parts)
+    stratified = split_method(config) == "stratified"
+    if "test" not in parts:
+        count = max(1, len(parts["train"][1]) // 10)
+        parts |= _held_out(parts["train"], "test", count, TEST_SPLIT_SEED, stratified)
+    if "validation" not in parts:
+        count = _validation_count(config, len(parts["train"][1]))
+        parts |= _held_out(parts["train"], "validation", count, config.split_seed, stratified)
+    elif config.validation is not None:
+        raise UserError(
+            f"validation = {config.validation}: {config.dataset} has images of its own to "
+            "validate with; leave the key out"
+        )
+    return parts
+
+
+def split_method(config: DataConfig) -> str:
+    """How images are held out where the configuration leaves it open."""
+    return config.split or ("random" if config.dataset in NAMES else "stratified")
+
+
+def _validation_count(config: DataConfig, count: int) -> int:
     held_out = config.validation or VALIDATION.get(config.dataset, max(1, count // 10))
-    if held_out > count - 2:
+    if held_out > count - 2:  # two at least, for batch norm
         raise UserError(
             f"validation = {held_out}: {config.dataset} has {count} images "
             "to train and validate with, and 2 at least are to train with"
         )
-    order = torch.from_numpy(np.random.default_rng(config.split_seed).permutation(count))
-    return order[:held_out].sort().values, order[held_out:].sort().values
+    return held_out
 
 
-def _as_tensors(images: own_images.Images, labels: own_images.Labels) -> tuple[Tensor, Tensor]:
+def _held_out(
+    train: Part,
+    part: str,
+    count: int,
+    seed: int,
+    stratified: bool,
+) -> Parts:
+    images, labels = train
+    held, left = hold_out(labels, count, seed, stratified=stratified)
+    return {part: _chosen(images, labels, held), "train": _chosen(images, labels, left)}
+
+
+def _chosen(images: Images | list[ImageFile], labels: Labels, numbers: Numbers) -> Part:
+    if isinstance(images, list):
+        return [images[number] for number in numbers.tolist()], labels[numbers]
+    return images[numbers], labels[numbers]
+
+
+def _in_memory(class_names: tuple[str, ...], parts: Parts) -> ImageData:
+    tensors = {}
+    for part, (images, labels) in parts.items():
+        assert isinstance(images, np.ndarray)
+        tensors[part] = _as_tensors(images, labels)
+    mean, std = _statistics(tensors["train"][0])
+    return ImageData(**tensors, class_names=class_names, mean=mean, std=std)
+
+
+def _as_tensors(images: Images, labels: Labels) -> tuple[Tensor, Tensor]:
     """(N, H, W, C) arrays as (N, C, H, W) and labels as tensors."""
     nchw = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return torch.from_numpy(nchw), torch.from_numpy(labels.astype(np.int64))
@@ -157,19 +284,8 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean), tuple(std)
 
 
-def _load_arrays(name: str, folder: Path) -> Arrays:
-    kind, _, path = name.partition(":")
-    if kind == "npz":
-        with _blaming_the_user(path):
-            return own_images.read_npz(Path(path).expanduser())
-    if kind == "imagefolder":
-        with _blaming_the_user(path):
-            return own_images.read_folder(Path(path).expanduser())
-    return _digits() if name == "digits" else _from_torchvision(name, folder)
-
-
 @contextlib.contextmanager
-def _blaming_the_user(what: str) -> Iterator[None]:
+def blaming_the_user(what: str) -> Iterator[None]:
     """Turn whatever reading or downloading raises into one line."""
     try:
         yield
@@ -192,9 +308,10 @@ def _digits() -> Arrays:
     found = np.loadtxt(Path(package.origin).parent / DIGITS_FILE, delimiter=",")
     images = np.round(found[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     labels = found[:, -1].astype(np.int64)
-    order = np.random.default_rng(DIGITS_SPLIT_SEED).permutation(len(labels))
+    order = np.random.default_rng(TEST_SPLIT_SEED).permutation(len(labels))
     test, train = np.sort(order[:DIGITS_TEST]), np.sort(order[DIGITS_TEST:])
-    return Arrays(images[train], labels[train], images[test], labels[test])
+    parts = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+    return Arrays(tuple("0123456789"), parts)
 
 
 def fetch_dataset(name: str, folder: Path) -> None:
@@ -205,11 +322,11 @@ def fetch_dataset(name: str, folder: Path) -> None:
     """
     if name not in DOWNLOADED:
         return
-    with _blaming_the_user(f"dataset {name} cannot be downloaded to {folder}"):
+    with blaming_the_user(f"dataset {name} cannot be downloaded to {folder}"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.closing(locks.Waiting(folder / f".{name}.lock")):
             try:
-                _from_torchvision(name, folder)
+                _known(name, folder)
             except MachineError:
                 _download(name, folder)
 
@@ -239,7 +356,7 @@ def _unpack_debian(raw: Path) -> None:
             shutil.copyfileobj(source, target)
 
 
-def _from_torchvision(name: str, folder: Path) -> Arrays:
+def _known(name: str, folder: Path) -> Arrays:
     try:
         return _torchvision_parts(name, folder, download=False)
     except UNREADABLE as error:
@@ -261,10 +378,12 @@ def _torchvision_parts(name: str, folder: Path, *, download: bool) -> Arrays:
             "fashion-mnist": datasets.FashionMNIST,
         }[name]
         parts = [make(folder, train=train, download=download) for train in (True, False)]
-    return Arrays(*_as_arrays(parts[0]), *_as_arrays(parts[1]))
+    names = getattr(parts[0], "classes", range(10))  # SVHN has none: its classes are digits
+    train, test = map(_as_arrays, parts)
+    return Arrays(tuple(map(str, names)), {"train": train, "test": test})
 
 
-def _as_arrays(part: object) -> tuple[own_images.Images, own_images.Labels]:
+def _as_arrays(part: object) -> tuple[Images, Labels]:
     """A torchvision data set's images as (N, H, W, C), whatever it calls its labels."""
     images = np.asarray(part.data)  # type: ignore[attr-defined]
     labels = np.asarray(getattr(part, "targets", getattr(part, "labels", None)))
@@ -272,4 +391,4 @@ def _as_arrays(part: object) -> tuple[own_images.Images, own_images.Labels]:
         images = images[..., None]
     elif images.shape[1] == 3 and images.shape[3] != 3:  # SVHN comes as (N, C, H, W)
         images = images.transpose(0, 2, 3, 1)
-    return images, labels
+    return images, labels.astype(np.int64)

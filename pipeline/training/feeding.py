@@ -3,19 +3,19 @@
 import itertools
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pipeline.config import TrainingConfig
-from pipeline.errors import ChildError, Failure
+from pipeline.errors import ChildError, Failure, MachineError
 from pipeline.training import image_files
 from pipeline.training.augmentation import augment
 from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import EVALUATION_BATCH, Normalize
 from pipeline.training.image_files import ImageFiles, Item, Unreadable
+from pipeline.training.image_trees import ImageFile
 from pipeline.training.seeds import generator_for, seed_for
 
 Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) normalised, channels last; labels (N,)
@@ -177,20 +177,18 @@ class FileFeed:
                 yield from _chunks(self._data.validation)
 
     def _epoch(self, epoch: int, first_step: int) -> Iterator[list[Item]]:
-        paths, labels = self._data.train
+        files, labels = self._data.train
         rank, world = self.share
         for chosen in batches_of_epoch(self.images, self.config, self.seed, epoch)[first_step:]:
             yield [
-                Item(paths[i], int(labels[i]), seed_for("image", self.seed, epoch, i))
+                Item(files[i], int(labels[i]), seed_for("image", self.seed, epoch, i))
                 for i in chosen.tensor_split(world)[rank].tolist()
             ]
 
     def _start(self, plan: Iterator[list[Item]]) -> None:
         for_images, for_labels = itertools.tee(plan)
         self._labels = (torch.tensor([item.label for item in batch]) for batch in for_labels)
-        self._stream = image_files.load(
-            for_images, self._data.size, self.config, loaders=self._loaders
-        )
+        self._stream = image_files.load(for_images, self._data, self.config, loaders=self._loaders)
 
     def _next(self) -> Batch:
         assert self._stream is not None
@@ -203,12 +201,14 @@ class FileFeed:
             raise ChildError(Failure.LOST, f"a loader process died: {error}") from error
         self.waited += time.perf_counter() - started
         if isinstance(images, Unreadable):
+            if images.by_machine:
+                raise MachineError(images.reason)
             raise ChildError(Failure.DATA, images.reason)
         labels = next(self._labels).to(self._device)
         return self._normalize(images.to(self._device, non_blocking=True)), labels
 
 
-def _chunks(part: tuple[list[Path], Tensor]) -> Iterator[list[Item]]:
-    items = [Item(path, int(label)) for path, label in zip(*part, strict=True)]
+def _chunks(part: tuple[list[ImageFile], Tensor]) -> Iterator[list[Item]]:
+    items = [Item(file, int(label)) for file, label in zip(*part, strict=True)]
     for start in range(0, len(items), EVALUATION_BATCH):
         yield items[start : start + EVALUATION_BATCH]

@@ -7,7 +7,6 @@ number of loaders changes a result (law 9).
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.config import TrainingConfig
-from pipeline.errors import UserError
+from pipeline.errors import MachineError, UserError
 from pipeline.training import own_images
+from pipeline.training.image_trees import ImageFile
 from pipeline.training.orphans import end_with_parent
 
 EVALUATED_SHARE = 0.875  # of a resized image's side, in its middle (Inception's preprocessing)
@@ -28,14 +28,20 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = 32 / 255, 0.5, 0.5, 0.2
 class ImageFiles:
     """A data set of files, split: of each part the paths and labels (N,) int64."""
 
-    train: tuple[list[Path], Tensor]
-    validation: tuple[list[Path], Tensor]
-    test: tuple[list[Path], Tensor]
-    classes: int
+    train: tuple[list[ImageFile], Tensor]
+    validation: tuple[list[ImageFile], Tensor]
+    test: tuple[list[ImageFile], Tensor]
+    class_names: tuple[str, ...]
     size: int  # pixels a side that images are brought to
     # to [-1, 1], as for the published networks: counting all pixels of a million files takes hours
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    as_before: bool = False  # decoded as releases of format 1 did
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -47,7 +53,7 @@ class ImageFiles:
 class Item:
     """An image to load: where it is, and what to seed its augmentation with (None: none)."""
 
-    path: Path
+    file: ImageFile
     label: int
     seed: int | None = None
 
@@ -57,12 +63,14 @@ class Unreadable:
     """In place of a batch: why one of its images cannot be read."""
 
     reason: str
+    by_machine: bool  # the file is not here now, or is another than was listed
 
 
 class _Images(Dataset[Tensor | Unreadable]):
     """Items as their own indices: what is asked for says itself how it is to be loaded."""
 
-    def __init__(self, size: int, config: TrainingConfig) -> None:
+    def __init__(self, size: int, config: TrainingConfig, as_before: bool) -> None:
+        self.as_before = as_before
         self.training = _training_transform(size, config)
         from torchvision.transforms import v2  # torchvision takes seconds to import
 
@@ -72,9 +80,9 @@ class _Images(Dataset[Tensor | Unreadable]):
 
     def __getitem__(self, item: Item) -> Tensor | Unreadable:
         try:
-            array = own_images.read_image(item.path)
-        except UserError as error:
-            return Unreadable(str(error))
+            array = own_images.read_image(item.file, as_before=self.as_before)
+        except (UserError, MachineError) as error:
+            return Unreadable(str(error), isinstance(error, MachineError))
         image = torch.from_numpy(array.copy()).permute(2, 0, 1)
         if item.seed is None:
             return self.evaluation(image)  # type: ignore[no-any-return]
@@ -106,7 +114,7 @@ def _begin_loading(_number: int) -> None:
 
 
 def load(
-    batches: Iterable[list[Item]], size: int, config: TrainingConfig, *, loaders: int
+    batches: Iterable[list[Item]], data: ImageFiles, config: TrainingConfig, *, loaders: int
 ) -> Iterator[Tensor | Unreadable]:
     """Batches (N, 3, size, size) uint8 in their order, decoded ahead by so many processes."""
     context = None
@@ -116,7 +124,7 @@ def load(
         context.set_forkserver_preload([__name__])
     return iter(
         DataLoader(
-            _Images(size, config),
+            _Images(data.size, config, data.as_before),
             batch_sampler=batches,
             num_workers=loaders,
             collate_fn=_stack,

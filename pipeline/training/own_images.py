@@ -1,207 +1,125 @@
-"""The user's own images: NumPy archives and folders, read with suspicion.
+"""The user's own image files, decoded as a viewer shows them."""
 
-Every problem is one line that says which file, which array, and what was expected.
-"""
-
-import zipfile
-from dataclasses import dataclass
+import functools
+import io
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UserError
+from pipeline.errors import MachineError, UserError
+from pipeline.training.image_arrays import Images
+from pipeline.training.image_trees import ImageFile, printable
 
-Images = npt.NDArray[np.uint8]  # (N, H, W, C)
-Labels = npt.NDArray[np.int64]  # (N,)
+Pixels = npt.NDArray[np.uint8]  # (H, W, 3)
 
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
-# A folder without images of its own to test with gives a tenth, always the same.
-FOLDER_SPLIT_SEED = 20170701
-TRAIN_NAMES = ("train",)
-TEST_NAMES = ("test", "val", "valid", "validation")
-MAX_CLASSES = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """Images and labels as they come, not split any further."""
-
-    train_images: Images
-    train_labels: Labels
-    test_images: Images
-    test_labels: Labels
+# Pillow's modes whose conversion to RGB is what a viewer shows.
+SHOWN = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
+SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 
 
-def read_npz(path: Path) -> Arrays:
-    """Arrays x_train, y_train, x_test, y_test; images (N, H, W, C) or (N, H, W), uint8.
+def read_image(file: Path | ImageFile, *, as_before: bool = False) -> Pixels:
+    """An image as (H, W, 3).
+
+    Turned as its EXIF data say, transparency on white, 16 bits of grey brought to 8. What cannot
+    be shown so is refused: floats, and integers of 32 bits that are no 16-bit image.
+
+    Args:
+        as_before: as releases of format 1 read it: unturned, transparency dropped, 16 bits cut.
 
     Raises:
-        UserError: naming the file and the array.
+        MachineError: the file is not here now, cannot be read, or is another than was listed.
+        UserError: it is no image that can be decoded; names the file.
     """
+    data = file.read() if isinstance(file, ImageFile) else _bytes_of(file)
+    from PIL import Image
+
     try:
-        # opened here, since np.load leaves a file open that it cannot read
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {}
-            for key in ("x_train", "y_train", "x_test", "y_test"):
-                if key not in archive:
-                    raise UserError(f"{path}: no array {key}; there are: {', '.join(archive)}")
-                arrays[key] = archive[key]
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: cannot be read: {reason}") from None
-    train = _checked_part(path, "train", arrays["x_train"], arrays["y_train"])
-    test = _checked_part(path, "test", arrays["x_test"], arrays["y_test"])
-    if train[0].shape[1:] != test[0].shape[1:]:
-        raise UserError(
-            f"{path}: x_train has images of {_size(train[0])}, x_test of {_size(test[0])}"
-        )
-    classes = int(train[1].max()) + 1
-    if int(test[1].max()) >= classes:
-        raise UserError(
-            f"{path}: y_test has label {test[1].max()}, y_train only up to {classes - 1}"
-        )
-    return Arrays(*train, *test)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a large image, or of odd metadata
+            with Image.open(io.BytesIO(data)) as image:
+                return np.asarray(image.convert("RGB") if as_before else _shown(image))
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they like: SyntaxError, too
+        words = re.sub(r"<_io\.BytesIO[^>]*>", "", str(error)).split()
+        reason = " ".join(words) or type(error).__name__
+        raise UserError(f"{_name(file)}: not an image that can be read: {reason}") from None
 
 
-def _checked_part(
-    path: Path, part: str, images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic]
-) -> tuple[Images, Labels]:
-    if images.dtype != np.uint8 or images.ndim not in {3, 4}:
-        raise UserError(
-            f"{path}: x_{part} is {images.dtype}{list(images.shape)}; "
-            "expected uint8 (N, H, W, C) or (N, H, W)"
-        )
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.shape[3] not in {1, 3}:
-        raise UserError(f"{path}: x_{part} has {images.shape[3]} channels; expected 1 or 3, last")
-    if labels.dtype.kind not in "iu" or labels.ndim not in {1, 2} or labels.size != len(labels):
-        raise UserError(
-            f"{path}: y_{part} is {labels.dtype}{list(labels.shape)}; expected integers (N,)"
-        )
-    labels = labels.reshape(-1)
-    if len(labels) != len(images):
-        raise UserError(f"{path}: {len(images)} images in x_{part}, {len(labels)} labels")
-    if len(labels) < 3 or 0 in images.shape:
-        raise UserError(f"{path}: x_{part} is {list(images.shape)}: there is too little in it")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= MAX_CLASSES:
-        raise UserError(f"{path}: y_{part} has labels {low} to {high}; expected 0 and up")
-    return images.astype(np.uint8), labels.astype(np.int64)
+def _name(file: Path | ImageFile) -> str:
+    return str(file) if isinstance(file, ImageFile) else printable(file)
 
 
-def _size(images: Images) -> str:
-    return "x".join(map(str, images.shape[1:]))
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise MachineError(f"{printable(file)}: {error.strerror or error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Image files and the labels of their folders, not split any further."""
+def _shown(image: Any) -> Any:
+    """A Pillow image in RGB, as viewers show it."""
+    from PIL import Image, ImageOps
 
-    train: list[Path]
-    train_labels: Labels
-    test: list[Path]
-    test_labels: Labels
+    sixteen_bits = image.mode in SIXTEEN_BITS or (image.mode == "I" and _has_sixteen_bits(image))
+    image = ImageOps.exif_transpose(image)
+    if sixteen_bits:
+        grey = np.asarray(image, dtype=np.int64) // 257
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in TRANSPARENT or "transparency" in image.info:
+        shown = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
+    if image.mode in SHOWN:
+        return image.convert("RGB")
+    raise ValueError(f"its pixels are {image.mode} (Pillow's mode): save it with 8 or 16 bits")
 
 
-def list_folder(path: Path) -> Files:
-    """Folders train/CLASS and test/CLASS (or val); without a test part a tenth is for testing.
+def _has_sixteen_bits(image: Any) -> bool:
+    """Whether an image of 32-bit integers is one of 16: older releases of Pillow read PNG so."""
+    low, high = image.getextrema()
+    return image.format in {"PNG", "PPM"} and low >= 0 and high < 2**16
 
-    That is train/CLASS alone, or CLASS alone.
+
+def read_images(files: Sequence[ImageFile], as_before: bool) -> Images:
+    """Files of one size, as (N, H, W, 3).
 
     Raises:
-        UserError: naming the folder.
+        MachineError: one is not here now.
+        UserError: some cannot be decoded, or their sizes differ; names the first.
     """
-    train = next((path / name for name in TRAIN_NAMES if (path / name).is_dir()), None)
-    test = next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
-    if train is not None and test is not None:
-        classes = _class_names(train)
-        unknown = set(_class_names(test)) - set(classes)
-        if unknown:
-            raise UserError(f"{test}: class {sorted(unknown)[0]!r} is not among those of {train}")
-        return Files(*_list_classes(train, classes), *_list_classes(test, classes))
-    if train is not None and [entry for entry in path.iterdir() if entry.is_dir()] == [train]:
-        path = train  # and no class that is called so
-    files, labels = _list_classes(path, _class_names(path))
-    order = np.random.default_rng(FOLDER_SPLIT_SEED).permutation(len(labels))
-    held_out = max(1, len(labels) // 10)
-    tested, trained = np.sort(order[:held_out]), np.sort(order[held_out:])
-    return Files(
-        [files[i] for i in trained], labels[trained], [files[i] for i in tested], labels[tested]
-    )
-
-
-def read_folder(path: Path) -> Arrays:
-    """The images of a folder, all of one size, in memory.
-
-    Raises:
-        UserError: naming the file.
-    """
-    files = list_folder(path)
-    train = _read_images(files.train, None)
-    test = _read_images(files.test, train.shape[1:])
-    return Arrays(train, files.train_labels, test, files.test_labels)
-
-
-def _class_names(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if len(names) < 2:
-        raise UserError(f"{folder}: expected a folder for each of two or more classes")
-    return names
-
-
-def _list_classes(folder: Path, classes: list[str]) -> tuple[list[Path], Labels]:
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        for file in sorted((folder / name).rglob("*")) if (folder / name).is_dir() else []:
-            if file.suffix.lower() in IMAGE_ENDINGS:
-                files.append(file)
-                labels.append(label)
-    if len(labels) < 3:
-        raise UserError(
-            f"{folder}: {len(labels)} images found ({', '.join(sorted(IMAGE_ENDINGS))})"
-        )
-    return files, np.array(labels, dtype=np.int64)
-
-
-def _read_images(files: list[Path], shape: tuple[int, ...] | None) -> Images:
-    images: list[Images] = []
-    for file in files:
-        image = read_image(file)
-        shape = shape or image.shape
-        if image.shape != shape:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes beside the interpreter
+        found = list(threads.map(functools.partial(_decoded, as_before=as_before), files))
+    images = [image for image in found if not isinstance(image, str)]
+    raise_unreadable([problem for problem in found if isinstance(problem, str)], len(files))
+    for file, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            height, width = images[0].shape[:2]
             raise UserError(
                 f"{file}: {image.shape[1]}x{image.shape[0]} pixels, others have "
-                f"{shape[1]}x{shape[0]}: set image_size to bring all to one size"
+                f"{width}x{height}: set image_size to bring all to one size"
             )
-        images.append(image)
     return np.stack(images)
 
 
-def image_side(path: Path) -> int:
-    """The shorter side, in pixels, of the first image of a folder.
+def raise_unreadable(problems: Sequence[str], looked_at: int) -> None:
+    """Refuse files that cannot be decoded, if there are any.
 
     Raises:
-        UserError: the folder has no images, or the first cannot be read.
+        UserError: naming the first, and how many there are.
     """
-    height, width = read_image(list_folder(path).train[0]).shape[:2]
-    return int(min(height, width))
+    if problems:
+        more = f" ({len(problems)} of {looked_at} files cannot be read)" if problems[1:] else ""
+        raise UserError(f"{problems[0]}{more}")
 
 
-def read_image(file: Path) -> Images:
-    """An image as (H, W, 3).
-
-    Raises:
-        UserError: naming the file.
-    """
-    from PIL import Image, UnidentifiedImageError
-
+def _decoded(file: ImageFile, *, as_before: bool) -> Pixels | str:
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise UserError(f"{file}: not an image that can be read: {error}") from None
+        return read_image(file, as_before=as_before)
+    except UserError as error:
+        return str(error)

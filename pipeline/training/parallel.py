@@ -20,7 +20,7 @@ import torch
 from torch import distributed
 
 from pipeline.config import load_run_config
-from pipeline.errors import ChildError, Failure, UserError
+from pipeline.errors import ChildError, Failure, MachineError, UserError
 from pipeline.genotype import genotype_from_data
 from pipeline.networks import build
 from pipeline.training.datasets import load_dataset
@@ -59,6 +59,7 @@ def together(job: Job, size: int) -> Iterator[Group]:
 
     Raises:
         ChildError: what ended another process: its own failure, or class lost where it was killed.
+        MachineError: the images are away on this machine, or others.
     """
     if size == 1:
         yield ALONE
@@ -95,13 +96,15 @@ def _join_group(rank: int, size: int, store: str, config: dict[str, Any]) -> Non
     )
 
 
-def _reason(others: list[_Other]) -> ChildError | None:
+def _reason(others: list[_Other]) -> ChildError | MachineError | None:
     """Why another process ended, if one did."""
     for other in others:
         other.process.join(JOIN_PATIENCE)
         if other.words.poll():
             with contextlib.suppress(EOFError):
                 failure, message = other.words.recv()
+                if failure is None:
+                    return MachineError(message)
                 return ChildError(Failure(failure), f"process {other.rank}: {message}")
     for other in others:
         if other.process.exitcode is not None:
@@ -153,6 +156,8 @@ def _be_another(rank: int, size: int, store: str, job: Job, words: Connection) -
         )
     except ChildError as error:
         words.send((error.failure.value, str(error)))
+    except MachineError as error:  # its images are away, or others
+        words.send((None, str(error)))
     except UserError as error:  # its images
         words.send((Failure.DATA.value, str(error)))
     except RuntimeError:  # of torch, most likely that the first process has left

@@ -47,7 +47,7 @@ def make_data(images=IMAGES, channels=3):
         return (noise + 40 * labels[:, None, None, None]).to(torch.uint8), labels
 
     mean, std = (0.5,) * channels, (0.25,) * channels
-    return ImageData(part(images), part(20), part(20), classes=4, mean=mean, std=std)
+    return ImageData(part(images), part(20), part(20), tuple("abcd"), mean=mean, std=std)
 
 
 def make_network(channels=3, width=8):
@@ -210,7 +210,9 @@ def numbered():
     """Images that carry their number as first pixel."""
     data = make_data(channels=1)
     data.train[0][:, 0, 0, 0] = torch.arange(IMAGES, dtype=torch.uint8)
-    return ImageData(data.train, data.validation, data.test, classes=4, mean=(0.0,), std=(1.0,))
+    return ImageData(
+        data.train, data.validation, data.test, tuple("abcd"), mean=(0.0,), std=(1.0,)
+    )
 
 
 def test_each_epoch_has_every_image_once_in_an_order_of_its_own(numbered):
@@ -424,7 +426,7 @@ def test_normalized_images_have_mean_0_and_deviation_1():
     mean = tuple(floats.mean((0, 2, 3)).tolist())
     std = tuple(floats.std((0, 2, 3), correction=0).tolist())
     part = images, torch.zeros(500, dtype=torch.int64)
-    data = ImageData(part, part, part, classes=1, mean=mean, std=std)
+    data = ImageData(part, part, part, ("a",), mean=mean, std=std)
     found = Normalize(data, CPU)(images)
     assert found.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)
     assert found.std((0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-4)

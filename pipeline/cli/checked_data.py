@@ -1,0 +1,117 @@
+"""The images that a command is to train on: fetched, looked at, and written down as they are."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pipeline.config import DataConfig
+from pipeline.errors import DataChangedError, MachineError, UserError
+from pipeline.settings import get_settings
+from pipeline.training.dataset_names import absolute_name, check_dataset
+from tasks.changed_data import explain_change
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from pipeline.training.data_check import DataReport, OnFile
+    from pipeline.training.datasets import Source
+
+C = TypeVar("C", bound=DataConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedData(Generic[C]):
+    """A configuration with what its images are."""
+
+    config: C  # with an absolute path, the split by name, and the fingerprint
+    report: "DataReport"
+    summary: dict[str, Any]  # the table datasets
+
+    def note(self, connection: "Connection") -> None:
+        """Write down what the images are, in the transaction that first asks for them."""
+        from db import datasets
+
+        datasets.put(connection, self.report.fingerprint, self.config.dataset, self.summary)
+
+
+def check_data(config: C) -> CheckedData[C]:
+    """Fetch the data set if it must be, and look at it: nothing on bad images must begin.
+
+    Raises:
+        UserError: it is not here, cannot be used, has images that cannot be decoded, or is another
+            than the configuration's fingerprint says.
+    """
+    from pipeline.training.data_check import LOOKED_AT
+    from pipeline.training.own_images import raise_unreadable
+
+    config, source, report = _looked_at(config, LOOKED_AT)
+    raise_unreadable(report.unreadable, report.looked_at)
+    found = {"split": report.split, "fingerprint": report.fingerprint}
+    return CheckedData(config.model_copy(update=found), report, source.summary.to_data())
+
+
+def look_at(config: DataConfig, *, every: bool) -> "DataReport":
+    """What a data set is, its damaged files included.
+
+    Raises:
+        UserError: it is not here, or cannot be used at all.
+    """
+    from pipeline.training.data_check import LOOKED_AT
+
+    return _looked_at(config, None if every else LOOKED_AT, decode=False)[2]
+
+
+def _looked_at(
+    config: C, limit: int | None, *, decode: bool = True
+) -> tuple[C, "Source", "DataReport"]:
+    """A data set as it lies here, and a report of it; the configuration with its whole path."""
+    from pipeline.training.data_check import check_source
+    from pipeline.training.datasets import fetch_dataset, read_source
+
+    config = config.model_copy(update={"dataset": absolute_name(config.dataset)})
+    folder = get_settings().data_folder
+    fetch_dataset(config.dataset, folder)
+    with _told(config), _progress() as on_file:
+        source = read_source(config, folder, decode=decode)
+        return config, source, check_source(source, config, limit=limit, on_file=on_file)
+
+
+def check_unchanged(config: DataConfig) -> None:
+    """Check that the images are here, and what they were when this was made.
+
+    Raises:
+        UserError: they are not; says what changed.
+    """
+    with _told(config):
+        check_dataset(config.dataset)
+        if config.fingerprint is not None:
+            from pipeline.training.datasets import read_source
+
+            read_source(config, get_settings().data_folder, decode=False)
+
+
+@contextlib.contextmanager
+def _told(config: DataConfig) -> Iterator[None]:
+    """Turn what is this machine's fault into what its user is told."""
+    try:
+        yield
+    except DataChangedError as error:
+        raise UserError(explain_change(error, config)) from None
+    except MachineError as error:
+        raise UserError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator["OnFile | None"]:
+    """A bar on a terminal that says how many files were looked at; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("looking at images", total=None)
+        yield lambda seen, total: bar.update(task, completed=seen, total=total)

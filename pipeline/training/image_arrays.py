@@ -1,0 +1,268 @@
+"""Images of NumPy archives and HDF5 files: arrays by the names that people give them, checked.
+
+Every problem is one line that says which file, which array, and what was expected.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import MachineError, UserError
+from pipeline.training.image_trees import printable
+
+Images = npt.NDArray[np.uint8]  # (N, H, W, C)
+Labels = npt.NDArray[np.int64]  # (N,)
+AnyArray = npt.NDArray[Any]
+
+MAX_CLASSES = 100_000
+# Names in any case: Keras' own archives, what its and torchvision's users write, MedMNIST's.
+IMAGES = {
+    "train": ("x_train", "train_images", "train_x", "train_data", "images", "x", "data"),
+    "validation": ("x_val", "val_images", "x_valid", "valid_images", "val_x", "val_data"),
+    "test": ("x_test", "test_images", "test_x", "test_data"),
+}
+LABELS = {
+    "train": ("y_train", "train_labels", "train_y", "train_targets", "labels", "y", "targets"),
+    "validation": ("y_val", "val_labels", "y_valid", "valid_labels", "val_y", "val_targets"),
+    "test": ("y_test", "test_labels", "test_y", "test_targets"),
+}
+CLASS_NAMES = ("class_names", "label_names", "classes", "names")
+CHANNELS = {1, 3}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrays:
+    """Images (N, H, W, C) and labels (N,) of each part, not split any further.
+
+    ``parts`` has "train", and "validation" and "test" where the file has them.
+    """
+
+    class_names: tuple[str, ...]
+    parts: dict[str, tuple[Images, Labels]]
+    remarks: tuple[str, ...] = ()  # what was read otherwise than it stands
+
+
+def read_npz(path: Path, *, as_before: bool = False) -> Arrays:
+    """A NumPy archive's images; ``as_before``: as releases of format 1 numbered labels.
+
+    Raises:
+        MachineError: it is not here, or cannot be opened.
+        UserError: naming the file and the array.
+    """
+    _check_file(path)
+    try:
+        # opened here, since np.load leaves a file open that it cannot read
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, Mapping):
+                raise UserError(f"{printable(path)}: one array, and no archive: use np.savez")
+            return _read(path, archive, as_before)
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{printable(path)}: cannot be read: {reason}") from None
+
+
+def read_hdf5(path: Path) -> Arrays:
+    """An HDF5 file's images, in data sets of the same names.
+
+    Raises:
+        MachineError: it is not here, or cannot be opened.
+        UserError: naming the file and the array; or that h5py is not installed.
+    """
+    _check_file(path)
+    try:
+        import h5py
+    except ImportError:
+        raise UserError("HDF5 files need h5py: pip install h5py") from None
+    try:
+        with h5py.File(path) as file:
+            arrays = {name: file[name] for name in file if hasattr(file[name], "dtype")}
+            return _read(path, arrays, False)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{printable(path)}: cannot be read: {reason}") from None
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if not path.is_file():  # a pipe would be waited for without end
+            path.stat()
+            raise UserError(f"{printable(path)}: is no file")
+        path.open("rb").close()
+    except OSError as error:
+        raise MachineError(f"{printable(path)}: {error.strerror or error}") from None
+
+
+def _read(path: Path, archive: Mapping[str, Any], as_before: bool) -> Arrays:
+    found = _found(path, archive)
+    remarks: list[str] = []
+    raw = {}
+    for part, (images, labels) in found.items():
+        pixels = _checked_images(path, images, np.asarray(archive[images]), remarks)
+        classes = _checked_labels(path, labels, _loaded(archive, labels))
+        if len(classes) != len(pixels):
+            raise UserError(
+                f"{printable(path)}: {len(pixels)} images in {images}, "
+                f"{len(classes)} labels in {labels}"
+            )
+        raw[part] = pixels, classes
+    _check_sizes(path, found, {part: images for part, (images, _) in raw.items()})
+    given = next((name for name in archive if name.casefold() in CLASS_NAMES), None)
+    numbers = {part: part_labels for part, (_, part_labels) in raw.items()}
+    if as_before:
+        names = tuple(map(str, range(int(numbers["train"].max()) + 1)))
+    else:
+        names = _number(path, numbers, None if given is None else _texts(archive, given), remarks)
+    parts = {part: (raw[part][0], numbers[part].astype(np.int64)) for part in raw}
+    return Arrays(names, parts, tuple(remarks))
+
+
+def _found(path: Path, archive: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The names of each part's images and labels."""
+    by_name = {name.casefold(): name for name in archive}
+    found = {}
+    for part in IMAGES:
+        images = next((by_name[name] for name in IMAGES[part] if name in by_name), None)
+        labels = next((by_name[name] for name in LABELS[part] if name in by_name), None)
+        if (images is None) != (labels is None) or (part == "train" and images is None):
+            missing = (IMAGES if images is None else LABELS)[part][0]
+            there = ", ".join(map(printable, archive)) or "none"
+            raise UserError(f"{printable(path)}: no array {missing}; there are: {there}")
+        if images is not None and labels is not None:
+            found[part] = images, labels
+    return found
+
+
+def _loaded(archive: Mapping[str, Any], name: str) -> AnyArray:
+    array = archive[name]
+    if array.dtype == object and hasattr(array, "asstr"):  # how HDF5 keeps texts
+        array = array.asstr()[()]
+    return np.asarray(array)
+
+
+def _texts(archive: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(str(text) for text in _loaded(archive, name).reshape(-1).tolist())
+
+
+def _checked_images(path: Path, name: str, images: AnyArray, remarks: list[str]) -> Images:
+    """Images as bytes, (N, H, W, C), whatever way they were stored.
+
+    Raises:
+        UserError: they could be read in two ways, or in none.
+    """
+    where = f"{printable(path)}: {name} is {images.dtype}{list(images.shape)}"
+    if images.dtype.kind not in "uifb" or images.ndim not in {3, 4} or not images.size:
+        flat = " (flat images: reshape them)" if images.ndim == 2 else ""
+        raise UserError(f"{where}; expected numbers (N, H, W, C) or (N, H, W){flat}")
+    if images.ndim == 3:
+        images = images[..., None]
+    elif images.shape[1] in CHANNELS and images.shape[3] in CHANNELS:
+        raise UserError(
+            f"{where}: channels first or last? Both could be; save them as (N, H, W, C) "
+            "with more than 3 pixels a side"
+        )
+    elif images.shape[1] in CHANNELS:
+        images = images.transpose(0, 2, 3, 1)
+        remarks.append(f"{name}: read as (N, C, H, W)")
+    elif images.shape[3] not in CHANNELS:
+        raise UserError(f"{where}: {images.shape[3]} channels; expected 1 or 3")
+    return _as_bytes(where, name, images, remarks)
+
+
+def _as_bytes(where: str, name: str, images: AnyArray, remarks: list[str]) -> Images:
+    if images.dtype == np.uint8:
+        return np.asarray(images, dtype=np.uint8)
+    if images.dtype == np.bool_:
+        images = np.where(images, 255, 0)
+    low, high = float(images.min()), float(images.max())
+    is_whole = images.dtype.kind in "ui" or bool((images == np.floor(images)).all())
+    if low >= 0 and high <= 255 and is_whole and (high > 1 or images.dtype.kind in "ui"):
+        return np.asarray(images, dtype=np.uint8)
+    if low >= 0 and high <= 1:
+        remarks.append(f"{name}: read as 0 to 1 and brought to 0 to 255")
+        return np.asarray(np.rint(images * 255), dtype=np.uint8)
+    raise UserError(
+        f"{where} with values {low:g} to {high:g}; expected bytes, or floats from 0 to 1 "
+        "(as they were before they were normalised)"
+    )
+
+
+def _checked_labels(path: Path, name: str, labels: AnyArray) -> AnyArray:
+    """Labels as one number, or one text, an image.
+
+    Raises:
+        UserError: they are neither, nor one-hot.
+    """
+    where = f"{printable(path)}: {name} is {labels.dtype}{list(labels.shape)}"
+    if labels.dtype.kind not in "uibfUS" or labels.ndim not in {1, 2} or not labels.size:
+        raise UserError(f"{where}; expected integers or texts (N,), or one-hot (N, classes)")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if labels.dtype.kind in "US" or not _is_one_hot(labels):
+            raise UserError(f"{where}: neither one label an image nor one-hot")
+        return np.asarray(labels.argmax(1))
+    labels = labels.reshape(-1)
+    if labels.dtype.kind == "f" and not bool((labels == np.floor(labels)).all()):
+        raise UserError(f"{where} with values that are not whole; expected classes")
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    return labels if labels.dtype.kind == "U" else _as_numbers(where, labels)
+
+
+def _as_numbers(where: str, labels: AnyArray) -> AnyArray:
+    low, high = labels.min(), labels.max()
+    if not (low >= 0 and high < MAX_CLASSES):  # NaN is neither
+        raise UserError(f"{where} with labels {low} to {high}; expected 0 and up")
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _is_one_hot(labels: AnyArray) -> bool:
+    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
+
+
+def _number(
+    path: Path, labels: dict[str, AnyArray], given: tuple[str, ...] | None, remarks: list[str]
+) -> tuple[str, ...]:
+    """Number the classes that are trained from 0, in place; returns their names.
+
+    Raises:
+        UserError: there is one class only, or another part has one more.
+    """
+    values = np.unique(labels["train"])
+    if len(values) < 2:
+        raise UserError(f"{printable(path)}: all labels to train with are {values[0]}: one class")
+    for part, part_labels in labels.items():
+        unknown = np.setdiff1d(part_labels, values)
+        if len(unknown):
+            raise UserError(
+                f"{printable(path)}: {part} has label {unknown[0]}, which none to train with has"
+            )
+        labels[part] = np.searchsorted(values, part_labels)
+    names = tuple(map(str, values.tolist()))
+    if values.dtype.kind == "U":
+        return names
+    if given is not None and len(given) > int(values.max()):
+        return tuple(given[value] for value in values)
+    if int(values.max()) >= len(values):
+        remarks.append(
+            f"labels {values[0]} to {values[-1]} are {len(values)} classes, numbered anew from 0"
+        )
+    return names
+
+
+def _check_sizes(path: Path, found: dict[str, tuple[str, str]], parts: dict[str, Images]) -> None:
+    for part, images in parts.items():
+        if images.shape[1:] != parts["train"].shape[1:]:
+            raise UserError(
+                f"{printable(path)}: {found['train'][0]} has images of {_size(parts['train'])}, "
+                f"{found[part][0]} of {_size(images)}"
+            )
+
+
+def _size(images: Images) -> str:
+    return "x".join(map(str, images.shape[1:]))

@@ -1,0 +1,23 @@
+"""What is said where images are others than a search or a run was made with."""
+
+import socket
+
+from db import datasets
+from db.session import transaction
+from pipeline.config import DataConfig
+from pipeline.errors import DataChangedError
+
+
+def explain_change(error: DataChangedError, config: DataConfig) -> str:
+    """Which images changed, on which host, and what to do, in a line."""
+    from pipeline.training.data_summary import changes, summary_from_data
+
+    assert config.fingerprint is not None
+    with transaction(read_only=True) as connection:
+        before = datasets.summary(connection, config.fingerprint)
+    now = summary_from_data(error.found)
+    what = "" if before is None else f": {changes(summary_from_data(before), now)}"
+    return (
+        f"{error} on {socket.gethostname()}{what}; bring them back, or where it is meant: "
+        "`nasnet search accept-data NAME`"
+    )
