@@ -144,15 +144,17 @@ def unqueue_search(connection: Connection, search_id: int) -> None:
 
 
 def change_config(connection: Connection, search_id: int, values: dict[str, Any]) -> list[int]:
-    """Give a search's unfinished runs other values in their configurations; returns them."""
-    unfinished = select(Run.id, Run.config).where(
-        Run.search_id == search_id, literal_column(UNFINISHED)
-    )
-    rows = connection.execute(unfinished).all()
-    for run_id, config in rows:
-        changed = {**config, **values}
-        connection.execute(update(Run).where(Run.id == run_id).values(config=changed))
-    return [row.id for row in rows]
+    """Give a search's runs that wait other values in their configurations; returns them.
+
+    Ask ``is_worked_on`` after it, in the same transaction: a slot may have taken one meanwhile.
+    """
+    waits = is_state(Run.state, RunState.PENDING, RunState.QUEUED)
+    rows = connection.execute(select(Run.id, Run.config).where(Run.search_id == search_id, waits))
+    runs = rows.all()
+    for run_id, config in runs:
+        changed = update(Run).where(Run.id == run_id, waits).values(config={**config, **values})
+        connection.execute(changed)
+    return [run.id for run in runs]
 
 
 def is_worked_on(connection: Connection, search_id: int) -> bool:

@@ -88,14 +88,13 @@ def extend(name: str, budget: Mapping[str, float]) -> str:
     return _change(name, change)
 
 
-def accept_data(name: str, fingerprint: str, summary: DataSummary, files: list[str]) -> str:
+def accept_data(name: str, summary: DataSummary) -> str:
     """Let a search go on with other images than it was made with, as they are now.
 
-    Trainings that were on their way begin anew. Rewards that were earned stay.
-
-    Args:
-        files: is given the checkpoints that may be deleted after it.
+    Trainings that were on their way begin anew: no row points at their checkpoints any more, so
+    the files are swept. Rewards that were earned stay.
     """
+    fingerprint = summary.fingerprint
 
     def change(connection: Connection, search: Any) -> str:
         config = load_config(search.config)
@@ -103,8 +102,6 @@ def accept_data(name: str, fingerprint: str, summary: DataSummary, files: list[s
             return "the images are those that it was made with"
         if search.state is SearchState.IMPORTED:
             raise UserError(f"search {name!r} was imported: it can be read, not gone on with")
-        if queue.is_worked_on(connection, search.id):
-            raise UserError(f"search {name!r} is being trained for: `nasnet search pause {name}`")
         _check_alike(connection, name, config.fingerprint, summary)
         datasets.put(connection, fingerprint, config.dataset, summary.to_data())
         accepted = config.model_copy(update={"fingerprint": fingerprint})
@@ -112,7 +109,8 @@ def accept_data(name: str, fingerprint: str, summary: DataSummary, files: list[s
         for run_id in queue.change_config(connection, search.id, {"fingerprint": fingerprint}):
             begun = checkpoints.of_run(connection, run_id)
             checkpoints.forget_files(connection, [checkpoint.id for checkpoint in begun])
-            files.extend(checkpoint.uri for checkpoint in begun)
+        if queue.is_worked_on(connection, search.id):
+            raise UserError(f"search {name!r} is being trained for: `nasnet search pause {name}`")
         return "goes on with the images as they are now; rewards earned on others stay"
 
     return _change(name, change, then_ring=False)

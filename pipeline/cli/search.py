@@ -213,7 +213,6 @@ def accept_data(name: NameArgument) -> None:
     """
     from db import searches
     from db.session import transaction
-    from pipeline import files
     from pipeline.cli.checked_data import check_data
     from pipeline.cli.home import open_store
     from pipeline.config import load_config
@@ -224,11 +223,7 @@ def accept_data(name: NameArgument) -> None:
     with transaction(read_only=True) as connection:
         config = load_config(searches.get(connection, name).config)
     checked = check_data(config.model_copy(update={"fingerprint": None}))
-    old: list[str] = []
-    now = summary_from_data(checked.summary)
-    done = steering.accept_data(name, checked.report.fingerprint, now, old)
-    for uri in old:
-        files.delete(uri)
+    done = steering.accept_data(name, summary_from_data(checked.summary))
     typer.echo(f"search {name}: {done}")
     typer.echo(checked.report.line())
 
