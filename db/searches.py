@@ -207,8 +207,8 @@ _ended = (
 )
 
 
-# Children in a row that one and the same fault of the data has ended: others would end so, too.
-ALIKE = 3
+# Children in a row that could not read the data: the next ones could not, either.
+UNREAD = 3
 _last_ends = (
     select(Child.failure, Run.message)
     .join(Run, Run.child_id == Child.id, isouter=True)
@@ -219,19 +219,19 @@ _last_ends = (
         Child.created_at > _resumed_at,
     )
     .order_by(Child.ended_at.desc(), Child.id.desc())
-    .limit(ALIKE)
+    .limit(UNREAD)
 )
 
 
 def _damaged_data(connection: Connection, search: Any) -> str | None:
     """The fault of the data that the last children ended by, one after another."""
     ends = connection.execute(_last_ends, {"search_id": search.id}).all()
-    alike = {(end.failure, end.message) for end in ends}
-    if len(ends) < ALIKE or len(alike) > 1 or ends[0].failure is not Failure.DATA:
+    if len(ends) < UNREAD or any(end.failure is not Failure.DATA for end in ends):
         return None
+    said = {(end.message or "").removeprefix("ChildError: "): None for end in ends}
     return (
-        f"the last {ALIKE} children could not read the data: {ends[0].message}; mend the file, or "
-        f"remove it and `nasnet search accept-data {search.name}`"
+        f"the last {UNREAD} children could not read the data: {'; '.join(said)}; mend the files, "
+        f"or remove them and `nasnet search accept-data {search.name}`"
     )
 
 

@@ -188,7 +188,13 @@ class FileFeed:
     def _start(self, plan: Iterator[list[Item]]) -> None:
         for_images, for_labels = itertools.tee(plan)
         self._labels = (torch.tensor([item.label for item in batch]) for batch in for_labels)
-        self._stream = image_files.load(for_images, self._data, self.config, loaders=self._loaders)
+        self._stream = image_files.load(
+            for_images,
+            self._data.size,
+            self.config,
+            loaders=self._loaders,
+            as_before=self._data.as_before,
+        )
 
     def _next(self) -> Batch:
         assert self._stream is not None

@@ -79,7 +79,9 @@ def read_hdf5(path: Path) -> Arrays:
     try:
         import h5py
     except ImportError:
-        raise UserError("HDF5 files need h5py: pip install h5py") from None
+        raise UserError(
+            "HDF5 files need the extra `hdf5`: pip install 'nasnet-pipeline[hdf5]'"
+        ) from None
     try:
         with h5py.File(path) as file:
             arrays = {name: file[name] for name in file if hasattr(file[name], "dtype")}
@@ -142,7 +144,7 @@ def _found(path: Path, archive: Mapping[str, Any]) -> dict[str, tuple[str, str]]
 def _loaded(archive: Mapping[str, Any], name: str) -> AnyArray:
     array = archive[name]
     if array.dtype == object and hasattr(array, "asstr"):  # how HDF5 keeps texts
-        array = array.asstr()[()]
+        return np.array(array.asstr()[()], dtype=np.str_)
     return np.asarray(array)
 
 

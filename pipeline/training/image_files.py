@@ -114,7 +114,12 @@ def _begin_loading(_number: int) -> None:
 
 
 def load(
-    batches: Iterable[list[Item]], data: ImageFiles, config: TrainingConfig, *, loaders: int
+    batches: Iterable[list[Item]],
+    size: int,
+    config: TrainingConfig,
+    *,
+    loaders: int,
+    as_before: bool = False,
 ) -> Iterator[Tensor | Unreadable]:
     """Batches (N, 3, size, size) uint8 in their order, decoded ahead by so many processes."""
     context = None
@@ -124,7 +129,7 @@ def load(
         context.set_forkserver_preload([__name__])
     return iter(
         DataLoader(
-            _Images(data.size, config, data.as_before),
+            _Images(size, config, as_before),
             batch_sampler=batches,
             num_workers=loaders,
             collate_fn=_stack,

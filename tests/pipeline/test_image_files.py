@@ -13,10 +13,10 @@ from PIL import Image
 
 from pipeline.config import DataConfig, TrainingConfig
 from pipeline.config_networks import NetworkConfig
-from pipeline.errors import ChildError, Failure, LeaseReturnedError, UserError
+from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError, UserError
 from pipeline.networks import build_network
 from pipeline.published_cells import NASNET_A
-from pipeline.training import own_images
+from pipeline.training.data_check import usual_size
 from pipeline.training.datasets import load_dataset
 from pipeline.training.feeding import make_feed
 from pipeline.training.image_files import ImageFiles
@@ -136,8 +136,11 @@ import torch
 from pathlib import Path
 from pipeline.config import TrainingConfig
 from pipeline.training.image_files import Item, load
+from pipeline.training.image_trees import ImageFile
 if __name__ == "__main__":
-    batches = ([Item(Path(sys.argv[1]), 0)] for _ in range(10**6))
+    path = Path(sys.argv[1])
+    file = ImageFile(path.parent, path.name, path.stat().st_size)
+    batches = ([Item(file, 0)] for _ in range(10**6))
     stream = load(batches, 8, TrainingConfig(), loaders=2)
     next(stream)
     print("loading", flush=True)
@@ -171,12 +174,26 @@ def lives(process):
 
 
 def test_an_image_that_cannot_be_read_is_a_failure_of_the_data(folder):
-    data = load(folder)
-    broken = data.train[0][0]
+    broken = next((folder / "train").rglob("*.png"))
     broken.write_bytes(b"no image")
     with pytest.raises(ChildError, match=broken.name) as caught:
-        run(data, Hooks())
+        run(load(folder), Hooks())
     assert caught.value.failure is Failure.DATA
+
+
+@pytest.mark.parametrize("fault", ["gone", "another", "unreadable"])
+def test_an_image_that_is_not_what_was_listed_is_the_machine_s_fault(folder, fault):
+    data = load(folder)
+    image = data.train[0][0].root / data.train[0][0].name
+    if fault == "gone":
+        image.unlink()
+    elif fault == "another":
+        Image.new("RGB", (500, 500)).save(image)
+    else:
+        image.unlink()
+        image.mkdir()
+    with pytest.raises(MachineError, match=image.name):
+        run(data, Hooks())
 
 
 def test_only_folders_have_an_image_size(folder):
@@ -184,4 +201,4 @@ def test_only_folders_have_an_image_size(folder):
         load_dataset(DataConfig(dataset="digits", image_size=16), folder)
     with pytest.raises(UserError, match="set image_size"):
         load_dataset(DataConfig(dataset=f"imagefolder:{folder}"), folder)
-    assert 9 <= own_images.image_side(folder) < 40
+    assert 9 <= usual_size(folder) < 40

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.config import make_run_config
-from pipeline.errors import ChildError, Failure
+from pipeline.errors import ChildError, Failure, MachineError
 from pipeline.networks import build
 from pipeline.published_cells import NASNET_A
 from pipeline.training import parallel, trainer
@@ -152,10 +152,18 @@ def test_a_process_that_dies_ends_the_attempt_as_lost(tmp_path, monkeypatch):
 
 
 def test_what_another_process_fails_of_is_the_run_s_failure(tmp_path):
-    """Its data folder has no such images: it says so before the first step."""
-    missing = CONFIG.model_copy(update={"dataset": f"npz:{tmp_path}/none.npz"})
-    broken = Job(NASNET_A.to_data(), missing.model_dump(mode="json"), 3, tmp_path, 0)
+    """Its images cannot be read: it says so before the first step."""
+    (tmp_path / "none.npz").write_bytes(b"no archive")
+    unreadable = CONFIG.model_copy(update={"dataset": f"npz:{tmp_path}/none.npz"})
+    broken = Job(NASNET_A.to_data(), unreadable.model_dump(mode="json"), 3, tmp_path, 0)
     with pytest.raises(ChildError) as caught, together(broken, 2) as group:
         train(tmp_path, group)
     assert caught.value.failure is Failure.DATA
     assert "none.npz" in str(caught.value)
+
+
+def test_images_that_another_process_does_not_find_are_the_machine_s_fault(tmp_path):
+    missing = CONFIG.model_copy(update={"dataset": f"npz:{tmp_path}/none.npz"})
+    lost = Job(NASNET_A.to_data(), missing.model_dump(mode="json"), 3, tmp_path, 0)
+    with pytest.raises(MachineError, match=r"none\.npz"), together(lost, 2) as group:
+        train(tmp_path, group)
