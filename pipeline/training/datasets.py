@@ -137,12 +137,15 @@ def read_source(config: DataConfig, folder: Path, *, decode: bool = True) -> Sou
         source = _arrays_source(config, folder)
     else:
         source = _files_source(config, own[1], decode=decode and config.image_size is None)
-    found = source.summary
+    return source
+
+
+def _compare(config: DataConfig, found: DataSummary) -> None:
+    """Compare what was found with the fingerprint, before anything is decoded."""
     if config.fingerprint is not None and found.fingerprint != config.fingerprint:
         raise DataChangedError(
             f"dataset {config.dataset}: the images are not those that there were", found.to_data()
         )
-    return source
 
 
 def _arrays_source(config: DataConfig, folder: Path) -> Source:
@@ -155,6 +158,7 @@ def _arrays_source(config: DataConfig, folder: Path) -> Source:
             as_before = config.reading == 1
             arrays = read_npz(path, as_before=as_before) if kind == "npz" else read_hdf5(path)
     summary = summarize_arrays(arrays.class_names, arrays.parts)
+    _compare(config, summary)
     return Source(arrays.class_names, {**arrays.parts}, summary, remarks=arrays.remarks)
 
 
@@ -167,6 +171,7 @@ def _files_source(config: DataConfig, path: Path, *, decode: bool) -> Source:
         labels = np.repeat(np.arange(len(classes)), [len(images) for images in classes])
         files[part] = [image for images in classes for image in images], labels
     summary = summarize_files(listing.class_names, files)
+    _compare(config, summary)
     if decode:
         images = read_images([image for part, _ in files.values() for image in part], as_before)
         at = 0
