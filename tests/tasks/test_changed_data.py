@@ -211,7 +211,6 @@ def now_of(folder):
 
 def test_images_that_changed_on_purpose_are_accepted_and_searched_on(folder, post, rests):
     search_id = create(folder)
-    change_size_of_one(folder)
     remove_one(folder)
     begin(search_id, post)
     assert len(rests) > 0
@@ -246,11 +245,11 @@ def test_nothing_is_accepted_while_a_slot_trains(folder, post, monkeypatch):
     def accept(route, images):
         on_step(route, images)
         if not refused:
-            change_size_of_one(folder)
+            rename_one(folder)
             with pytest.raises(UserError, match="nasnet search pause s") as caught:
                 steering.accept_data("s", now_of(folder))
             refused.append(caught.value)
-            draw(folder / "cat" / "0.png", 0)
+            (folder / "cat" / "zero.png").rename(folder / "cat" / "0.png")
 
     monkeypatch.setattr(train.Route, "on_step", accept)
     begin(search_id, post)
