@@ -66,6 +66,7 @@ class ImageData:
     classes: int
     mean: tuple[float, ...]  # of the training images, per channel; white is 1
     std: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -106,6 +107,7 @@ def load_dataset(
         classes=classes,
         mean=mean,
         std=std,
+        class_names=arrays.class_names or tuple(map(str, range(classes))),
     )
 
 
@@ -123,6 +125,7 @@ def _list_files(config: DataConfig, size: int) -> ImageFiles:
         test=(found.test, torch.from_numpy(found.test_labels)),
         classes=int(labels.max()) + 1,
         size=size,
+        class_names=found.class_names,
     )
 
 
@@ -261,7 +264,8 @@ def _torchvision_parts(name: str, folder: Path, *, download: bool) -> Arrays:
             "fashion-mnist": datasets.FashionMNIST,
         }[name]
         parts = [make(folder, train=train, download=download) for train in (True, False)]
-    return Arrays(*_as_arrays(parts[0]), *_as_arrays(parts[1]))
+    names = tuple(getattr(parts[0], "classes", ()))
+    return Arrays(*_as_arrays(parts[0]), *_as_arrays(parts[1]), names)
 
 
 def _as_arrays(part: object) -> tuple[own_images.Images, own_images.Labels]:

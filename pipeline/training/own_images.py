@@ -31,6 +31,7 @@ class Arrays:
     train_labels: Labels
     test_images: Images
     test_labels: Labels
+    class_names: tuple[str, ...] = ()  # empty: the labels themselves
 
 
 def read_npz(path: Path) -> Arrays:
@@ -105,6 +106,7 @@ class Files:
     train_labels: Labels
     test: list[Path]
     test_labels: Labels
+    class_names: tuple[str, ...]
 
 
 def list_folder(path: Path) -> Files:
@@ -122,15 +124,18 @@ def list_folder(path: Path) -> Files:
         unknown = set(_class_names(test)) - set(classes)
         if unknown:
             raise UserError(f"{test}: class {sorted(unknown)[0]!r} is not among those of {train}")
-        return Files(*_list_classes(train, classes), *_list_classes(test, classes))
+        return Files(*_list_classes(train, classes), *_list_classes(test, classes), tuple(classes))
     if train is not None and [entry for entry in path.iterdir() if entry.is_dir()] == [train]:
         path = train  # and no class that is called so
-    files, labels = _list_classes(path, _class_names(path))
+    classes = _class_names(path)
+    files, labels = _list_classes(path, classes)
     order = np.random.default_rng(FOLDER_SPLIT_SEED).permutation(len(labels))
     held_out = max(1, len(labels) // 10)
     tested, trained = np.sort(order[:held_out]), np.sort(order[held_out:])
     return Files(
-        [files[i] for i in trained], labels[trained], [files[i] for i in tested], labels[tested]
+        *([files[i] for i in trained], labels[trained]),
+        *([files[i] for i in tested], labels[tested]),
+        tuple(classes),
     )
 
 
@@ -143,7 +148,7 @@ def read_folder(path: Path) -> Arrays:
     files = list_folder(path)
     train = _read_images(files.train, None)
     test = _read_images(files.test, train.shape[1:])
-    return Arrays(train, files.train_labels, test, files.test_labels)
+    return Arrays(train, files.train_labels, test, files.test_labels, files.class_names)
 
 
 def _class_names(folder: Path) -> list[str]:
