@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(help="An ONNX, pt2 or safetensors file of `nasnet genotype export`.")
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="An ONNX, pt2 or safetensors file of `nasnet genotype export`."
+        ),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES", help="Image files, and folders of them.")
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="So many classes an image.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
