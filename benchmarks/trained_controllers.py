@@ -98,6 +98,7 @@ def draw(found: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
     """Each controller's best so far, and the mean of its last children; means over the seeds."""
     import plotly.graph_objects as go
 
+    from pipeline.plots import Figure
     from pipeline.plots.theme import titled
 
     sys.path.insert(0, str(ROOT / "docs"))
@@ -118,9 +119,7 @@ def draw(found: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
         solid, dotted = dict(color=colour), dict(color=colour, dash="dot")
         traces.append(go.Scatter(y=best, name="best so far", line=solid, **group))
         traces.append(go.Scatter(y=late, name=f"mean of the last {WINDOW}", line=dotted, **group))
-    figure = titled(
-        go.Figure(traces), "Reward over trained children, mean of the seeds", height=440
-    )
+    figure = titled(Figure(traces), "Reward over trained children, mean of the seeds", height=440)
     figure.update_xaxes(title="children", rangemode="tozero").update_yaxes(title="reward")
     photograph({path.stem: figure})
 

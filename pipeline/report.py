@@ -1,6 +1,9 @@
 """A search's report: one HTML file that needs nothing else, to keep or to send."""
 
+import base64
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,15 @@ from db import queries, ranking, searches
 from db.progress import progress
 from pipeline.drawing import picture_of, svg_fragment
 from pipeline.genotype import genotype_from_data
-from pipeline.plots import template
+from pipeline.plots import CONFIG, Figure, template
 from pipeline.search_figures import FIGURES
 
 BEST = 10  # genotypes that are listed
 DRAWN = 3  # of them, with their cells
 
+_PAGES = Path(__file__).parent / "dashboard"
 _environment = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "dashboard" / "templates"),
+    loader=FileSystemLoader(_PAGES / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -40,7 +44,9 @@ def make_report(connection: Connection, name: str) -> str:
     rewards, control = queries.rewards(connection, search.id)
     best = ranking.best(connection, search.id, limit=BEST)
     figures = {key: draw(connection, search.id) for key, draw in FIGURES.items()}
+    scripts = [_plotly(), _drawing_script(figures)]
     return _environment.get_template("report.html").render(
+        policy=_policy(scripts),
         search=search,
         now=now,
         counts=queries.state_counts(connection, search.id),
@@ -49,11 +55,7 @@ def make_report(connection: Connection, name: str) -> str:
         best=best,
         drawings=[_drawing(row, number) for number, row in enumerate(best[:DRAWN], start=1)],
         figures=list(figures),
-        data=_script({key: json.loads(figure.to_json()) for key, figure in figures.items()}),
-        themes=_script(
-            {mode: template(mode == "dark").to_plotly_json() for mode in ("light", "dark")}
-        ),
-        plotly=resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(),
+        scripts=scripts,
         config=json.dumps(search.config, indent=2),
     )
 
@@ -61,6 +63,31 @@ def make_report(connection: Connection, name: str) -> str:
 def _drawing(row: Any, number: int) -> dict[str, str]:
     genotype = genotype_from_data(row.body)
     return {"digest": row.digest, "svg": svg_fragment(picture_of(genotype), f"best{number}-")}
+
+
+def _plotly() -> str:
+    return resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
+
+
+def _drawing_script(figures: Mapping[str, Figure]) -> str:
+    values = {
+        "figures": {key: json.loads(figure.to_json()) for key, figure in figures.items()},
+        "themes": {mode: template(mode == "dark").to_plotly_json() for mode in ("light", "dark")},
+        "options": CONFIG,
+    }
+    given = ", ".join(f"{name} = {_script(value)}" for name, value in values.items())
+    return f"const {given};\n" + (_PAGES / "static" / "report.js").read_text("utf-8")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A Content-Security-Policy: these scripts run, nothing is loaded, no form is sent."""
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    # Plotly writes styles of its own, and makes its PNG of a blob
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _script(data: Any) -> str:

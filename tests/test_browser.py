@@ -18,6 +18,7 @@ from tests.servers import free_port
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `test`")
 pytest.importorskip("fastapi", reason="needs the extra `dashboard`")
+reward_history = pytest.importorskip("pipeline.plots").reward_history
 
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -360,6 +361,95 @@ def test_a_running_search_is_paused_and_resumed_and_others_see_it_live(
                 one.context.close()
     finally:
         home.close()
+
+
+def leads_nowhere(page):
+    """Press every button of every figure, and look where a page's links lead.
+
+    Returns what buttons say; no other page may open, and this one may not go.
+    """
+    address = page.url
+    said = set()
+    for button in page.locator(".modebar-btn").all():
+        said.add(button.get_attribute("data-title"))
+        button.evaluate("e => e.click()")
+    assert page.url == address
+    assert len(page.context.pages) == 1
+    links = page.locator("a[href], area[href], form[action]")
+    places = links.evaluate_all("all => all.map(e => e.href || e.action)")
+    assert [place for place in places if urlsplit(place).netloc != urlsplit(address).netloc] == []
+    assert page.locator("[target], iframe, object, embed").count() == 0
+    # of SVG, whose links have no text for a href
+    assert page.locator("svg a").count() == 0
+    return said
+
+
+PLOTLY_S = {"Zoom", "Pan", "Zoom in", "Zoom out", "Autoscale", "Reset axes"}
+
+
+def test_no_page_leads_to_another_site_or_offers_a_figure_to_one(visit, dashboard):
+    signed_in = visit()
+    signed_in.sign_in(dashboard)
+    page = signed_in.page
+    said = set()
+    for address in addresses(page):
+        page.goto(address)
+        draw_all(page)
+        said |= leads_nowhere(page)
+    assert said > PLOTLY_S
+    assert not [words for words in said if re.search(r"share|cloud|send|plotly", words, re.I)]
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """A function that opens a file in a browser without a network; it may ask for nothing."""
+    visits = []
+
+    def open_file(file):
+        one = Visit(browser, Dashboard(None, file.as_uri()))
+        one.context.set_offline(True)
+        visits.append(one)
+        one.page.goto(file.as_uri())
+        one.page.locator("svg.main-svg").first.wait_for()
+        return one
+
+    yield open_file
+    for one in visits:
+        one.context.close()
+    assert [one.faults for one in visits] == [[] for _ in visits]
+
+
+def test_a_report_and_a_saved_figure_ask_no_other_site_and_lead_to_none(
+    opened, dashboard, tmp_path
+):
+    dashboard.home.nasnet("report", "digits", "--out", str(tmp_path / "report.html"))
+    reward_history([]).write_html(tmp_path / "figure.html")
+    (tmp_path / "cell.html").write_text(reward_history([])._repr_html_())
+    for name in ("report", "figure", "cell"):
+        one = opened(tmp_path / f"{name}.html")
+        said = leads_nowhere(one.page)
+        assert said > PLOTLY_S or name != "report"
+        assert not [words for words in said if re.search(r"share|cloud|send|plotly", words, re.I)]
+
+
+def test_a_report_s_policy_refuses_what_was_smuggled_into_it(opened, dashboard, tmp_path):
+    dashboard.home.nasnet("report", "digits", "--out", str(tmp_path / "report.html"))
+    one = opened(tmp_path / "report.html")
+    asked = one.page.evaluate("fetch('http://other.example/').then(() => 'sent', () => 'refused')")
+    assert asked == "refused"
+    one.page.evaluate("""() => {
+        const script = document.createElement('script');
+        script.textContent = 'window.smuggled = true';
+        document.body.append(script);
+    }""")
+    assert one.page.evaluate("window.smuggled") is None
+    policy = re.compile("Content Security Policy")
+    assert [fault for fault in one.faults if not policy.search(fault)] == []
+    assert len(one.faults) >= 2
+    one.faults.clear()
+    with one.page.expect_download() as download:  # what Plotly needs is allowed
+        one.page.locator("[data-title^='Download']").first.evaluate("e => e.click()")
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
 def _expect(visit, key, condition):

@@ -16,6 +16,7 @@ from pipeline.cli import (
     genotype,
     leaderboard,
     network,
+    predict,
     preset,
     query,
     report,
@@ -42,6 +43,7 @@ app.command("transfer")(training.transfer)
 app.command("baseline")(training.baseline)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.add_typer(genotype.app, name="genotype")
+app.command("predict")(predict.predict)
 app.command("query")(query.query)
 app.command("report")(report.report)
 app.command("dashboard")(dashboard.dashboard)

@@ -38,7 +38,7 @@ def of_run(genotype: "Genotype", run_id: int) -> "Exported":
     from db.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.config import load_run_config
-    from pipeline.exports import Exported
+    from pipeline.exports import Exported, describe
     from pipeline.networks import build
     from pipeline.training import checkpoint
     from pipeline.training.datasets import load_dataset
@@ -59,4 +59,7 @@ def of_run(genotype: "Genotype", run_id: int) -> "Exported":
         genotype.canonical(), config.network, image_shape=data.image_shape, classes=data.classes
     )
     network.load_state_dict(checkpoint.read(weights.uri, weights.sha256))
-    return Exported(genotype.canonical(), config.network, network, data.image_shape, data.classes)
+    return Exported(
+        *(genotype.canonical(), config.network, network, data.image_shape, data.classes),
+        data=describe(config, data),
+    )

@@ -174,6 +174,9 @@ def export(
     filters: Annotated[int | None, typer.Option("--filters", help="F of the first stage.")] = None,
     size: Annotated[int, typer.Option("--size", min=1, max=4096, help="Of the images.")] = 32,
     classes: Annotated[int, typer.Option("--classes", min=1, max=100_000)] = 10,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="onnx, pt2: the graph takes pixels, uint8.")
+    ] = False,
 ) -> None:
     """Write a genotype, or a network of it: a run's, or one with random weights.
 
@@ -181,10 +184,12 @@ def export(
     """
     from pipeline.cli.export import of_run, untrained
     from pipeline.errors import UserError
-    from pipeline.exports import FORMATS, write_genotype, write_network
+    from pipeline.exports import FORMATS, GRAPHS, write_genotype, write_network
 
     if form not in FORMATS:
         raise UserError(f"--format {form}: expected {', '.join(FORMATS)}")
+    if normalize and form not in GRAPHS:
+        raise UserError(f"--normalize: --format {form} has no graph; {' and '.join(GRAPHS)} have")
     found = resolve(genotype)
     path = output or Path(f"{found.digest[:12]}.{form}")
     if not path.parent.is_dir():
@@ -197,7 +202,7 @@ def export(
         exported = untrained(found, cells, filters, size, classes)
     else:
         exported = of_run(found, run)
-    write_network(exported, form, path)
+    write_network(exported, form, path, normalize=normalize)
     weights = "random weights" if run is None else f"weights of run {run}"
     typer.echo(f"{path}: {found.digest[:12]}, {weights}; checked")
 

@@ -13,7 +13,7 @@ from db import searches, series
 from db.session import transaction
 from pipeline.dashboard.kept import Kept
 from pipeline.errors import UserError
-from pipeline.plots import template
+from pipeline.plots import CONFIG, template
 from pipeline.search_figures import FIGURES
 
 router = APIRouter(include_in_schema=False)
@@ -43,9 +43,10 @@ def drawn(connection: Connection, search: Any, figure: str) -> str:
 
 @router.get("/static/themes.json")
 def themes() -> Response:
-    """What makes a figure fit a light page, and a dark one."""
+    """What makes a figure fit a light page, and a dark one; and Plotly's options for both."""
     both = {name: template(name == "dark").to_plotly_json() for name in ("light", "dark")}
-    return Response(json.dumps(both, cls=PlotlyJSONEncoder), media_type="application/json")
+    text = json.dumps(both | {"options": CONFIG}, cls=PlotlyJSONEncoder)
+    return Response(text, media_type="application/json")
 
 
 @router.get("/static/plotly.min.js")

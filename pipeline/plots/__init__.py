@@ -14,6 +14,7 @@ from pipeline.plots.children import (
     operation_use,
     pareto_front,
 )
+from pipeline.plots.figure import CONFIG, Figure
 from pipeline.plots.policy import VersionHealth, decision_probabilities, policy_health
 from pipeline.plots.rewards import (
     GrowingHistory,
@@ -25,7 +26,9 @@ from pipeline.plots.rewards import (
 from pipeline.plots.theme import escaped, template, themed
 
 __all__ = [
+    "CONFIG",
     "Curve",
+    "Figure",
     "GrowingHistory",
     "History",
     "Hold",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from pipeline.plots.figure import Figure
 from pipeline.plots.theme import (
     BLUE,
     GREEN,
@@ -47,7 +48,7 @@ def worker_timeline(holds: Sequence[Hold], *, now: dt.datetime) -> go.Figure:
     if not holds:
         return empty(_TIMELINE, "no slot has held a run yet")
     slots = list(dict.fromkeys(hold.slot for hold in holds))
-    figure = titled(go.Figure(), _TIMELINE, height=170 + 26 * max(3, len(slots)))
+    figure = titled(Figure(), _TIMELINE, height=170 + 26 * max(3, len(slots)))
     present = dict.fromkeys(hold.outcome or "running" for hold in holds)
     for outcome in [*(o for o in _OUTCOMES if o in present), *(present.keys() - _OUTCOMES)]:
         own = [hold for hold in holds if (hold.outcome or "running") == outcome]
@@ -107,7 +108,7 @@ def failures_by_class(
     if not names:
         return empty(_FAILURES, "nothing has failed")
     series = (("attempts", VERMILLION, ""), ("children", PURPLE, "/"))
-    figure = go.Figure()
+    figure = Figure()
     for place, (what, colour, pattern) in enumerate(series[: 2 if children else 1]):
         figure.add_bar(
             orientation="h",

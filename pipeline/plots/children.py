@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from pipeline.plots.figure import Figure
 from pipeline.plots.theme import (
     BLUE,
     COLOURS,
@@ -61,7 +62,7 @@ def learning_curves(curves: Sequence[Curve]) -> go.Figure:
         drawn.sort(key=lambda curve: known(curve.epochs, curve.accuracies)[1][-1])
     best = escaped(drawn[-1].label)
     note = "" if few else f"{len(drawn):,} runs; the thick orange line ended best: {best}"
-    figure = titled(go.Figure(), _CURVES, height=440, note=note)
+    figure = titled(Figure(), _CURVES, height=440, note=note)
     for place, curve in enumerate(drawn):
         figure.add_trace(_curve(curve, _named_line(place) if few else _LINE))
     if not few:
@@ -151,7 +152,7 @@ def accuracy_against(
     measured = _measured(points, size)
     if not measured:
         return empty(title, "no network with an accuracy and a size yet")
-    figure = titled(go.Figure(), title, height=480)
+    figure = titled(Figure(), title, height=480)
     arms = list(dict.fromkeys(point.arm for _, _, point in measured))
     for arm in arms:
         colour, symbol = arm_style(arm, unknown_arms(arms))
@@ -219,7 +220,7 @@ def operation_use(shares: Sequence[OperationShare]) -> go.Figure:
         xgap=2,
         ygap=2,
     )
-    figure = titled(go.Figure(heatmap), _OPERATIONS, height=150 + 30 * max(3, len(operations)))
+    figure = titled(Figure(heatmap), _OPERATIONS, height=150 + 30 * max(3, len(operations)))
     figure.update_xaxes(**named_ticks(quantiles), title="quantile of the rewards")
     figure.update_yaxes(**named_ticks(operations), title="operation", autorange="reversed")
     colorbar = dict(title="% of cells", tickformat=".0%")

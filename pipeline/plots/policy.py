@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from pipeline.plots.figure import Figure
 from pipeline.plots.theme import (
     BLUE,
     VERMILLION,
@@ -86,6 +87,7 @@ def policy_health(versions: Sequence[VersionHealth]) -> go.Figure:
 def _stack(panels: Sequence[_Panel], note: str) -> go.Figure:
     height = 140 * len(panels)
     figure = make_subplots(
+        figure=Figure(),
         rows=len(panels),
         shared_xaxes=True,
         vertical_spacing=min(0.2, 44 / height),
@@ -173,6 +175,7 @@ def _grid(decisions: Sequence[tuple[str, Sequence[str]]], columns: int) -> go.Fi
     height = sum(heights) + _BETWEEN * (len(heights) - 1)
     longest = max((len(escaped(name)) for _, choices in decisions for name in choices), default=1)
     figure = make_subplots(
+        figure=Figure(),
         rows=len(heights),
         cols=columns,
         row_heights=heights,

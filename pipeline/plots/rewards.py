@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 import plotly.graph_objects as go
 
+from pipeline.plots.figure import Figure
 from pipeline.plots.theme import (
     arm_style,
     empty,
@@ -151,7 +152,7 @@ def reward_history(arms: Sequence[History]) -> go.Figure:
     floor = _floor(rewards)
     low = sum(reward < floor for reward in rewards)
     note = f"markers below {floor:.3g}: {low:,} (double-click to see all)" if low else ""
-    figure = titled(go.Figure(traces), _TITLE, height=480, note=note)
+    figure = titled(Figure(traces), _TITLE, height=480, note=note)
     if low:
         margin = 0.04 * (rewards[-1] - floor)
         figure.update_yaxes(range=[floor - margin, rewards[-1] + margin])

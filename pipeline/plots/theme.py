@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from pipeline.plots.figure import Figure
+
 # Okabe and Ito's colours, told apart by the colour-blind, nudged until each stands out from white
 # and from near-black alike (a contrast of 3 or more: tests/pipeline/test_plots.py).
 BLUE = "#1a7fc1"
@@ -95,14 +97,20 @@ def template(dark: bool) -> go.layout.Template:
             xaxis=axis,
             yaxis=dict(axis, title=dict(standoff=10)),
             hoverlabel=dict(bgcolor=box, bordercolor=grid, font=dict(color=text), namelength=-1),
-            modebar=dict(bgcolor="rgba(0,0,0,0)", color=faint, activecolor=text),
+            modebar=dict(
+                bgcolor="rgba(0,0,0,0)",
+                color=faint,
+                activecolor=text,
+                # for a figure that is saved as JSON, without the options of pipeline.plots.figure
+                remove=["sendChartToCloud"],
+            ),
         )
     )
 
 
 def themed(figure: go.Figure, dark: bool) -> go.Figure:
     """A copy of a figure for a dark page, or for a light one."""
-    return go.Figure(figure).update_layout(template=template(dark))
+    return Figure(figure).update_layout(template=template(dark))
 
 
 def titled(figure: go.Figure, title: str, *, height: int, note: str = "") -> go.Figure:
@@ -117,7 +125,7 @@ def titled(figure: go.Figure, title: str, *, height: int, note: str = "") -> go.
 
 def empty(title: str, reason: str) -> go.Figure:
     """What is drawn where there is nothing to draw: the reason."""
-    figure = titled(go.Figure(), title, height=240)
+    figure = titled(Figure(), title, height=240)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure.add_annotation(

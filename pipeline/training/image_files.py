@@ -72,11 +72,7 @@ class _Images(Dataset[Tensor | Unreadable]):
     def __init__(self, size: int, config: TrainingConfig, as_before: bool) -> None:
         self.as_before = as_before
         self.training = _training_transform(size, config)
-        from torchvision.transforms import v2  # torchvision takes seconds to import
-
-        self.evaluation = v2.Compose(
-            [v2.Resize(round(size / EVALUATED_SHARE)), v2.CenterCrop(size)]
-        )
+        self.evaluation = evaluation_transform(resized_side(size), (size, size))
 
     def __getitem__(self, item: Item) -> Tensor | Unreadable:
         try:
@@ -89,6 +85,21 @@ class _Images(Dataset[Tensor | Unreadable]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(item.seed)
             return self.training(image)  # type: ignore[no-any-return]
+
+
+def resized_side(size: int) -> int:
+    """The shorter side, in pixels, that an image is brought to before its middle is looked at."""
+    return round(size / EVALUATED_SHARE)
+
+
+def evaluation_transform(resized: int | tuple[int, int], shape: tuple[int, int]) -> Any:
+    """How an image (C, H, W) uint8 is evaluated: resized, then its middle of (height, width).
+
+    ``resized`` is the shorter side, or (height, width).
+    """
+    from torchvision.transforms import v2  # torchvision takes seconds to import
+
+    return v2.Compose([v2.Resize(resized), v2.CenterCrop(shape)])
 
 
 def _training_transform(size: int, config: TrainingConfig) -> Any:

@@ -5,11 +5,10 @@ import json
 import pytest
 import torch
 
-from pipeline import exports
 from pipeline.config import make_network_config
 from pipeline.config_networks import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.exports import Exported, ExportError, write_genotype, write_network
+from pipeline.exports import Exported, ExportError, write_genotype, write_network, writing
 from pipeline.genotype import KnownNetwork
 from pipeline.genotype_files import read_genotype
 from pipeline.macro_genotype import MacroGenotype, MacroLayer
@@ -132,11 +131,13 @@ def test_a_file_that_is_no_genotype_is_refused_in_one_line(tmp_path, name, conte
 
 
 def test_a_file_that_says_something_else_is_never_left_behind(tmp_path, monkeypatch):
-    def wrong(exported, path, images):
-        path.write_bytes(b"wrong")
-        return torch.zeros(len(images), 5)
+    def wrong(network, images, metadata, path):
+        for parameter in network.parameters():
+            parameter.data.mul_(2)
+        right(network, images, metadata, path)
 
-    monkeypatch.setattr(exports, "_write_pt2", wrong)
+    right = writing._WRITERS["pt2"]
+    monkeypatch.setitem(writing._WRITERS, "pt2", wrong)
     with pytest.raises(ExportError, match="outputs differ"):
         write_network(make_exported(), "pt2", tmp_path / "n.pt2")
     assert list(tmp_path.iterdir()) == []

@@ -6,13 +6,19 @@ import math
 import random
 import subprocess
 import sys
+import webbrowser
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import plotly.graph_objects as go
+import plotly.io
 import pytest
 
 from pipeline.plots import (
+    CONFIG,
     Curve,
+    Figure,
     GrowingHistory,
     History,
     Hold,
@@ -34,6 +40,7 @@ from pipeline.plots import (
     themed,
     worker_timeline,
 )
+from pipeline.plots.figure import MIME
 from pipeline.plots.theme import COLOURS
 
 NOON = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
@@ -458,3 +465,41 @@ def test_plots_load_no_torch_no_database_and_no_pandas():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", [*FIGURES, *EMPTY])
+def test_figure_that_is_shown_or_saved_names_no_site_and_offers_no_upload(name, tmp_path):
+    figure = FIGURES.get(name) or EMPTY[name][0]
+    figure.write_html(tmp_path / "saved.html", include_plotlyjs=False)
+    for page in (
+        figure.to_html(include_plotlyjs=False),
+        figure.to_html({"scrollZoom": True}, include_plotlyjs=False, full_html=False),
+        (tmp_path / "saved.html").read_text(),
+    ):
+        assert "//" not in page
+        assert '"showSendToCloud": false' in page
+        assert '"displaylogo": false' in page
+    assert figure._repr_html_().count("<script src=") == 0
+    [shown] = figure._repr_mimebundle_().values()
+    assert shown["config"] == CONFIG
+    assert shown["layout"]["template"]["layout"]["modebar"]["remove"] == ["sendChartToCloud"]
+    assert type(themed(figure, dark=True)) is type(figure) is Figure
+
+
+@pytest.mark.parametrize("usual", ["browser", "plotly_mimetype+notebook"])
+def test_figure_that_is_shown_loads_nothing_from_another_site(usual, monkeypatch):
+    """Plotly's own pages load MathJax from one."""
+    pages = []
+    monkeypatch.setattr(plotly.io.renderers, "default", usual)
+    monkeypatch.setattr(webbrowser, "open", pages.append)
+    notebook = SimpleNamespace(display=lambda bundle, raw: pages.append(bundle))
+    monkeypatch.setattr(plotly.io._renderers, "ipython_display", notebook)
+    FIGURES["reward_history"].show()
+    [page] = pages
+    if usual == "browser":
+        path = Path(page.removeprefix("file://"))
+        assert "<script src=" not in path.read_text()
+        path.unlink()
+    else:
+        assert page[MIME]["config"] == CONFIG
+        assert page.keys() == {MIME}

@@ -97,7 +97,7 @@ def test_every_figure_is_plotly_s_json_without_markup(client):
         assert bool(figure.json()["data"]) is not empty, name
         assert "<script" not in figure.text
         assert "<img" not in figure.text
-    assert client.get("/static/themes.json").json().keys() == {"light", "dark"}
+    assert client.get("/static/themes.json").json().keys() == {"light", "dark", "options"}
 
 
 def test_no_page_takes_anything_from_another_site(client):
@@ -106,6 +106,16 @@ def test_no_page_takes_anything_from_another_site(client):
         assert "//" not in answer.text.replace("http://www.w3.org/", ""), address
         assert "script-src" not in answer.headers["content-security-policy"]
         assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_plotly_is_told_nowhere_to_send_a_figure_to(client):
+    """Its bar otherwise has "Share chart...", and a logo that leads to the company's site."""
+    themes = client.get("/static/themes.json").json()
+    options = themes["options"]
+    assert (options["showSendToCloud"], options["displaylogo"]) == (False, False)
+    assert options["plotlyServerURL"] == ""
+    for mode in ("light", "dark"):
+        assert themes[mode]["layout"]["modebar"]["remove"] == ["sendChartToCloud"]
 
 
 def test_the_json_says_what_the_rows_say(client):

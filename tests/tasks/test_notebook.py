@@ -14,6 +14,8 @@ from tests.factories import EVIL, fill_search
 from tests.tasks.test_dashboard import Elements
 
 notebook = pytest.importorskip("pipeline.notebook")
+CONFIG = pytest.importorskip("pipeline.plots").CONFIG
+MIME = "application/vnd.plotly.v1+json"
 
 
 @pytest.fixture
@@ -95,6 +97,15 @@ def test_the_documented_notebook_was_executed_and_is_small(page):
     assert all(cell.outputs for cell in cells)
     assert not any(out.output_type == "error" for cell in cells for out in cell.outputs)
     assert NOTEBOOK.stat().st_size < 300_000
+
+
+def test_no_figure_of_the_documented_notebook_offers_an_upload(page):
+    outputs = [out for cell in page.cells for out in cell.get("outputs", ())]
+    figures = [out.data[MIME] for out in outputs if MIME in out.get("data", {})]
+    assert len(figures) >= 4
+    for figure in figures:
+        assert figure["config"] == CONFIG
+        assert figure["layout"]["template"]["layout"]["modebar"]["remove"] == ["sendChartToCloud"]
 
 
 def test_every_cell_of_the_documented_notebook_runs(searched, page):

@@ -17,10 +17,10 @@ async function draw(element) {
     }
     figure = await answer.json();
   }
-  figure.layout.template = (await themes)[dark.matches ? "dark" : "light"];
+  const { options, ...modes } = await themes;
+  figure.layout.template = modes[dark.matches ? "dark" : "light"];
   element.querySelector("p")?.remove();
   element.drawn = Date.now();
-  const options = { responsive: true, displaylogo: false, displayModeBar: "hover" };
   await Plotly.react(element, figure.data, figure.layout, options);
 }
 
