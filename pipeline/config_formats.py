@@ -15,7 +15,7 @@ FORMAT = 2
 # What releases of format 1 did, which had no such keys: tables of a search or a training.
 _BEFORE_2: dict[str, Any] = {
     "split": "random",
-    "training": {},
+    "training": {"average_ramp": False, "cutout_fill": "black"},
 }
 
 
@@ -37,7 +37,17 @@ def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(tables.get("retrain"), dict):
         recipe = {"training": _BEFORE_2["training"]}
         tables["retrain"] = merge(recipe, tables["retrain"])
+    if tables.get("image_size") is not None:
+        tables = _without_cutout(tables)
     return tables
+
+
+def _without_cutout(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Format 1 read ``cutout`` for images in memory alone."""
+    none: dict[str, Any] = {"training": {"cutout": 0}}
+    if isinstance(tables.get("retrain"), dict):
+        none["retrain"] = none.copy()
+    return merge(tables, none)
 
 
 def without_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:

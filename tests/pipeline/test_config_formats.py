@@ -20,6 +20,41 @@ def test_a_training_of_format_1_keeps_what_its_search_does():
     assert load_run_config(run) == search.run_config()
 
 
+OLD_TRAINING = {"average_decay": 0.9999, "cutout": 16}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda old: load_config({"format": 1, "training": old}).training,
+        lambda old: load_config({"format": 1, "retrain": {"training": old}}).retrain.training,
+        lambda old: (
+            load_config(
+                {"format": 1, "retrain": {"preset": "cifar10-final", "training": old}}
+            ).retrain.training
+        ),
+        lambda old: load_run_config({"network": None, "training": old}).training,
+    ],
+    ids=["search", "recipe", "recipe of a preset", "run"],
+)
+def test_a_training_of_format_1_blanks_with_black_and_averages_without_a_ramp(part):
+    training = part(OLD_TRAINING)
+    assert (training.cutout_fill, training.average_ramp) == ("black", False)
+    assert (training.cutout, training.average_decay) == (16, 0.9999)
+    new = make_config({"training": OLD_TRAINING}).training
+    assert (new.cutout_fill, new.average_ramp) == ("mean", True)
+
+
+def test_images_from_files_were_not_cut_out_in_format_1():
+    files = {"dataset": "imagefolder:/x", "image_size": 32}
+    search = load_config(
+        {**files, "training": OLD_TRAINING, "retrain": {"training": OLD_TRAINING}}
+    )
+    run = load_run_config({**files, "network": None, "training": OLD_TRAINING})
+    for training in (search.training, search.retrain.training, run.training):
+        assert training.cutout == 0
+
+
 def test_a_configuration_of_this_release_is_loaded_as_it_was_stored():
     config = make_config({"split": "stratified"})
     assert load_config(config.model_dump(mode="json")) == config
