@@ -137,12 +137,14 @@ class ReinforceConfig(PolicyGradientConfig):
 class EvolutionConfig(PresetConfig):
     """Regularised evolution (arXiv:1802.01548): the oldest die, the best of a tournament breed."""
 
-    small_budget = {"population": 50, "tournament": 50, "repeats": False}
+    small_budget = {"population": 50, "tournament": 50, "replacement": False, "repeats": False}
 
     name: Literal["evolution"] = "evolution"
     batch: int = Field(20, ge=1, le=10_000)  # children a version, that is, a population
     population: int = Field(100, ge=1, le=100_000)  # P of the paper, which searched with 100 ...
     tournament: int = Field(25, ge=1, le=100_000)  # ... and S, of which 25 take part
+    # whether one may take part in a tournament several times, as in algorithm 1 of the paper
+    replacement: bool = True
     repeats: bool = True  # whether an architecture may be proposed a second time
 
     @model_validator(mode="after")

@@ -17,6 +17,8 @@ _BEFORE_2: dict[str, Any] = {
     "split": "random",
     "training": {"average_ramp": False, "cutout_fill": "black"},
 }
+# And tables of a search's controller, by its name.
+_CONTROLLERS_BEFORE_2: dict[str, dict[str, Any]] = {"evolution": {"replacement": False}}
 
 
 def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +39,9 @@ def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(tables.get("retrain"), dict):
         recipe = {"training": _BEFORE_2["training"]}
         tables["retrain"] = merge(recipe, tables["retrain"])
+    if isinstance(tables.get("controller"), dict):
+        before = _CONTROLLERS_BEFORE_2.get(tables["controller"].get("name"), {})
+        tables["controller"] = merge(before, tables["controller"])
     if tables.get("image_size") is not None:
         tables = _without_cutout(tables)
     return tables

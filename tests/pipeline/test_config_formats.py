@@ -55,6 +55,15 @@ def test_images_from_files_were_not_cut_out_in_format_1():
         assert training.cutout == 0
 
 
+@pytest.mark.parametrize("preset", ["paper", "small-budget"])
+def test_a_search_of_format_1_draws_its_tournaments_without_replacement(preset):
+    controller = {"name": "evolution", "preset": preset}
+    assert not load_config({"format": 1, "controller": controller}).controller.replacement
+    new = make_config({"controller": controller})
+    assert new.controller.replacement == (preset == "paper")
+    assert load_config(new.model_dump(mode="json")) == new
+
+
 def test_a_configuration_of_this_release_is_loaded_as_it_was_stored():
     config = make_config({"split": "stratified"})
     assert load_config(config.model_dump(mode="json")) == config
