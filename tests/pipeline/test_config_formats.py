@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.config import load_config, load_run_config, make_config
 from pipeline.config_formats import FORMAT, without_later_keys
+from pipeline.config_tables import read_preset
 from pipeline.errors import UserError
 
 
@@ -62,6 +63,18 @@ def test_a_search_of_format_1_draws_its_tournaments_without_replacement(preset):
     new = make_config({"controller": controller})
     assert new.controller.replacement == (preset == "paper")
     assert load_config(new.model_dump(mode="json")) == new
+
+
+def test_a_search_of_enas_code_of_format_1_learns_as_it_did():
+    """The released code's readings are keys that format 1 did not have."""
+    stored = make_config(read_preset("enas-macro-cifar10-code")).model_dump(mode="json")
+    later = ("head_bias", "reward_entropy")
+    controller = {k: v for k, v in stored["controller"].items() if k not in later}
+    controller |= {"skip_prior": {"rho": 0.4, "weight": 0.8}, "baseline_moves": "before"}
+    found = load_config({**stored, "format": 1, "controller": controller}).controller
+    assert (found.head_bias, found.reward_entropy) == (True, "surprise")
+    assert (found.skip_prior.per, found.skip_prior.of) == ("skip", "drawn")
+    assert found.baseline_moves == "before"
 
 
 def test_a_configuration_of_this_release_is_loaded_as_it_was_stored():
