@@ -43,7 +43,8 @@ class NetworkConfig(Config):
     stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F; of 32 channels for ImageNet
     # whether h_{i-1} after a reduction is the output two cells before it, not that right before
     skip_reduction_input: bool = False
-    padding: Literal["symmetric", "same", "timm"] = "symmetric"  # see pipeline.networks.layers
+    # see pipeline.networks.layers
+    padding: Literal["symmetric", "same", "timm", "keras"] = "symmetric"
     norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
     norm_epsilon: Positive = 1e-5
     dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
