@@ -15,10 +15,17 @@ FORMAT = 2
 # What releases of format 1 did, which had no such keys: tables of a search or a training.
 _BEFORE_2: dict[str, Any] = {
     "split": "random",
-    "training": {"average_ramp": False, "cutout_fill": "black"},
+    "training": {"average_ramp": False, "crop_fill": "black", "cutout_fill": "black"},
 }
-# And tables of a search's controller, by its name.
+# And of tables that have a kind: a search's controller by its name, networks by their skeleton.
 _CONTROLLERS_BEFORE_2: dict[str, dict[str, Any]] = {"evolution": {"replacement": False}}
+_NETWORKS_BEFORE_2: dict[str, dict[str, Any]] = {"enas-micro": {"padding": "symmetric"}}
+# Keys of a training that say something only where another is not 0.
+_DETAILS_OF = {
+    "average_ramp": "average_decay",
+    "crop_fill": "crop_padding",
+    "cutout_fill": "cutout",
+}
 
 
 def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,16 +42,31 @@ def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
         )
     if stored_format != 1:
         return dict(stored)
-    tables = {**merge(_BEFORE_2, stored), "format": FORMAT}
+    tables = {**_BEFORE_2, **_filled(stored), "format": FORMAT}
     if isinstance(tables.get("retrain"), dict):
-        recipe = {"training": _BEFORE_2["training"]}
-        tables["retrain"] = merge(recipe, tables["retrain"])
-    if isinstance(tables.get("controller"), dict):
-        before = _CONTROLLERS_BEFORE_2.get(tables["controller"].get("name"), {})
-        tables["controller"] = merge(before, tables["controller"])
+        tables["retrain"] = _filled(tables["retrain"])
     if tables.get("image_size") is not None:
         tables = _without_cutout(tables)
     return tables
+
+
+def _filled(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """A search, a recipe or a training with what format 1 did where it names a table."""
+    before = {"training": _BEFORE_2["training"], **_before_by_kind(tables)}
+    return merge(before, tables)
+
+
+def _before_by_kind(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the tables that have a kind, what format 1 did."""
+    kinds = (
+        ("controller", "name", _CONTROLLERS_BEFORE_2),
+        ("network", "skeleton", _NETWORKS_BEFORE_2),
+    )
+    return {
+        part: known.get(str(tables[part].get(key)), {})
+        for part, key, known in kinds
+        if isinstance(tables.get(part), dict)
+    }
 
 
 def _without_cutout(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +83,10 @@ def without_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     A training is recognised by the hash of what was asked, so one that an earlier release ran is
     found again.
     """
-    kept = _without(config, _BEFORE_2)
+    kept = _without(config, {**_BEFORE_2, **_before_by_kind(config)})
+    training = config.get("training", {})
+    idle = {key: training.get(key) for key, of in _DETAILS_OF.items() if not training.get(of)}
+    kept = _without(kept, {"training": idle})
     return {key: value for key, value in kept.items() if key != "format"}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config import load_config, load_run_config, make_config
+from pipeline.config import load_config, load_run_config, make_config, make_run_config
 from pipeline.config_formats import FORMAT, without_later_keys
 from pipeline.config_tables import read_preset
 from pipeline.errors import UserError
@@ -75,6 +75,55 @@ def test_a_search_of_enas_code_of_format_1_learns_as_it_did():
     assert (found.head_bias, found.reward_entropy) == (True, "surprise")
     assert (found.skip_prior.per, found.skip_prior.of) == ("skip", "drawn")
     assert found.baseline_moves == "before"
+
+
+# The keys of format 1, which the hash of what was asked was made of.
+TRAINING_OF_1 = {
+    *("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "decay_rate"),
+    *("decay_epochs", "restart_epochs", "restart_factor", "min_learning_rate", "momentum"),
+    *("nesterov", "rmsprop_decay", "rmsprop_epsilon", "weight_decay", "grad_clip"),
+    *("label_smoothing", "average_decay", "auxiliary_weight", "freeze", "crop_padding", "flip"),
+    *("cutout", "crop_area", "distort_colors", "device", "devices", "threads"),
+    *("checkpoint_seconds", "timeout"),
+}
+MICRO_OF_1 = {
+    *("skeleton", "cells", "num_cells", "num_filters", "stem_multiplier", "widen", "norm_decay"),
+    *("norm_epsilon", "dropout", "drop_path_keep", "auxiliary"),
+}
+NETWORK_OF_1 = {
+    *("skeleton", "num_cells", "num_filters", "stem", "stem_multiplier", "skip_reduction_input"),
+    *("padding", "norm_decay", "norm_epsilon", "dropout", "drop_path_keep"),
+    *("drop_path_schedule", "auxiliary"),
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "keys"),
+    [({"skeleton": "enas-micro"}, MICRO_OF_1), ({"skeleton": "nasnet"}, NETWORK_OF_1)],
+    ids=["enas-micro", "nasnet"],
+)
+def test_a_training_that_format_1_asked_for_is_asked_for_in_its_own_keys(network, keys):
+    run = load_run_config({"network": network, "training": OLD_TRAINING})
+    asked = without_later_keys(run.model_dump(mode="json"))
+    assert asked["training"].keys() == TRAINING_OF_1
+    assert asked["network"].keys() == keys
+
+
+def test_keys_that_say_nothing_make_no_other_training():
+    """Without cutout and average a recipe of today is the one that format 1 ran."""
+    run = make_run_config({"network": {}, "training": {"cutout": 0, "crop_padding": 0}})
+    assert without_later_keys(run.model_dump(mode="json"))["training"].keys() == TRAINING_OF_1
+    run = make_run_config({"network": {}, "training": OLD_TRAINING | {"crop_fill": "mean"}})
+    later = {"average_ramp", "crop_fill", "cutout_fill"}
+    asked = without_later_keys(run.model_dump(mode="json"))
+    assert asked["training"].keys() == TRAINING_OF_1 | later
+
+
+def test_enas_final_cells_of_format_1_pad_symmetrically():
+    network = {"skeleton": "enas-micro", "cells": "final"}
+    search = {"format": 1, "space": {"name": "enas-micro"}, "retrain": {"network": network}}
+    assert load_config(search).retrain.network.padding == "symmetric"
+    assert load_run_config({"network": network, "training": {}}).network.padding == "symmetric"
 
 
 def test_a_configuration_of_this_release_is_loaded_as_it_was_stored():
