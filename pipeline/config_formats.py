@@ -15,6 +15,7 @@ FORMAT = 2
 # What releases of format 1 did, which had no such keys: tables of a search or a training.
 _BEFORE_2: dict[str, Any] = {
     "split": "random",
+    "fingerprint": None,
     "training": {"average_ramp": False, "crop_fill": "black", "cutout_fill": "black"},
 }
 # And of tables that have a kind: a search's controller by its name, networks by their skeleton.

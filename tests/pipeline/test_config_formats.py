@@ -107,6 +107,8 @@ def test_a_training_that_format_1_asked_for_is_asked_for_in_its_own_keys(network
     asked = without_later_keys(run.model_dump(mode="json"))
     assert asked["training"].keys() == TRAINING_OF_1
     assert asked["network"].keys() == keys
+    data = {"dataset", "split_seed", "validation", "image_size"}
+    assert asked.keys() == data | {"network", "training"}
 
 
 def test_keys_that_say_nothing_make_no_other_training():
