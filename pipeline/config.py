@@ -79,13 +79,18 @@ class TrainingConfig(Config):
     grad_clip: Positive | None = 5.0  # global norm
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     average_decay: float = Field(0.0, ge=0, lt=1)  # of the weights' moving average; 0: none
+    # whether that decay is at most (1 + t) / (10 + t) at step t, so that the first weights are
+    # soon forgotten
+    average_ramp: bool = True
     auxiliary_weight: float = Field(0.4, ge=0, le=10)  # of an auxiliary head's loss
     freeze: bool = False  # train the classifier alone
-    crop_padding: int = Field(4, ge=0, le=128)  # zero pixels added around before a random crop
+    crop_padding: int = Field(4, ge=0, le=128)  # pixels added around before a random crop ...
+    crop_fill: Literal["mean", "black"] = "black"  # ... and what they are
     flip: bool = True  # horizontal, half of the time
     cutout: int = Field(0, ge=0, le=1024)  # side of the square that is blanked; 0: none
-    # Of images brought to `image_size`: instead of crop_padding and cutout, a crop of a random
-    # share of the image, this much at least, and colours distorted or not.
+    cutout_fill: Literal["mean", "black"] = "mean"  # what it is blanked with
+    # Of images brought to `image_size`: instead of crop_padding, a crop of a random share of the
+    # image, this much at least, and colours distorted or not.
     crop_area: float = Field(0.08, gt=0, le=1)
     distort_colors: bool = False
     device: Literal["cpu", "cuda"] | None = None  # None: what the creating machine has

@@ -45,10 +45,21 @@ class BiasConfig(Config):
 
 
 class SkipPriorConfig(Config):
-    """How likely a skip should be (arXiv:1802.03268, section 2.3)."""
+    """How likely a skip should be (arXiv:1802.03268, section 2.3).
+
+    The paper gives rho, the weight and the KL divergence "between any two layers", and does not
+    say over what the divergences are summed, nor beside what.
+    """
 
     rho: float = Field(gt=0, lt=1)
-    weight: float = Field(ge=0, le=100)  # of the mean KL divergence, in the loss
+    weight: float = Field(ge=0, le=100)  # of the KL divergence, in the loss
+    # which divergence the weight is of: the mean of all skips', beside the mean over all decisions
+    # that the rest of the loss is; or, as in ENAS' released general_controller.py, the mean over
+    # layers of the sum of a layer's skips, beside the sum over all decisions
+    per: Literal["skip", "layer"] = "skip"
+    # whose divergence it is: that of the probability a skip is drawn with; or that of the sigmoid
+    # of its logit q, as in the released code, which draws with that of 2q (symmetric_skip)
+    of: Literal["drawn", "logit"] = "drawn"
 
 
 class PolicyConfig(Config):
@@ -57,12 +68,19 @@ class PolicyConfig(Config):
     units: int = Field(100, ge=1, le=4096)
     layers: int = Field(1, ge=1, le=8)
     bias: bool = True  # of the LSTM's gates
+    head_bias: bool = True  # of the heads, whose softmax is over operations and the like
     init: Positive = 0.1  # weights are drawn from U(-init, init)
     squash: Many[SquashConfig] = ()
     bias_init: Many[BiasConfig] = ()
     # whether a skip's logits are (-q, q), as in ENAS' released code, not (0, q) as in its paper
     symmetric_skip: bool = False
     skip_prior: SkipPriorConfig | None = None
+
+    @model_validator(mode="after")
+    def _biases_are_there(self) -> Self:
+        if self.bias_init and not self.head_bias:
+            raise ValueError("bias_init: needs head_bias = true")
+        return self
 
 
 class PolicyGradientConfig(PresetConfig, PolicyConfig):
@@ -74,15 +92,19 @@ class PolicyGradientConfig(PresetConfig, PolicyConfig):
     adam_epsilon: Positive = 1e-8
     entropy_weight: float = Field(1e-5, ge=0, le=10)  # nats, mean over the decisions
     # where entropy goes: into the loss, as the mean of the distributions' own; or into the reward,
-    # as -log p of all that was chosen (ENAS' released macro_controller.py)
+    # as a sum over the decisions
     entropy_in: Literal["loss", "reward"] = "loss"
+    # of what a reward's is: -log p of what was chosen; -p log p of what was chosen (ENAS' released
+    # general_controller.py); or the whole distributions' (its micro_controller.py)
+    reward_entropy: Literal["surprise", "chosen", "whole"] = "surprise"
     # what a reward is held against: the moving average of the batches before; or its rank among
     # all rewards so far, from -1 to 1, which no scale of rewards can change
     advantage: Literal["baseline", "rank"] = "baseline"
     baseline_decay: float = Field(0.95, ge=0, lt=1)
     # the moving average begins with the first batch's mean and moves after its advantage; or it
-    # begins at 0 and moves before (ENAS' released controllers)
-    baseline_moves: Literal["after", "before"] = "after"
+    # begins at 0 and moves before, by the batch's mean; or it does so child by child (ENAS'
+    # released controllers)
+    baseline_moves: Literal["after", "before", "each"] = "after"
     # how strongly the best children so far are imitated (their mean log-probability's weight in
     # the objective), and how many of them
     imitation_weight: float = Field(0.0, ge=0, le=10)
@@ -137,12 +159,14 @@ class ReinforceConfig(PolicyGradientConfig):
 class EvolutionConfig(PresetConfig):
     """Regularised evolution (arXiv:1802.01548): the oldest die, the best of a tournament breed."""
 
-    small_budget = {"population": 50, "tournament": 50, "repeats": False}
+    small_budget = {"population": 50, "tournament": 50, "replacement": False, "repeats": False}
 
     name: Literal["evolution"] = "evolution"
     batch: int = Field(20, ge=1, le=10_000)  # children a version, that is, a population
     population: int = Field(100, ge=1, le=100_000)  # P of the paper, which searched with 100 ...
     tournament: int = Field(25, ge=1, le=100_000)  # ... and S, of which 25 take part
+    # whether one may take part in a tournament several times, as in algorithm 1 of the paper
+    replacement: bool = True
     repeats: bool = True  # whether an architecture may be proposed a second time
 
     @model_validator(mode="after")

@@ -16,7 +16,17 @@ FORMAT = 2
 _BEFORE_2: dict[str, Any] = {
     "split": "random",
     "reading": 1,
-    "training": {},
+    "fingerprint": None,
+    "training": {"average_ramp": False, "crop_fill": "black", "cutout_fill": "black"},
+}
+# And of tables that have a kind: a search's controller by its name, networks by their skeleton.
+_CONTROLLERS_BEFORE_2: dict[str, dict[str, Any]] = {"evolution": {"replacement": False}}
+_NETWORKS_BEFORE_2: dict[str, dict[str, Any]] = {"enas-micro": {"padding": "symmetric"}}
+# Keys of a training that say something only where another is not 0.
+_DETAILS_OF = {
+    "average_ramp": "average_decay",
+    "crop_fill": "crop_padding",
+    "cutout_fill": "cutout",
 }
 
 
@@ -34,11 +44,39 @@ def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
         )
     if stored_format != 1:
         return dict(stored)
-    tables = {**merge(_BEFORE_2, stored), "format": FORMAT}
+    tables = {**_BEFORE_2, **_filled(stored), "format": FORMAT}
     if isinstance(tables.get("retrain"), dict):
-        recipe = {"training": _BEFORE_2["training"]}
-        tables["retrain"] = merge(recipe, tables["retrain"])
+        tables["retrain"] = _filled(tables["retrain"])
+    if tables.get("image_size") is not None:
+        tables = _without_cutout(tables)
     return tables
+
+
+def _filled(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """A search, a recipe or a training with what format 1 did where it names a table."""
+    before = {"training": _BEFORE_2["training"], **_before_by_kind(tables)}
+    return merge(before, tables)
+
+
+def _before_by_kind(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the tables that have a kind, what format 1 did."""
+    kinds = (
+        ("controller", "name", _CONTROLLERS_BEFORE_2),
+        ("network", "skeleton", _NETWORKS_BEFORE_2),
+    )
+    return {
+        part: known.get(str(tables[part].get(key)), {})
+        for part, key, known in kinds
+        if isinstance(tables.get(part), dict)
+    }
+
+
+def _without_cutout(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Format 1 read ``cutout`` for images in memory alone."""
+    none: dict[str, Any] = {"training": {"cutout": 0}}
+    if isinstance(tables.get("retrain"), dict):
+        none["retrain"] = none.copy()
+    return merge(tables, none)
 
 
 def without_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,9 +85,11 @@ def without_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     A training is recognised by the hash of what was asked, so one that an earlier release ran is
     found again.
     """
-    kept = _without(config, _BEFORE_2)
-    later = {"format", *(("fingerprint",) if config.get("fingerprint") is None else ())}
-    return {key: value for key, value in kept.items() if key not in later}
+    kept = _without(config, {**_BEFORE_2, **_before_by_kind(config)})
+    training = config.get("training", {})
+    idle = {key: training.get(key) for key, of in _DETAILS_OF.items() if not training.get(of)}
+    kept = _without(kept, {"training": idle})
+    return {key: value for key, value in kept.items() if key != "format"}
 
 
 def _without(tables: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ class NetworkConfig(Config):
     stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F; of 32 channels for ImageNet
     # whether h_{i-1} after a reduction is the output two cells before it, not that right before
     skip_reduction_input: bool = False
-    padding: Literal["symmetric", "same", "timm"] = "symmetric"  # see pipeline.networks.layers
+    # see pipeline.networks.layers
+    padding: Literal["symmetric", "same", "timm", "keras"] = "symmetric"
     norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
     norm_epsilon: Positive = 1e-5
     dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
@@ -136,6 +137,8 @@ class MicroNetworkConfig(Config):
     num_filters: int = Field(20, ge=2, le=MAX_FILTERS, multiple_of=2)  # F, of the first stage
     stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F
     widen: bool = True  # whether F doubles with each reduction, as it does in both modes
+    # of `final` cells, whose operations stride: see pipeline.networks.layers; the code's is "same"
+    padding: Literal["symmetric", "same"] = "symmetric"
     norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
     norm_epsilon: Positive = 1e-5
     dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
@@ -146,6 +149,8 @@ class MicroNetworkConfig(Config):
     def _only_final_cells_regularise(self) -> Self:
         if self.cells == "search" and (self.auxiliary or self.drop_path_keep < 1):
             raise ValueError("auxiliary and drop_path_keep need cells = 'final'")
+        if self.cells == "search" and self.padding != "symmetric":
+            raise ValueError("padding: needs cells = 'final'; others have nothing that strides")
         return self
 
 

@@ -63,7 +63,11 @@ class Evolution:
 
     def _parent(self, generator: Uniforms) -> Actions:
         """The best of a tournament; of equals the one that was drawn first."""
-        order = generator.take(len(self.population)).argsort()[: self.config.tournament]
+        size, count = len(self.population), self.config.tournament
+        if self.config.replacement:
+            order = (generator.take(count) * size).astype(int)
+        else:
+            order = generator.take(size).argsort()[:count]
         drawn: list[tuple[Actions, float]] = [self.population[i] for i in order.tolist()]
         best: tuple[Actions, float] = max(drawn, key=lambda member: member[1])
         return best[0]

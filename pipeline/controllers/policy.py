@@ -58,7 +58,7 @@ class LSTMPolicy(nn.Module):
 
     Each turn is one step of the LSTM. Its decisions are read from the hidden state by a linear
     head of their kind, or by attention to what earlier turns left (arXiv:1611.01578, section
-    3.3; melodyguan/enas: macro_controller.py and micro_controller.py); what the next step reads
+    3.3; melodyguan/enas: general_controller.py and micro_controller.py); what the next step reads
     is the turn's to say, an embedding of the last choice unless it says otherwise. The first
     step reads a learned start vector. Weights are drawn from a generator of their own, so that
     making a policy moves no global random state.
@@ -82,7 +82,10 @@ class LSTMPolicy(nn.Module):
                 nn.LSTMCell(units, units, bias=config.bias, dtype=f64)
                 for _ in range(config.layers)
             ]
-            self._heads = {k: nn.Linear(units, n, dtype=f64) for k, n in choices.items()}
+            self._heads = {
+                k: nn.Linear(units, n, bias=config.head_bias, dtype=f64)
+                for k, n in choices.items()
+            }
             self._embeddings = {
                 k: nn.Embedding(choices[k], units, dtype=f64) for k in dict.fromkeys(fed)
             }
@@ -223,6 +226,8 @@ class LSTMPolicy(nn.Module):
         prior = self.config.skip_prior
         if prior is None or decision.score is not Score.SKIP:
             return torch.zeros_like(log_p_TNC[..., 0])
+        if prior.of == "logit" and self.config.symmetric_skip:
+            log_p_TNC = (log_p_TNC / 2).log_softmax(-1)  # the logits are (-q, q): from 2q to q
         log_rho_C = torch.tensor([1 - prior.rho, prior.rho], dtype=torch.float64).log()
         return (log_p_TNC.exp() * (log_p_TNC - log_rho_C)).sum(-1)
 

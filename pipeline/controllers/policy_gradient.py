@@ -48,6 +48,11 @@ class PolicyGradient(ABC):
         self.rewards_R = torch.empty(0, dtype=torch.float64)  # all so far, sorted
         self.best: list[tuple[float, str, Actions]] = []  # (reward, digest, actions), best first
         self.decisions = space.decisions
+        of_turns = [[d.score is Score.SKIP for d in turn.decisions] for turn in space.turns]
+        self._is_skip_T = torch.tensor([skip for skips in of_turns for skip in skips])
+        # the first skip of each turn, that is, of each layer that has any
+        begins = [s and not any(skips[:t]) for skips in of_turns for t, s in enumerate(skips)]
+        self._begins_layer_T = torch.tensor(begins)
         self._draws: Draws | None = None
         self.reads_proposed = not config.repeats
         self.policy = LSTMPolicy(space.turns, config, seed=seed)
@@ -126,7 +131,8 @@ class PolicyGradient(ABC):
         behaviour_NT = _padded([o.log_probs for o in outcomes], torch.float64)
         reward_N = torch.tensor([o.reward for o in outcomes], dtype=torch.float64)
         if self.config.entropy_in == "reward":
-            reward_N = reward_N - self.config.entropy_weight * behaviour_NT.sum(1)
+            entropy_N = self._reward_entropy(outcomes, behaviour_NT)
+            reward_N = reward_N + self.config.entropy_weight * entropy_N
         advantage_N1 = self._advantage(reward_N)[:, None]
         self._remember_best(outcomes)
         loss = torch.zeros(())
@@ -137,6 +143,17 @@ class PolicyGradient(ABC):
         taken_NT = _taken([o.actions for o in outcomes])
         return self._diagnose(after, behaviour_NT, taken_NT, loss.item())
 
+    def _reward_entropy(self, outcomes: Sequence[Outcome], behaviour_NT: Tensor) -> Tensor:
+        """What a reward gets of entropy, in nats; whole distributions are the newest policy's."""
+        if self.config.reward_entropy == "surprise":
+            return -behaviour_NT.sum(1)
+        if self.config.reward_entropy == "chosen":
+            return -(behaviour_NT.exp() * behaviour_NT).sum(1)
+        rows = [o.actions for o in outcomes]
+        with torch.no_grad():
+            rollout = self.policy.score(_padded(rows, torch.int64))
+        return (rollout.entropy_NT * _taken(rows)).sum(1)
+
     def _advantage(self, reward_N: Tensor) -> Tensor:
         """Against the baseline of the batches before, which this batch moves afterwards (the
         first batch's is its own mean); or by rank among all rewards, this batch's too."""
@@ -144,6 +161,8 @@ class PolicyGradient(ABC):
             self.rewards_R = torch.cat([self.rewards_R, reward_N]).sort().values
             below_N = torch.searchsorted(self.rewards_R, reward_N, right=True)
             return 2 * below_N / len(self.rewards_R) - 1
+        if self.config.baseline_moves == "each":
+            return self._advantage_of_each(reward_N)
         mean, decay = reward_N.mean().item(), self.config.baseline_decay
         before = self.config.baseline_moves == "before"
         baseline = self.baseline
@@ -151,6 +170,16 @@ class PolicyGradient(ABC):
             baseline = 0.0 if before else mean
         self.baseline = decay * baseline + (1 - decay) * mean
         return reward_N - (self.baseline if before else baseline)
+
+    def _advantage_of_each(self, reward_N: Tensor) -> Tensor:
+        """Against a baseline that each reward has moved before, in the order of the batch."""
+        decay, baselines = self.config.baseline_decay, []
+        baseline = 0.0 if self.baseline is None else self.baseline
+        for reward in reward_N.tolist():
+            baseline = decay * baseline + (1 - decay) * reward
+            baselines.append(baseline)
+        self.baseline = baseline
+        return reward_N - torch.tensor(baselines, dtype=torch.float64)
 
     def _remember_best(self, outcomes: Sequence[Outcome]) -> None:
         """Keep those to imitate; of equals the oldest."""
@@ -178,13 +207,27 @@ class PolicyGradient(ABC):
             imitated = _mean(log_probs_NT[count:], taken_NT[count:])
             loss = loss - self.config.imitation_weight * imitated
         if self.config.skip_prior is not None:
-            skip_T = torch.tensor([d.score is Score.SKIP for d in self.decisions[:length]])
-            far = rollout.prior_NT[:count, :length][taken_NT[:count, :length] & skip_T]
-            loss = loss + self.config.skip_prior.weight * far.sum() / max(1, len(far))
+            far = self._from_prior(rollout.prior_NT[:count, :length], taken_NT[:count, :length])
+            loss = loss + self.config.skip_prior.weight * far
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.detach()
+
+    def _from_prior(self, prior_NT: Tensor, taken_NT: Tensor) -> Tensor:
+        """How far skips are from their prior: what its weight is of.
+
+        By layers it is divided by the number of decisions, as the rest of the loss is, which is
+        their mean and in the released code their sum (melodyguan/enas: general_controller.py).
+        """
+        assert self.config.skip_prior is not None
+        length = prior_NT.shape[1]
+        if self.config.skip_prior.per == "skip":
+            far = prior_NT[taken_NT & self._is_skip_T[:length]]
+            return far.sum() / max(1, len(far))
+        layers_N = (taken_NT & self._begins_layer_T[:length]).sum(1).clamp(1)
+        of_child_N = (prior_NT * taken_NT).sum(1) / layers_N  # 0 of what is no skip
+        return of_child_N.sum() / taken_NT.sum()
 
     def _diagnose(
         self, after: Rollout, behaviour_NT: Tensor, taken_NT: Tensor, loss: float

@@ -5,7 +5,9 @@
 - ``symmetric``: as much on both sides, as torch does by itself;
 - ``same``: TensorFlow's, the odd pixel right and below, and averages leave the padding out;
 - ``timm``: the same, but averages with a stride count the padding (timm: layers/pool2d_same.py,
-  AvgPool2dSame), which timm's weights were evaluated with.
+  AvgPool2dSame), which timm's weights were evaluated with;
+- ``keras``: as timm's, and maxima with a stride count it, too, as zeros (keras: applications/
+  nasnet.py, ZeroPadding2D before the poolings of a reduction cell).
 """
 
 import math
@@ -21,7 +23,7 @@ from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
 # child of the preset `digits` steps 1.1 times as fast with its small maps concatenated.
 SMALL_PART = 2**16
 
-Padding = Literal["symmetric", "same", "timm"]
+Padding = Literal["symmetric", "same", "timm", "keras"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +66,16 @@ class Layers:
         )
 
     def max_pool(self, side: int, stride: int) -> nn.Module:
-        """A maximum over the pixels there are."""
+        """A maximum over the pixels there are; with a stride, keras' also over zeros around."""
         if self.padding == "symmetric" or stride == 1:
             return nn.MaxPool2d(side, stride, side // 2)
-        return SameMaxPool2d(side, stride)
+        return SameMaxPool2d(side, stride, counts_padding=self.padding == "keras")
 
     def average_pool(self, side: int, stride: int) -> nn.Module:
-        """An average over the pixels there are."""
+        """An average over the pixels there are; with a stride, timm's and keras' count zeros."""
         if self.padding == "symmetric" or stride == 1:
             return nn.AvgPool2d(side, stride, side // 2, count_include_pad=False)
-        return SameAvgPool2d(side, stride, counts_padding=self.padding == "timm")
+        return SameAvgPool2d(side, stride, counts_padding=self.padding in {"timm", "keras"})
 
 
 def pad_same(
@@ -130,15 +132,16 @@ class SameConv2d(nn.Conv2d):
 
 
 class SameMaxPool2d(nn.Module):
-    """A maximum with a stride that pads as TensorFlow does."""
+    """A maximum with a stride that pads as TensorFlow does, and counts the padding or not."""
 
-    def __init__(self, side: int, stride: int) -> None:
+    def __init__(self, side: int, stride: int, *, counts_padding: bool) -> None:
         super().__init__()
         self.side, self.stride = (side, side), (stride, stride)
+        self.around = 0.0 if counts_padding else -torch.inf
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H / stride, W / stride), rounded up."""
-        return max_pool2d(pad_same(x, self.side, self.stride, -torch.inf), self.side, self.stride)
+        return max_pool2d(pad_same(x, self.side, self.stride, self.around), self.side, self.stride)
 
 
 class SameAvgPool2d(nn.Module):

@@ -270,6 +270,7 @@ def enas_network(
         num_cells=config.num_cells,
         num_filters=config.num_filters,
         stem_multiplier=config.stem_multiplier,
+        padding=config.padding,
         norm_decay=config.norm_decay,
         norm_epsilon=config.norm_epsilon,
         dropout=config.dropout,

@@ -1,6 +1,7 @@
 """Networks as they were published: the skeletons of their authors' code.
 
 NASNet-A: slim, nasnet.py, the *_config functions; ENAS: melodyguan/enas, cifar10_micro_final.sh.
+Both pad as TensorFlow does (slim's default and ``SAME``; micro_child.py).
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ PUBLISHED_NETWORKS = {
     # 6 @ 768 (cifar_config)
     "nasnet-a-cifar": PublishedNetwork(
         NASNET_A,
-        NetworkConfig(num_cells=6, num_filters=32, drop_path_keep=0.6, auxiliary=True),
+        NetworkConfig(
+            num_cells=6, num_filters=32, padding="same", drop_path_keep=0.6, auxiliary=True
+        ),
         image_size=32,
         classes=10,
     ),
@@ -72,6 +75,7 @@ PUBLISHED_NETWORKS = {
             cells="final",
             num_cells=5,
             num_filters=36,
+            padding="same",
             dropout=0.2,
             drop_path_keep=0.6,
             auxiliary=True,

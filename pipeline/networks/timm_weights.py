@@ -60,13 +60,22 @@ def load_timm(network: CellNetwork, weights: Mapping[str, Tensor]) -> None:
     network.load_state_dict({**own, **{key: weights[name] for key, name in names.items()}})
 
 
-def _names(network: CellNetwork) -> dict[str, str]:
-    """timm's name of each of our weights, the auxiliary head's excepted."""
+def check_nasnet_a(network: CellNetwork, name: str) -> None:
+    """Whether a network is NASNet-A for ImageNet, as one of that name is.
+
+    Raises:
+        UserError: it is another.
+    """
     if network.stem_cells != 2 or any(
         place.genes != (NASNET_A.reduction if place.reduction else NASNET_A.normal)
         for place in network.plan
     ):
-        raise UserError("timm's nasnetalarge is NASNet-A for ImageNet; this is another network")
+        raise UserError(f"{name} is NASNet-A for ImageNet; this is another network")
+
+
+def _names(network: CellNetwork) -> dict[str, str]:
+    """timm's name of each of our weights, the auxiliary head's excepted."""
+    check_nasnet_a(network, "timm's nasnetalarge")
     cells = ["cell_stem_0", "cell_stem_1"]
     counts = {"cell": 0, "reduction_cell": 0}
     for place in network.plan[2:]:

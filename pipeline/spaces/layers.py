@@ -34,7 +34,7 @@ class LayerSpace:
         skips = tuple(
             Decision("skip", 2, Score.SKIP, (j,)) for j in range(layer if self.config.skips else 0)
         )
-        # what is fed after the anchor is not stated; the mean is ENAS' (macro_controller.py)
+        # what is fed after the anchor is not stated; the mean is ENAS' (general_controller.py)
         last = Turn(skips, Feed.MEAN if skips else Feed.START, Anchor.HIDDEN)
         return [*turns, last] if self.config.skips else turns
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.config import TrainingConfig
 from pipeline.errors import ChildError, Failure, MachineError
 from pipeline.training import image_files
-from pipeline.training.augmentation import augment
+from pipeline.training.augmentation import augment, cut_out_alone
 from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import EVALUATION_BATCH, Normalize
 from pipeline.training.image_files import ImageFiles, Item, Unreadable
@@ -106,7 +106,7 @@ class MemoryFeed:
         augmented = augment(images[chosen], self.config, generator)
         rank, world = self.share
         ours = labels[chosen].tensor_split(world)[rank]
-        return self._normalize(augmented.tensor_split(world)[rank]), ours
+        return augmented.share(rank, world).normalized(self._normalize), ours
 
     def validation(self, epoch: int) -> Iterator[Batch]:
         """See ``Feed``."""
@@ -148,7 +148,7 @@ class FileFeed:
         self.images, self.validation_images = len(data.train[1]), len(data.validation[1])
         self.waited = 0.0
         self._stream: Iterator[Tensor | Unreadable] | None = None
-        self._labels: Iterator[Tensor] = iter(())
+        self._asked: Iterator[list[Item]] = iter(())  # what the stream is of
 
     def train(self, epoch: int, first_step: int) -> Iterator[Batch]:
         """See ``Feed``."""
@@ -186,8 +186,7 @@ class FileFeed:
             ]
 
     def _start(self, plan: Iterator[list[Item]]) -> None:
-        for_images, for_labels = itertools.tee(plan)
-        self._labels = (torch.tensor([item.label for item in batch]) for batch in for_labels)
+        for_images, self._asked = itertools.tee(plan)
         self._stream = image_files.load(
             for_images,
             self._data.size,
@@ -210,8 +209,13 @@ class FileFeed:
             if images.by_machine:
                 raise MachineError(images.reason)
             raise ChildError(Failure.DATA, images.reason)
-        labels = next(self._labels).to(self._device)
-        return self._normalize(images.to(self._device, non_blocking=True)), labels
+        asked = next(self._asked)
+        labels = torch.tensor([item.label for item in asked]).to(self._device)
+        images = images.to(self._device, non_blocking=True)
+        seeds = [seed_for("cutout", item.seed) for item in asked if item.seed is not None]
+        if not seeds:  # to be scored
+            return self._normalize(images), labels
+        return cut_out_alone(images, self.config, seeds).normalized(self._normalize), labels
 
 
 def _chunks(part: tuple[list[ImageFile], Tensor]) -> Iterator[list[Item]]:

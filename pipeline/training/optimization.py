@@ -2,6 +2,7 @@
 
 import math
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
@@ -78,11 +79,27 @@ def restarted_rate(config: TrainingConfig, epochs: float) -> float:
 
 
 def make_average(network: nn.Module, config: TrainingConfig) -> AveragedModel | None:
-    """The moving average of weights and batch norm statistics that is evaluated, or None."""
-    if not config.average_decay:
+    """The moving average of weights and batch norm statistics that is evaluated, or None.
+
+    With a ramp it is TensorFlow's with a global step, as the authors' trainer has it (slim:
+    train_image_classifier.py; tf.train.ExponentialMovingAverage): it begins at the weights
+    before the first step, and its decay at step t = 1, 2, ... is at most (1 + t) / (10 + t).
+    Without one it begins at the weights after the first step.
+    """
+    decay = config.average_decay
+    if not decay:
         return None
-    average = get_ema_multi_avg_fn(config.average_decay)
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    if not config.average_ramp:
+        update = get_ema_multi_avg_fn(decay)
+        return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+
+    def ramped(averaged: Any, current: Any, _: object) -> None:
+        t = int(average.n_averaged)  # on the CPU: no device is waited for
+        get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, current, t)
+
+    average = AveragedModel(network, multi_avg_fn=ramped, use_buffers=True)
+    average.n_averaged.fill_(1)  # the weights it was made with
+    return average
 
 
 def freeze_body(network: nn.Module) -> None:

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from pipeline.config import load_config, make_config
 from pipeline.config_tables import (
@@ -142,3 +143,18 @@ def test_postgresql_is_spoken_by_psycopg_3(home, monkeypatch):
     for scheme in ("postgres", "postgresql"):
         found = settings(monkeypatch, DATABASE_URL=f"{scheme}://u@h/d")
         assert found.database == "postgresql+psycopg://u@h/d"
+
+
+def test_first_biases_need_heads_that_have_some():
+    bias = {"kind": "operation", "values": [10.0, 0.0]}
+    with pytest.raises(UserError, match="bias_init: needs head_bias = true"):
+        make_config({"controller": {"bias_init": [bias], "head_bias": False}})
+
+
+@pytest.mark.parametrize("name", ["enas-macro-cifar10", "enas-macro-cifar10-code"])
+def test_the_final_training_of_enas_macro_decays_twice_the_script_s_l2(name):
+    """l2_reg = 2e-4 on sums of squares, whose gradient has a 2 (src/utils.py, get_train_ops)."""
+    weight = torch.tensor([3.0], requires_grad=True)
+    (2e-4 * weight.square().sum()).backward()
+    decay = make_config(read_preset(name)).retrain.training.weight_decay
+    assert decay * weight.item() == pytest.approx(weight.grad.item())

@@ -84,3 +84,9 @@ def test_a_network_is_configured_for_its_kind_of_genotype():
 def test_maps_are_halved_after_the_first_and_second_third(layers, expected):
     """general_child.py: after layers L / 3 - 1 and 2 (L / 3) - 1, counted from 0."""
     assert MacroNetworkConfig(skeleton="enas-macro").reductions_of(layers) == expected
+
+
+def test_search_cells_have_nothing_to_pad():
+    tables = {"space": {"name": "enas-micro"}, "network": {"padding": "same"}}
+    with pytest.raises(UserError, match="padding: needs cells = 'final'"):
+        make_config(tables)

@@ -38,7 +38,7 @@ def test_children_are_uniform_choices_until_the_population_is_full():
 
 
 def test_a_child_is_the_best_of_the_population_with_one_decision_changed():
-    evolution = make(population=3, tournament=3)
+    evolution = make(population=3, tournament=3, replacement=False)
     best = (1, 2, 0, 3)
     evolution.update([outcome(*best, reward=0.9), *[outcome(0, 0, 0, 0, reward=0.1)] * 2])
     children = [p.actions for p in evolution.sample(0, 200, [])]
@@ -48,8 +48,53 @@ def test_a_child_is_the_best_of_the_population_with_one_decision_changed():
     assert min(changed.values()) > 40
 
 
+def parents_of(evolution, count=2000):
+    """Whose child each proposal is; the population's members differ in two decisions."""
+    members = [actions for actions, _ in evolution.population]
+    return Counter(
+        members.index(min(members, key=lambda parent: distance(p.actions, parent)))
+        for p in evolution.sample(0, count, [])
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        # of ten, four are drawn: 1 - (9/10)^4; without replacement 4/10
+        pytest.param({}, 1 - 0.9**4, id="the paper's algorithm 1"),
+        pytest.param({"replacement": False}, 0.4, id="without replacement"),
+    ],
+)
+def test_the_best_of_the_population_is_a_parent_as_often_as_it_is_drawn(config, expected):
+    evolution = make_controller(
+        EvolutionConfig(batch=10, population=10, tournament=4, **config),
+        TableSpace((10, 10, 10)),
+        seed=0,
+    )
+    evolution.update([outcome(i, i, i, reward=i / 10) for i in range(10)])
+    share = parents_of(evolution)[9] / 2000
+    assert share == pytest.approx(expected, abs=0.02)  # two standard deviations
+
+
+def test_the_worst_is_a_parent_only_where_it_may_be_drawn_again():
+    """Nobody else takes part: (1/3)^2 of the tournaments of two among three."""
+    for replacement, expected in ((True, 1 / 9), (False, 0)):
+        evolution = make_controller(
+            EvolutionConfig(batch=10, population=3, tournament=2, replacement=replacement),
+            TableSpace((10, 10, 10)),
+            seed=0,
+        )
+        evolution.update([outcome(i, i, i, reward=i / 10) for i in range(3)])
+        assert parents_of(evolution)[0] / 2000 == pytest.approx(expected, abs=0.02)
+
+
+def test_the_small_budget_s_tournament_is_the_whole_population():
+    assert not EvolutionConfig(preset="small-budget").replacement
+    assert EvolutionConfig().replacement
+
+
 def test_the_oldest_die_however_good():
-    evolution = make(population=2, tournament=2)
+    evolution = make(population=2, tournament=2, replacement=False)
     evolution.update([outcome(3, 2, 0, 4, reward=1.0)])
     evolution.update([outcome(0, 0, 0, 0, reward=0.2), outcome(1, 1, 0, 1, reward=0.1)])
     assert evolution.population == [((0, 0, 0, 0), 0.2), ((1, 1, 0, 1), 0.1)]

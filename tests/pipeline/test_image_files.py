@@ -85,6 +85,32 @@ def test_a_feed_begins_at_any_step(folder):
     assert torch.equal(whole[1][16:], late[1])
 
 
+@pytest.mark.parametrize(("fill", "value"), [("mean", 0.0), ("black", -1.0)])
+def test_images_from_files_are_cut_out_too_whatever_loads_them(folder, fill, value):
+    data = load(folder)
+    config = CONFIG.model_copy(update={"cutout": 6, "cutout_fill": fill, "distort_colors": False})
+
+    def images(config, loaders=0, share=(0, 1), step=0):
+        feed = make_feed(data, config, seed=5, device=CPU, loaders=loaders, share=share)
+        trained = [images for images, _ in feed.train(0, step)]
+        return trained, torch.cat([images for images, _ in feed.validation(0)]) if not share[
+            0
+        ] else None
+
+    plain, scored = images(config.model_copy(update={"cutout": 0}))
+    found, also_scored = images(config)
+    assert torch.equal(scored, also_scored)  # validation images are whole
+    blank = (torch.cat(found) != torch.cat(plain)).any(1)
+    assert (torch.cat(found).movedim(1, -1)[blank] == value).all()
+    counts = blank.flatten(1).sum(1)
+    assert counts.min() >= 9  # a quarter, at a corner
+    assert counts.max() == 36
+    assert torch.equal(torch.cat(images(config, loaders=2)[0]), torch.cat(found))
+    assert torch.equal(images(config, step=2)[0][0], found[2])
+    halves = [images(config, share=(rank, 2))[0] for rank in range(2)]
+    assert torch.equal(torch.cat([halves[0][0], halves[1][0]]), found[0])
+
+
 class Hooks:
     """Keeps the newest state; gives the run back after some steps."""
 

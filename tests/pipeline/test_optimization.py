@@ -85,7 +85,7 @@ def test_an_exponential_schedule_falls_by_steps():
 
 def test_the_average_follows_weights_and_batch_norm_statistics():
     network = make_network()
-    average = make_average(network, TrainingConfig(average_decay=0.75))
+    average = make_average(network, TrainingConfig(average_decay=0.75, average_ramp=False))
     assert make_average(network, TrainingConfig()) is None
     optimizer = make_optimizer(network, TrainingConfig(learning_rate=0.5))
     names = ("0.weight", "1.running_mean")
@@ -102,6 +102,37 @@ def test_the_average_follows_weights_and_batch_norm_statistics():
         )
     for name in names:
         torch.testing.assert_close(average.module.state_dict()[name], expected[name])
+
+
+def test_a_ramp_lets_the_average_forget_the_first_weights():
+    """tf.train.ExponentialMovingAverage(decay, global_step), after each step's update."""
+    network = make_network()
+    average = make_average(network, TrainingConfig(average_decay=0.25))
+    optimizer = make_optimizer(network, TrainingConfig(learning_rate=0.5))
+    names = ("0.weight", "1.running_mean", "3.bias")
+    shadow = {name: network.state_dict()[name].clone() for name in names}
+    for decay in (2 / 11, 3 / 12, 0.25, 0.25):  # (1 + t) / (10 + t) for t = 1, 2, 3, ...
+        step(network, optimizer, seed=int(100 * decay))
+        average.update_parameters(network)
+        for name in names:
+            shadow[name] -= (1 - decay) * (shadow[name] - network.state_dict()[name])
+    found = average.module.state_dict()
+    for name in names:
+        torch.testing.assert_close(found[name], shadow[name])
+
+
+def test_a_ramp_goes_on_after_a_resume():
+    config, other = TrainingConfig(average_decay=0.999), make_network(seed=2)
+    whole, first = make_average(make_network(), config), make_average(make_network(), config)
+    for _ in range(3):
+        whole.update_parameters(other)
+        first.update_parameters(other)
+    resumed = make_average(make_network(seed=3), config)
+    resumed.load_state_dict(first.state_dict())
+    whole.update_parameters(other)
+    resumed.update_parameters(other)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
 
 
 def test_a_frozen_body_leaves_the_head_to_train():

@@ -83,7 +83,7 @@ def test_the_paper_s_policy_has_87935_parameters():
     ids=["macro", "micro"],
 )
 def test_enas_policies_have_the_parameters_that_are_counted_by_hand(turns, known):
-    """The released code has 64 units and no gate biases; its macro head has no bias, ours six."""
+    """The released code has 64 units and no gate biases; its macro head has no bias either."""
     choices = 6 if turns is MACRO else 5
     for units, expected in known.items():
         bias = units == 100
@@ -93,6 +93,8 @@ def test_enas_policies_have_the_parameters_that_are_counted_by_hand(turns, known
         assert expected == lstm + attention + head_and_embedding + units
         policy = make_policy(turns, units=units, bias=bias)
         assert sum(p.numel() for p in policy.parameters()) == expected
+        without = make_policy(turns, units=units, bias=bias, head_bias=False)
+        assert sum(p.numel() for p in without.parameters()) == expected - choices
 
 
 def test_weights_are_drawn_between_minus_and_plus_init():
@@ -162,6 +164,26 @@ def test_the_prior_of_an_undecided_skip_has_its_closed_form(turns):
     torch.testing.assert_close(
         rollout.prior_NT, (expected * is_skip.double()).expand(2, -1), rtol=1e-12, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("of", ["drawn", "logit"])
+@pytest.mark.parametrize("symmetric", [False, True], ids=["paper", "code"])
+def test_the_divergence_is_that_of_what_is_drawn_or_of_the_logit_s_sigmoid(of, symmetric):
+    """Both are one where a skip is drawn with sigmoid(q); the code draws with sigmoid(2q)."""
+    policy = make_policy(
+        tuple(skip_turns(2)),
+        init=1.0,
+        symmetric_skip=symmetric,
+        skip_prior=SkipPriorConfig(rho=0.4, weight=0.8, of=of),
+    )
+    rollout = policy.score(torch.tensor([[0, 1, 0], [2, 0, 1]]))
+    drawn_N = rollout.log_p_T_NC[2][:, 1].exp()
+    twice = symmetric and of == "logit"
+    p_N = (drawn_N.logit() / 2).sigmoid() if twice else drawn_N
+    bernoulli = torch.distributions.Bernoulli
+    rho_N = torch.full_like(p_N, 0.4)
+    expected_N = torch.distributions.kl_divergence(bernoulli(p_N), bernoulli(rho_N))
+    torch.testing.assert_close(rollout.prior_NT[:, 2].detach(), expected_N)
 
 
 @pytest.mark.parametrize("symmetric", [False, True], ids=["paper", "code"])

@@ -229,15 +229,17 @@ def test_a_same_convolution_reads_the_pixels_tensorflow_does():
     assert conv(x)[0, 0].tolist() == expected
 
 
-def test_same_pools_leave_the_padding_out_and_timms_average_counts_it():
+def test_same_pools_leave_the_padding_out_and_timms_average_and_keras_maximum_count_it():
     x = -torch.ones(1, 1, 4, 4)
-    assert torch.equal(SameMaxPool2d(3, 2)(x), -torch.ones(1, 1, 2, 2))
+    assert torch.equal(SameMaxPool2d(3, 2, counts_padding=False)(x), -torch.ones(1, 1, 2, 2))
+    zeros = SameMaxPool2d(3, 2, counts_padding=True)(x)
+    assert zeros[0, 0].tolist() == [[-1, 0], [0, 0]]
     assert torch.equal(SameAvgPool2d(3, 2, counts_padding=False)(x), -torch.ones(1, 1, 2, 2))
     counted = SameAvgPool2d(3, 2, counts_padding=True)(x)
     torch.testing.assert_close(counted[0, 0], -torch.tensor([[1, 6 / 9], [6 / 9, 4 / 9]]))
 
 
-@pytest.mark.parametrize("padding", ["same", "timm"])
+@pytest.mark.parametrize("padding", ["same", "timm", "keras"])
 def test_padding_matters_at_even_sizes_only(padding):
     """At odd ones the same pixels lie around; only timm's averages count them."""
     for size, equal in ((15, padding == "same"), (16, False)):

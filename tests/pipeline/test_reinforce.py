@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from pipeline.config import load_config, make_config
-from pipeline.config_controllers import PPOConfig, ReinforceConfig
+from pipeline.config_controllers import PPOConfig, ReinforceConfig, SkipPriorConfig
+from pipeline.config_spaces import MacroSpaceConfig
+from pipeline.config_tables import read_preset
 from pipeline.controllers import Outcome, Proposed, make_controller
-from pipeline.spaces import NASNetSpace, TableSpace
+from pipeline.spaces import NASNetSpace, TableSpace, make_space
 
 SPACE = NASNetSpace(1)
 OneDecision = TableSpace((2,))
@@ -142,7 +144,7 @@ def test_a_policy_of_an_older_release_is_read():
 
 
 def test_the_released_enas_controller_s_baseline_begins_at_zero_and_moves_first():
-    """macro_controller.py: build_trainer, "baseline_update" stands before the loss."""
+    """general_controller.py: build_trainer, "baseline_update" stands before the loss."""
     controller = make(OneDecision, baseline_moves="before", baseline_decay=0.9)
     reward = torch.tensor([0.4, 0.8], dtype=torch.float64)
     advantage = controller._advantage(reward)
@@ -151,7 +153,7 @@ def test_the_released_enas_controller_s_baseline_begins_at_zero_and_moves_first(
 
 
 def test_entropy_in_the_reward_is_that_of_what_was_chosen():
-    """macro_controller.py: reward += entropy_weight * sum of -log p, without gradient."""
+    """general_controller.py: reward += entropy_weight * sum of -log p, without gradient."""
     ours = make(OneDecision, entropy_in="reward", entropy_weight=0.5, baseline_decay=0.0)
     other = make(OneDecision, entropy_in="loss", entropy_weight=0.0, baseline_decay=0.0)
     proposals = ours.sample(0, 8, [])
@@ -161,6 +163,140 @@ def test_entropy_in_the_reward_is_that_of_what_was_chosen():
                   for o in outcomes])  # fmt: skip
     assert torch.equal(weights_of(ours), weights_of(other))
     assert ours.baseline == other.baseline
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        # of the probabilities that were taken, 1/2 and 1/4
+        pytest.param("surprise", math.log(2) + math.log(4), id="-log p"),
+        pytest.param("chosen", math.log(2) / 2 + math.log(4) / 4, id="-p log p: macro code"),
+        # of the policy's two decisions of 2 and 5 choices, which with zero weights are even
+        pytest.param("whole", math.log(2) + math.log(5), id="all of it: micro code"),
+    ],
+)
+def test_the_entropy_of_a_reward_is_one_of_three(which, expected):
+    space = TableSpace((2, 5))
+    config = {"entropy_weight": 0.5, "baseline_decay": 0.0, "baseline_moves": "after"}
+    ours = make(space, entropy_in="reward", reward_entropy=which, **config)
+    with torch.no_grad():
+        for weight in ours.policy.parameters():
+            weight.zero_()
+    outcome = Outcome((1, 3), (math.log(1 / 2), math.log(1 / 4)), 0.3)
+    assert ours.update([outcome]).baseline == pytest.approx(0.3 + 0.5 * expected)
+
+
+def test_entropy_is_of_the_decisions_that_were_taken_where_a_space_grows():
+    space = TableSpace((2, 5))
+    taken = [Outcome((1, 3), (-1.0, -2.0), 0.0), Outcome((0,), (-3.0,), 0.0)]
+
+    def earned(which):
+        controller = make(space, entropy_in="reward", reward_entropy=which)
+        with torch.no_grad():
+            for weight in controller.policy.parameters():
+                weight.zero_()
+        behaviour = torch.tensor([[-1.0, -2.0], [-3.0, 0.0]], dtype=torch.float64)
+        return controller._reward_entropy(taken, behaviour).tolist()
+
+    assert earned("surprise") == [3.0, 3.0]
+    assert earned("chosen") == pytest.approx([math.exp(-1) + 2 * math.exp(-2), 3 * math.exp(-3)])
+    assert earned("whole") == pytest.approx([math.log(10), math.log(2)])
+
+
+def test_each_child_moves_the_baseline_before_its_advantage():
+    """general_controller.py and micro_controller.py: every sampled child runs baseline_update."""
+    controller = make(OneDecision, baseline_moves="each", baseline_decay=0.9)
+    advantage = controller._advantage(torch.tensor([0.4, 0.8], dtype=torch.float64))
+    after = [0.1 * 0.4, 0.9 * 0.1 * 0.4 + 0.1 * 0.8]
+    assert advantage.tolist() == pytest.approx([0.4 - after[0], 0.8 - after[1]])
+    assert controller.baseline == pytest.approx(after[1])
+    again = make(OneDecision, baseline_moves="each", baseline_decay=0.9)
+    again.load_state_dict(controller.state_dict())
+    assert again._advantage(torch.tensor([0.5], dtype=torch.float64)).tolist() == pytest.approx(
+        [0.5 - (0.9 * after[1] + 0.1 * 0.5)]
+    )
+
+
+def released_macro_loss(policy, actions, advantage, layers):
+    """Of one child, as general_controller.py adds it up, step by step: all is summed but layers.
+
+    The policy's weights are read, and nothing else of it.
+    """
+    cell, attention, anchors = policy.cells[0], policy.attention, []
+    taken, log_prob, penalties = iter(actions), 0.0, []
+    state, x = None, policy.start_1H
+
+    def squashed(logits):
+        return 1.5 * torch.tanh(logits)
+
+    for layer in range(layers):
+        state = cell(x, state)
+        operation = next(taken)
+        logits = squashed(state[0] @ policy.heads["operation"].weight.t())[0]
+        log_prob = log_prob - logits.log_softmax(0)[operation]
+        state = cell(policy.embeddings["operation"].weight[operation][None], state)
+        x = policy.start_1H
+        if layer:
+            keys = torch.cat([attention.anchor(h) for h in anchors])
+            query = attention.score((keys + attention.state(state[0])).tanh())  # (layer, 1)
+            logits = squashed(torch.cat([-query, query], 1))
+            skips = torch.tensor([next(taken) for _ in range(layer)])
+            log_prob = log_prob - logits.log_softmax(1)[torch.arange(layer), skips].sum()
+            p = torch.sigmoid(logits)
+            penalties.append((p * (p / torch.tensor([0.6, 0.4])).log()).sum())
+            x = (skips[:, None] * torch.cat(anchors)).sum(0, keepdim=True) / (1 + skips.sum())
+        anchors.append(state[0])
+    return log_prob * advantage + 0.8 * torch.stack(penalties).mean()
+
+
+def test_the_macro_code_preset_takes_the_released_controller_s_step():
+    """melodyguan/enas: general_controller.py, one update of 20 children, written out once more."""
+    search = make_config(read_preset("enas-macro-cifar10-code"))
+    space = make_space(search.space)
+    ours, other = (make_controller(search.controller, space, seed=3) for _ in range(2))
+    outcomes = outcomes_of(ours.sample(0, 20, []))
+    ours.update(outcomes)
+    loss, baseline = 0.0, 0.0
+    for outcome in outcomes:
+        minus_log_p = -torch.tensor(outcome.log_probs, dtype=torch.float64)
+        reward = outcome.reward + 1e-4 * (minus_log_p * torch.exp(-minus_log_p)).sum().item()
+        baseline -= (1 - 0.99) * (baseline - reward)
+        child = released_macro_loss(other.policy, outcome.actions, reward - baseline, 12)
+        loss = loss + child / len(outcomes)
+    parameters = list(other.policy.parameters())
+    loss.backward()
+    assert len(parameters) == 8  # the heads have no bias, nor have the gates
+    epsilon = 78 * 1.28e-5  # the preset's, of a mean over the decisions
+    assert epsilon == pytest.approx(1e-3, rel=0.002)
+    torch.optim.Adam(parameters, lr=1e-3, betas=(0.0, 0.999), eps=epsilon).step()
+    torch.testing.assert_close(weights_of(ours), weights_of(other), rtol=0, atol=1e-9)
+    assert ours.baseline == pytest.approx(baseline)
+
+
+def test_the_prior_is_thirteen_times_weaker_by_layers_than_by_skips():
+    """(78 / 66) / (1 / 11): a mean of 66 divergences beside a mean of 78 log-probabilities."""
+    space = make_space(MacroSpaceConfig(name="enas-macro"))
+
+    def gradient(**prior):
+        controller = make(space, skip_prior=SkipPriorConfig(rho=0.4, weight=0.8, **prior))
+        outcomes = outcomes_of(controller.sample(0, 8, []), lambda _: 0.0)
+        controller.baseline = 0.0
+        controller.update(outcomes)
+        return torch.cat([p.grad.flatten() for p in controller.policy.parameters()])
+
+    torch.testing.assert_close(gradient(per="skip"), 13 * gradient(per="layer"))
+
+
+def test_a_prior_by_layers_counts_the_layers_that_a_child_has():
+    """Where a space grows: each child's sums over its own layers, beside all decisions' mean."""
+    space = make_space(MacroSpaceConfig(name="enas-macro", layers=4))
+    prior = SkipPriorConfig(rho=0.4, weight=1.0, per="layer")
+    controller = make(space, skip_prior=prior)
+    # layers of 1, 2, 3, 4 decisions; the second child has the first three
+    far = torch.tensor([[0, 0, 1, 0, 2, 3, 0, 4, 5, 6]] * 2, dtype=torch.float64)
+    taken = torch.tensor([[True] * 10, [True] * 6 + [False] * 4])
+    found = controller._from_prior(far, taken)
+    assert found.item() == pytest.approx((21 / 3 + 6 / 2) / 16)
 
 
 def test_adam_is_the_one_that_was_asked_for():

@@ -1,12 +1,13 @@
 """The training loop: interrupted anywhere and resumed, it ends bit for bit the same (law 9)."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from pipeline.config import TrainingConfig
+from pipeline.config import DataConfig, TrainingConfig
 from pipeline.config_networks import NetworkConfig
 from pipeline.errors import ChildError, Failure, LeaseLostError, LeaseReturnedError
 from pipeline.networks import build_network
@@ -14,9 +15,9 @@ from pipeline.published_cells import NASNET_A
 from pipeline.training import checkpoint
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
-from pipeline.training.datasets import ImageData
+from pipeline.training.datasets import ImageData, load_dataset
 from pipeline.training.evaluation import Normalize, evaluate
-from pipeline.training.feeding import steps_per_epoch
+from pipeline.training.feeding import batches_of_epoch, make_feed, steps_per_epoch
 from pipeline.training.optimization import make_optimizer
 from pipeline.training.trainer import train
 
@@ -432,8 +433,21 @@ def test_normalized_images_have_mean_0_and_deviation_1():
     assert found.std((0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-4)
 
 
-def augmented(images, seed=0, **changes):
+def drawn(images, seed=0, **changes):
     return augment(images, changed(**(PLAIN | changes)), torch.Generator().manual_seed(seed))
+
+
+def augmented(images, seed=0, **changes):
+    return drawn(images, seed, **changes).images
+
+
+def fed(data, **changes):
+    """An epoch's images as they are trained on, in the order of the training images."""
+    config = changed(**(PLAIN | {"batch_size": len(data.train[1])} | changes))
+    feed = make_feed(data, config, seed=0, device=CPU)
+    ((images, _),) = feed.train(0, 0)
+    (order,) = batches_of_epoch(len(data.train[1]), config, 0, 0)
+    return images[order.argsort()]
 
 
 def test_crop_moves_each_image_by_itself_and_brings_in_black():
@@ -454,13 +468,72 @@ def test_flip_mirrors_about_half_of_the_images():
     assert 70 < flipped.sum() < 130
 
 
-def test_cutout_blanks_a_square_in_all_channels():
-    images = torch.full((100, 3, 8, 8), 9, dtype=torch.uint8)
-    blank = augmented(images, cutout=3) == 0
+def uneven_data(images=100):
+    """No pixel is black or the mean, which differs by channel."""
+    data = make_data(images)
+    train = data.train[0].clamp(min=1), data.train[1]
+    return dataclasses.replace(data, train=train, mean=(0.21, 0.41, 0.31), std=(0.25, 0.2, 0.1))
+
+
+@pytest.mark.parametrize("fill", ["mean", "black"])
+def test_cutout_blanks_a_square_in_all_channels_with_the_mean_or_with_black(fill):
+    """The author's code multiplies normalised images by 0 (uoguelph-mlrg/Cutout: cutout.py)."""
+    data = uneven_data()
+    plain, found = fed(data), fed(data, cutout=3, cutout_fill=fill)
+    black = [-mean / std for mean, std in zip(data.mean, data.std, strict=True)]
+    value = torch.zeros(3) if fill == "mean" else torch.tensor(black)
+    blank = torch.isclose(found, value[:, None, None])
+    assert torch.equal(found[~blank], plain[~blank])
     assert (blank[:, 0] == blank[:, 2]).all()
     counts = blank[:, 0].flatten(1).sum(1)
     assert counts.max() == 9
     assert counts.min() >= 4  # at a corner
+
+
+def test_what_is_cut_out_with_does_not_move_the_hole():
+    data = uneven_data()
+    found = [fed(data, cutout=3, cutout_fill=fill) for fill in ("mean", "black")]
+    plain = fed(data)
+    holes = [(images != plain).any(1) for images in found]
+    assert torch.equal(*holes)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_crop_may_bring_in_the_mean_as_padding_after_normalising_does(flip):
+    data = uneven_data()
+    config = dict(crop_padding=2, flip=flip)
+    images, mean = drawn(data.train[0], **config, crop_fill="mean")
+    black, none = drawn(data.train[0], **config)
+    assert none is None
+    assert torch.equal(images, black)
+    # no pixel of the images is black, so what is black came in
+    assert torch.equal(mean, (black == 0).all(1, keepdim=True))
+    found = fed(data, **config, crop_fill="mean")
+    outside = (found == 0).all(1)
+    assert outside.any(0).sum() == 64 - 16  # the middle 4x4 is never reached
+    assert torch.equal(found[~outside[:, None].expand_as(found)],
+                       fed(data, **config)[~outside[:, None].expand_as(found)])  # fmt: skip
+
+
+def test_a_black_hole_is_black_also_where_the_crop_brought_the_mean_in():
+    data = uneven_data()
+    changes = dict(crop_padding=2, cutout=3, crop_fill="mean")
+    hole_and_outside = drawn(data.train[0], **changes).mean
+    images, outside = drawn(data.train[0], **changes, cutout_fill="black")
+    hole = hole_and_outside & ~outside
+    assert (images.masked_select(hole) == 0).all()
+    assert torch.equal(hole | outside, hole_and_outside)
+    assert hole.flatten(1).sum(1).max() == 9
+
+
+def test_processes_that_share_a_batch_blank_the_pixels_that_one_would():
+    data, config = uneven_data(), changed(cutout=3, crop_padding=2, crop_fill="mean")
+    feeds = [make_feed(data, config, seed=0, device=CPU, share=(r, 2)) for r in range(2)]
+    whole = make_feed(data, config, seed=0, device=CPU).train(0, 0)
+    for (expected, _), (first, _), (second, _) in zip(
+        whole, *(feed.train(0, 0) for feed in feeds), strict=True
+    ):
+        assert torch.equal(torch.cat([first, second]), expected)
 
 
 def test_augmentation_is_a_function_of_its_generator(data):
@@ -513,3 +586,24 @@ def test_the_auxiliary_loss_counts_with_its_weight(data):
     with_it, untouched = trained(0.4)
     assert not untouched
     assert not torch.equal(with_it.stem[0].weight, without.stem[0].weight)
+
+
+def test_a_moving_average_of_a_short_training_is_no_network_of_its_beginning():
+    """63 steps at a decay of 0.9999 alone would leave 99 % of the first weights."""
+    data = load_dataset(DataConfig(dataset="digits"), None)
+
+    def accuracy(**changes):
+        torch.manual_seed(0)
+        network = build_network(
+            NASNET_A,
+            NetworkConfig(num_cells=1, num_filters=4),
+            image_shape=data.image_shape,
+            classes=data.classes,
+        )
+        config = changed(**PLAIN | {"batch_size": 64, "learning_rate": 0.05} | changes)
+        return run(network, data, config).accuracies[-1]
+
+    plain, ramped = accuracy(), accuracy(average_decay=0.9999)
+    assert plain > 0.8
+    assert ramped > plain - 0.05
+    assert accuracy(average_decay=0.9999, average_ramp=False) < 0.5
