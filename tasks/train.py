@@ -81,7 +81,7 @@ def train(run_id: int) -> None:
         if end.machine_fault is not None:
             slot.rest(end.machine_fault, functools.partial(check_machine, run_id))
         elif slot.early_failures >= EARLY_FAILURES:
-            _prove_slot(slot, config)
+            _prove_slot(slot, run_id)
 
 
 def _claim(slot: Slot, run_id: int) -> leases.Claim | None:
@@ -282,15 +282,10 @@ def no_room() -> str | None:
 
 
 def check_machine(run_id: int) -> str | None:
-    """Why this machine cannot train a run now, or None (law 8): artifacts, data, device.
-
-    The run's configuration is read anew: other images may have been accepted meanwhile.
-    """
-    with transaction(read_only=True) as connection:
-        run = runs.get(connection, run_id)
-    if run is None:  # deleted meanwhile
+    """Why this machine cannot train a run now, or None (law 8): artifacts, data, device."""
+    config = _config_now(run_id)
+    if config is None:
         return None
-    config = load_run_config(run.config)
     uri = f"{get_settings().artifact_url}/check-{current_slot().id}"
     try:
         checkpoint.write(uri, {})
@@ -300,6 +295,16 @@ def check_machine(run_id: int) -> str | None:
     except (MachineError, ChildError, RuntimeError, OSError) as error:
         return str(error)
     return None
+
+
+def _config_now(run_id: int) -> RunConfig | None:
+    """A run's configuration, read anew: other images may have been accepted meanwhile.
+
+    None where the run was deleted meanwhile.
+    """
+    with transaction(read_only=True) as connection:
+        run = runs.get(connection, run_id)
+    return None if run is None else load_run_config(run.config)
 
 
 class _FirstStepTakenError(Exception):
@@ -319,8 +324,11 @@ class _Probe:
     def on_checkpoint(self, state: object, epoch: int, step: int) -> None: ...
 
 
-def probe_slot(config: RunConfig) -> str | None:
-    """Why a small known child cannot take one step here, or None (law 8)."""
+def probe_slot(run_id: int) -> str | None:
+    """Why a small known child cannot take one step here on a run's data, or None (law 8)."""
+    config = _config_now(run_id)
+    if config is None:
+        return None
     try:
         data = _load_data(config)
         small = NetworkConfig(num_cells=1, num_filters=4)
@@ -335,9 +343,9 @@ def probe_slot(config: RunConfig) -> str | None:
     return None
 
 
-def _prove_slot(slot: Slot, config: RunConfig) -> None:
+def _prove_slot(slot: Slot, run_id: int) -> None:
     """After several children failed at once: are they to blame, or is this slot?"""
     slot.early_failures = 0
-    reason = probe_slot(config)
+    reason = probe_slot(run_id)
     if reason is not None:
-        slot.rest(reason, functools.partial(probe_slot, config))
+        slot.rest(reason, functools.partial(probe_slot, run_id))

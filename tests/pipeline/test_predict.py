@@ -106,7 +106,11 @@ def _draw(folder, sizes, count):
 def _of_all_sizes(folder):
     _draw(folder / "flowers", lambda generator: generator.integers(9, 40, 2), 40)
     config = DataConfig(dataset=f"imagefolder:{folder / 'flowers'}", image_size=16, validation=30)
-    return _train(config, folder, lambda data: data.validation[0])
+    return _train(config, folder, _paths)
+
+
+def _paths(data):
+    return [file.root / file.name for file in data.validation[0]]
 
 
 def _of_one_size(folder):

@@ -257,7 +257,7 @@ def test_nothing_is_accepted_while_a_slot_trains(folder, post, monkeypatch):
     assert rewarded(search_id) == 8
 
 
-def test_children_that_cannot_read_the_data_pause_the_search_after_three(folder, post):
+def test_children_that_cannot_read_the_data_pause_the_search_after_three(folder, post, rests):
     search_id = create(folder, image_size=16, budget={"children": 100})
     for path in folder.rglob("*.png"):  # as large as it was, and no image any more
         path.write_bytes(b"x" * path.stat().st_size)
@@ -270,6 +270,8 @@ def test_children_that_cannot_read_the_data_pause_the_search_after_three(folder,
     assert ".png: not an image that can be read" in search.reason
     assert "ChildError" not in search.reason
     assert sum(failure is not None for failure in failed) <= 2 * 4
+    _, check = rests[0]  # a known child meets the same files
+    assert ".png: not an image that can be read" in check()
 
 
 def test_damaged_files_are_named_before_anything_is_created(folder):
