@@ -19,7 +19,6 @@ from pipeline.config_networks import (
     SKELETONS_OF_SPACE,
     AnyNetworkConfig,
     MacroNetworkConfig,
-    MicroNetworkConfig,
     NetworkConfig,
 )
 from pipeline.config_sharing import SharedConfig
@@ -485,14 +484,14 @@ def make_network_config(kind: str, values: Mapping[str, Any]) -> AnyNetworkConfi
     return config
 
 
-def changed(
-    config: NetworkConfig | MicroNetworkConfig, values: Mapping[str, Any]
-) -> NetworkConfig | MicroNetworkConfig:
+def changed(config: AnyNetworkConfig | None, values: Mapping[str, Any]) -> AnyNetworkConfig:
     """A network's configuration with other values.
 
     Raises:
         UserError: naming the key, what it was given, and what it may be.
     """
+    if config is None:
+        raise UserError(f"{', '.join(values)}: a known network has a size of its own")
     try:
         return type(config).model_validate({**config.model_dump(), **values})
     except ValidationError as error:

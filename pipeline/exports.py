@@ -29,6 +29,7 @@ class Exported:
     network: nn.Module
     image_shape: tuple[int, int, int]
     classes: int
+    weights: str = "random"  # or whose they are, for people
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -38,6 +39,7 @@ class Exported:
             "network": "" if self.config is None else self.config.model_dump_json(),
             "image_shape": json.dumps(self.image_shape),
             "classes": str(self.classes),
+            "weights": self.weights,
         }
 
 

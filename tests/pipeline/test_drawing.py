@@ -448,7 +448,7 @@ def test_compare_prints_what_differs_and_draws_it_where_it_is_told(home):
         (["draw", "nasnet-a", "--output", "full.svg"], "full.svg: cannot be written"),
         (["draw", "nasnet-a", "--cells", "3"], "are of a network: --network"),
         (["draw", "nothing"], "no genotype 'nothing'"),
-        (["draw", "known.json", "--network"], "has a skeleton of its own"),
+        (["draw", "known.json", "--network"], "is no stack of cells"),
         (["compare", "nasnet-a", "nothing"], "no genotype 'nothing'"),
         (["compare", "nasnet-a", "darts-v1", "--output", "x.jpg"], "x.jpg: expected a name"),
     ],
