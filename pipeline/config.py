@@ -23,8 +23,9 @@ from pipeline.config_networks import (
 )
 from pipeline.config_sharing import SharedConfig
 from pipeline.config_spaces import MacroSpaceConfig, NASNetSpaceConfig, SpaceConfig, space_name
-from pipeline.config_tables import merge, read_preset
+from pipeline.config_tables import merge, preset_names, read_preset
 from pipeline.errors import Failure, UserError
+from pipeline.refused_values import refusal
 
 _NETWORK: TypeAdapter[AnyNetworkConfig] = TypeAdapter(AnyNetworkConfig)
 
@@ -414,6 +415,12 @@ class RunConfig(DataConfig):
 CHANGEABLE = ("budget", "stop", "retrain", "then")
 # Presets that say how to train, not what to search.
 RECIPE_KEYS = {*DataConfig.model_fields, *RecipeConfig.model_fields}
+# Whose keys are shown to somebody who wrote no preset.
+_PRESET_OF_SPACE = {
+    "nas": "nas-digits",
+    "enas-macro": "enas-macro-digits",
+    "enas-micro": "enas-micro-digits",
+}
 
 
 def is_recipe(tables: Mapping[str, Any]) -> bool:
@@ -430,7 +437,15 @@ def make_config(tables: Mapping[str, Any]) -> SearchConfig:
     try:
         return SearchConfig.model_validate(_recipe_filled(_controller_named(tables)))
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, SearchConfig, keys_in=_keys_in(tables)) from None
+
+
+def _keys_in(tables: Mapping[str, Any]) -> str:
+    """What lists the keys of a search: its preset, or one that searches the same space."""
+    preset = tables.get("preset")
+    known = isinstance(preset, str) and preset in preset_names()
+    shown = preset if known else _PRESET_OF_SPACE.get(space_name(tables.get("space")), "digits")
+    return f"`nasnet preset show {shown}`"
 
 
 def make_run_config(tables: Mapping[str, Any]) -> RunConfig:
@@ -442,7 +457,7 @@ def make_run_config(tables: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(tables)
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, RunConfig, keys_in="`nasnet preset show cifar10-final`") from None
 
 
 def _recipe_filled(tables: dict[str, Any]) -> dict[str, Any]:
@@ -475,7 +490,7 @@ def make_network_config(kind: str, values: Mapping[str, Any]) -> AnyNetworkConfi
     try:
         config = _NETWORK.validate_python({"skeleton": skeletons[0], **values})
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, AnyNetworkConfig, table="network") from None
     if config.skeleton not in skeletons:
         raise UserError(
             f"network.skeleton: {config.skeleton!r} is of another kind of genotypes; "
@@ -495,7 +510,7 @@ def changed(config: AnyNetworkConfig | None, values: Mapping[str, Any]) -> AnyNe
     try:
         return type(config).model_validate({**config.model_dump(), **values})
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, type(config), table="network") from None
 
 
 def load_config(stored: Mapping[str, Any]) -> SearchConfig:
@@ -514,22 +529,3 @@ def load_run_config(stored: Mapping[str, Any]) -> RunConfig:
         UserError: it was stored by a newer release.
     """
     return make_run_config(lifted(stored))
-
-
-# Of which of several models a value is: no part of a key.
-UNION_TAGS = {
-    *("ppo", "reinforce", "evolution", "predictor", "random", "asha", "median"),
-    *("nasnet", "nas", "enas-macro", "enas-micro"),
-    *("NetworkConfig", "LayerNetworkConfig", "MacroNetworkConfig", "MicroNetworkConfig"),
-}
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"] if part not in UNION_TAGS)
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: there is no such key; `nasnet preset show digits` lists them"
-    got = problem.get("input")
-    shown = "" if isinstance(got, dict) else f" (got {got!r})"
-    message = problem["msg"].removeprefix("Value error, ") + shown
-    return f"{key}: {message}" if key else message

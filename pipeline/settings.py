@@ -10,11 +10,13 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UserError
+from pipeline.refused_values import refusal
 
 # Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
 LEAST_MEMORY = 3 * 2**29
 NOTICES = {"finished", "paused", "failing", "stalled", "best"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+SECRET = {"database_url", "broker_url", "token", "notify"}
 MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
@@ -161,11 +163,18 @@ def get_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = f"NASNET_{problem['loc'][0]}".upper()
-        raise UserError(f"{name}: {problem['msg']} (got {problem.get('input')!r})") from None
+        raise refusal(error, Settings, name=_variable, got=_as_written) from None
     check_broker_url(settings.broker_url)
     return settings
+
+
+def _variable(key: str) -> str:
+    return f"NASNET_{key}".upper()
+
+
+def _as_written(key: str, _value: object) -> str:
+    """A setting as the environment has it; what may hold a secret is not shown."""
+    return "" if key in SECRET else repr(os.environ.get(_variable(key)))
 
 
 def check_broker_url(url: str | None) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db import children, searches
+from db import budgets, children, searches
 from db.enums import SearchState
 from db.session import transaction
 from pipeline.config import load_config, make_config
@@ -79,6 +79,7 @@ def extend(name: str, budget: Mapping[str, float]) -> str:
                 f"search {name!r} has a budget of {before['children']} children already"
             )
         config = make_config(merge(config, {"budget": budget})).model_dump(mode="json")
+        budgets.check_change(connection, search, config["budget"])
         searches.reconfigure(connection, search.id, config)
         searches.resume(connection, search.id)
         changes = [f"{key} {before[key]} -> {config['budget'][key]}" for key in budget]

@@ -1,9 +1,11 @@
 """The command line as its users meet it: most of what they can do wrong, and the lists."""
 
 import json
+import shlex
 
 import pytest
 
+from pipeline.cli.request import Typed
 from tests.processes import Home
 
 
@@ -21,6 +23,24 @@ def home(tmp_path):
         (["run", "digits", "--set", "training.epochs=many"], "training.epochs"),
         (["run", "digits", "--set", "colour=red"], "colour: there is no such key"),
         (["run", "digits", "--name", "a:b"], "--name"),
+        (["run", "digits", "--name", ""], "--name ''"),
+        (["run", "digits", "--name=-a"], "--name '-a'"),
+        (["run", "digits", "--name", "a\nb"], "--name 'a\\nb'"),
+        (["run", "empty.toml"], "empty.toml: has no keys; `nasnet preset show digits`"),
+        (["run", "empty.toml", "--set", "seed=1"], "empty.toml: has no keys"),
+        (["run", ".toml"], "--name ''"),
+        (["search", "create", "digits", "--set", "traning.epochs=1"], "do you mean training?"),
+        (
+            ["run", "digits", "--set", "space.name=nas"],
+            "space.name = 'nas': does not go with preset digits, which sets network.num_cells, "
+            "network.num_filters, retrain.network.num_cells",
+        ),
+        (["run", "digits", "--set", "space.name=nas"], "preset nas-cifar10 or nas-digits has it"),
+        (
+            ["run", "of_preset.toml"],
+            "controller.name = 'evolution': does not go with preset nasnet",
+        ),
+        (["search", "import", "home.json", "--name=-a"], "home.json"),
         (
             ["run", "digits", "--set", "dataset=imagefolder:/nowhere"],
             "there is no folder /nowhere",
@@ -36,6 +56,11 @@ def home(tmp_path):
 def test_bad_input_is_one_line_and_exit_code_2(home, arguments, said):
     (home.folder / "bad.toml").write_text("a = = 1")
     (home.folder / "home.json").write_text("{}")
+    (home.folder / "empty.toml").write_text("# nothing yet\n")
+    (home.folder / ".toml").write_text("seed = 1")
+    (home.folder / "of_preset.toml").write_text(
+        "preset = 'nasnet-cifar10'\ncontroller.name = 'evolution'"
+    )
     done = home.nasnet(*arguments, check=False)
     assert done.returncode == 2
     assert said in done.stderr
@@ -99,6 +124,17 @@ def test_a_search_is_created_listed_shown_extended_and_stopped(home):
     assert home.json("search", "show", "a")["state"] == "stopping"
     assert home.json("genotype", "list", "--search", "a") == []
     assert home.json("db", "check")["problems"] == []
+
+
+def test_a_command_is_said_again_as_it_was_typed():
+    typed = Typed("my searches/mine.toml", "a", ("seed=1", "dataset=npz:/x y.npz"), as_json=True)
+    words = shlex.split(typed.command())
+    assert words == [
+        *("nasnet", "run", "my searches/mine.toml", "--name", "a"),
+        *("--set", "seed=1", "--set", "dataset=npz:/x y.npz", "--json"),
+    ]
+    moved = Typed("digits", None, ("budget.children=4", "budget={children=4}", "seed=1"))
+    assert moved.command(budget=False) == "nasnet run digits --set seed=1"
 
 
 def test_a_published_genotype_is_shown_without_a_store(home):
