@@ -1,13 +1,15 @@
-"""What a user does to a search that exists: pause, resume, stop, extend; from whatever face."""
+"""What a user does to a search that exists: pause, extend, delete ...; from whatever face."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
-from db import budgets, children, searches
+from db import budgets, children, deletion, searches
 from db.enums import SearchState
 from db.session import transaction
+from pipeline import files
 from pipeline.config import load_config, make_config
 from pipeline.config_tables import merge
 from pipeline.errors import UserError
@@ -86,6 +88,32 @@ def extend(name: str, budget: Mapping[str, float]) -> str:
         return f"budget: {', '.join(changes)}; running"
 
     return _change(name, change)
+
+
+def delete(name: str) -> deletion.Owned:
+    """Delete a search that rests, with all that is its own; returns what has gone.
+
+    The rows go in one transaction, the files after it.
+    """
+    with transaction() as connection:
+        search_id = searches.get(connection, name).id
+        search = children.lock_search(connection, search_id)
+        deletion.check_rests(connection, search)
+        gone = deletion.owned(connection, search)
+        places = deletion.delete_search(connection, search)
+    for place in places:
+        files.delete(place)
+    return gone
+
+
+def rename(name: str, new: str) -> str:
+    """Give a search another name; a name that a search may have (``pipeline.cli.request``)."""
+    try:
+        with transaction() as connection:
+            searches.rename(connection, searches.get(connection, name).id, new)
+    except IntegrityError:
+        raise UserError(f"search {new!r} is there already: choose another name") from None
+    return f"is search {new!r} now"
 
 
 def _change(name: str, change: Callable[[Connection, Any], str], *, then_ring: bool = True) -> str:

@@ -132,7 +132,7 @@ def show(
 
 def _lines(genotype: "Genotype") -> Iterator[str]:
     """What a genotype says, for people."""
-    from pipeline.differences import in_words, layer_text, macro_layer_text
+    from pipeline.differences import block_text, in_words, layer_text, macro_layer_text
     from pipeline.genotype import KnownNetwork
     from pipeline.layer_genotype import LayerGenotype
     from pipeline.macro_genotype import MacroGenotype
@@ -153,11 +153,8 @@ def _lines(genotype: "Genotype") -> Iterator[str]:
         return
     for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
         yield f"\n{name} cell (0: previous cell, 1: the one before it)"
-        for b, block in enumerate(cell.blocks):
-            yield (
-                f"  state {b + 2} = {block.left_op}({block.left_input}) {block.combine} "
-                f"{block.right_op}({block.right_input})"
-            )
+        for state, block in enumerate(cell.blocks, start=2):
+            yield f"  {block_text(state, block)}"
         yield f"  output = concat({', '.join(map(str, cell.concat))})"
 
 

@@ -19,7 +19,12 @@ from pipeline.spaces import check_kinds, make_space
 LONGEST_NAME = 100
 
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a file of keys.")
+    str,
+    typer.Argument(
+        metavar="PRESET|FILE.toml",
+        help="A preset's name, or a file of keys.",
+        autocompletion=config_tables.preset_names,
+    ),
 ]
 NameOption = Annotated[
     str | None, typer.Option("--name", help="The search's name; else the preset's or file's.")
@@ -110,8 +115,8 @@ def _has(preset: str, written: dict[str, Any]) -> bool:
     return all(found.get(key) == value for key, value in written.items() if key in DECIDING)
 
 
-def checked_name(name: str) -> str:
-    """A name that a search may have.
+def checked_name(name: str, said: str = "--name") -> str:
+    """A name that a search may have; ``said`` is where it was written.
 
     Raises:
         UserError: it may not.
@@ -121,7 +126,7 @@ def checked_name(name: str) -> str:
     fits = name.strip(".") and all(c.isalnum() or c in "-_." for c in name) and name[0] != "-"
     if not fits or len(name) > LONGEST_NAME:
         raise UserError(
-            f"--name {name!r}: use letters, digits, and - _ . (at most {LONGEST_NAME}, no hyphen "
+            f"{said} {name!r}: use letters, digits, and - _ . (at most {LONGEST_NAME}, no hyphen "
             "first)"
         )
     return name
