@@ -5,6 +5,7 @@ the last update follows. Of rewards alone (target, plateau), the answer in synch
 function of the configuration.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from db.clock import clock, seconds_between
 from db.enums import Arm, ChildState, Purpose
 from db.models import Attempt, Child, Run, Search, is_state
+from pipeline.errors import UserError
 
 
 def spent(connection: Connection, search: Any) -> str | None:
@@ -95,3 +97,33 @@ _REASONS: dict[str, Any] = {
     "target_reward": _target_reached,
     "plateau": _on_a_plateau,
 }
+
+
+def _completed(connection: Connection, search_id: int, limit: int) -> str | None:
+    completed = connection.execute(
+        select(func.count()).where(
+            Child.search_id == search_id,
+            Child.arm != Arm.DERIVE,
+            is_state(Child.state, ChildState.REWARDED),
+        )
+    ).scalar_one()
+    return f"{completed} children have a reward" if completed > limit else None
+
+
+def check_change(connection: Connection, search: Any, budget: Mapping[str, Any]) -> None:
+    """Refuse a budget that is below what is done: the search would end where it stands.
+
+    Raises:
+        UserError: naming the key.
+    """
+    before = search.config["budget"]
+    for key, reason in {"children": _completed, **_REASONS}.items():
+        limit = budget.get(key)
+        if limit is None or limit == before.get(key):
+            continue
+        found = reason(connection, search.id, limit)
+        if found is not None:
+            raise UserError(
+                f"budget.{key} = {limit:g} is spent: {found}; `nasnet search stop {search.name}` "
+                "ends the search"
+            )

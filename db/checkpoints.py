@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Float, bindparam, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Float,
+    bindparam,
+    exists,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from db.clock import clock
 from db.enums import ArtifactKind
 from db.leases import HELD, lost
-from db.models import Artifact, Run
+from db.models import IN_FULL, Artifact, Child, Run
 
 # Files a run keeps: the newest may prove corrupt.
 KEEP = 2
@@ -120,6 +130,63 @@ _weights = (
 def weights_of_run(connection: Connection, run_id: int) -> Any:
     """(id, uri, sha256) of the weights a finished run kept, or None."""
     return connection.execute(_weights, {"run_id": run_id}).one_or_none()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A file of weights that a child can be given."""
+
+    run_id: int  # that wrote it
+    uri: str
+    sha256: str
+    is_shared: bool  # of all children of a phase, not of one
+
+
+_of_child = (
+    select(Artifact.run_id, Artifact.uri, Artifact.sha256, Artifact.kind)
+    .where(
+        Artifact.uri.is_not(None),
+        or_(
+            (Artifact.kind == ArtifactKind.WEIGHTS)
+            & Artifact.run_id.in_(select(Run.id).where(Run.child_id == bindparam("child_id"))),
+            (Artifact.kind == ArtifactKind.SHARED)
+            & Artifact.id.in_(
+                select(Run.start_artifact_id)
+                .join(Child, Child.score_run_id == Run.id)
+                .where(Child.id == bindparam("child_id"))
+            ),
+        ),
+    )
+    .order_by(Artifact.id.desc())
+    .limit(1)
+)
+_full_run = (
+    select(Run.id)
+    .where(
+        Run.genotype_id == bindparam("genotype_id"),
+        literal_column(IN_FULL),
+        exists().where(
+            Artifact.run_id == Run.id,
+            Artifact.kind == ArtifactKind.WEIGHTS,
+            Artifact.uri.is_not(None),
+        ),
+    )
+    .order_by(Run.accuracy.desc().nulls_last(), Run.id)
+    .limit(1)
+)
+
+
+def weights_of_child(connection: Connection, child_id: int) -> Weights | None:
+    """The weights that a child was trained to, or scored with; None where they are gone."""
+    row = connection.execute(_of_child, {"child_id": child_id}).one_or_none()
+    if row is None:
+        return None
+    return Weights(row.run_id, row.uri, row.sha256, row.kind is ArtifactKind.SHARED)
+
+
+def run_with_weights(connection: Connection, genotype_id: int) -> int | None:
+    """A genotype's best training in full whose weights are there, or None."""
+    return connection.scalar(_full_run, {"genotype_id": genotype_id})
 
 
 def lying(connection: Connection) -> list[Any]:

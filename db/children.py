@@ -358,3 +358,11 @@ def lock_search(connection: Connection, search_id: int) -> Any:
     return connection.execute(
         select(Search).where(Search.id == search_id).with_for_update()
     ).one_or_none()
+
+
+_actions = select(Child.actions).where(Child.id == bindparam("child_id"))
+
+
+def actions_of(connection: Connection, child_id: int) -> list[int]:
+    """What was chosen for a child, decision by decision."""
+    return list(connection.execute(_actions, {"child_id": child_id}).scalar_one())

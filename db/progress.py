@@ -33,6 +33,7 @@ class Progress:
     """A search's counts, and what follows from them."""
 
     search_id: int
+    uid: str = ""  # a number may be another search's, once this one has been deleted
     state: SearchState
     synchronous: bool
     batch: int
@@ -183,6 +184,7 @@ _newest = (
 )
 _version = _newest.with_only_columns(PolicyVersion.version).scalar_subquery()
 _counts = select(
+    Search.uid,
     Search.state,
     Search.config,
     _version.label("version"),
@@ -294,6 +296,7 @@ def progress(connection: Connection, search_id: int) -> Progress | None:
         sharing = _sharing_now(connection, search_id, config["shared"])
     return Progress(
         search_id=search_id,
+        uid=row.uid,
         state=SearchState(row.state),
         synchronous=config["mode"] == "synchronous",
         batch=config["controller"]["batch"],

@@ -2,14 +2,25 @@
 
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, func, insert, null, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    bindparam,
+    delete,
+    func,
+    insert,
+    null,
+    select,
+    update,
+)
 
 from db import notices, queue
 from db.clock import clock
 from db.enums import Arm, ChildState, NoticeKind, SearchState
-from db.models import Child, PolicyVersion, Run, Search, is_state
+from db.models import Child, PolicyVersion, Run, Search, SearchTag, is_state
 from pipeline.errors import Failure, UserError
 
 # A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
@@ -59,6 +70,41 @@ def create(connection: Connection, name: str, config: dict[str, Any]) -> int:
         )
         .returning(Search.id)
     ).scalar_one()
+
+
+def rename(connection: Connection, search_id: int, name: str) -> None:
+    """Give a search another name.
+
+    Raises:
+        IntegrityError: another search has it.
+    """
+    connection.execute(update(Search).where(Search.id == search_id).values(name=name))
+
+
+def write_note(connection: Connection, search_id: int, note: str | None) -> None:
+    """Write what a search's owner says of it, in place of what was said; None: nothing."""
+    connection.execute(update(Search).where(Search.id == search_id).values(note=note))
+
+
+def add_tags(connection: Connection, search_id: int, tags: Iterable[str]) -> None:
+    """Mark a search with words; those that it has are fine."""
+    new = sorted(set(tags) - set(tags_of(connection, search_id)))
+    if new:
+        rows = [{"search_id": search_id, "tag": tag} for tag in new]
+        connection.execute(insert(SearchTag), rows)
+
+
+def remove_tags(connection: Connection, search_id: int, tags: Iterable[str]) -> None:
+    """Take words from a search; those that it does not have are fine."""
+    connection.execute(
+        delete(SearchTag).where(SearchTag.search_id == search_id, SearchTag.tag.in_(list(tags)))
+    )
+
+
+def tags_of(connection: Connection, search_id: int) -> list[str]:
+    """The words a search is marked with, in order."""
+    statement = select(SearchTag.tag).where(SearchTag.search_id == search_id)
+    return sorted(connection.scalars(statement))
 
 
 def reconfigure(connection: Connection, search_id: int, config: dict[str, Any]) -> None:

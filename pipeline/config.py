@@ -19,13 +19,13 @@ from pipeline.config_networks import (
     SKELETONS_OF_SPACE,
     AnyNetworkConfig,
     MacroNetworkConfig,
-    MicroNetworkConfig,
     NetworkConfig,
 )
 from pipeline.config_sharing import SharedConfig
 from pipeline.config_spaces import MacroSpaceConfig, NASNetSpaceConfig, SpaceConfig, space_name
-from pipeline.config_tables import merge, read_preset
+from pipeline.config_tables import merge, preset_names, read_preset
 from pipeline.errors import Failure, UserError
+from pipeline.refused_values import refusal
 
 _NETWORK: TypeAdapter[AnyNetworkConfig] = TypeAdapter(AnyNetworkConfig)
 
@@ -33,25 +33,34 @@ _NETWORK: TypeAdapter[AnyNetworkConfig] = TypeAdapter(AnyNetworkConfig)
 class RewardConfig(Config):
     """How validation accuracies become a reward."""
 
-    last_epochs: int = Field(1, ge=1)  # the best accuracy of so many last epochs ...
-    power: Positive = 1.0  # ... raised to this power
-    failed: float = Field(0.0, ge=0, le=1)  # of a child whose failure is penalised (law 7)
+    last_epochs: int = Field(1, ge=1)
+    """The best validation accuracy of so many last epochs counts."""
+    power: Positive = 1.0
+    """The power that the accuracy is raised to."""
+    failed: float = Field(0.0, ge=0, le=1)
+    """The reward of a child whose failure is penalised (law 7)."""
 
 
 class ASHAConfig(Config):
     """Stop a child at epoch min_epochs, min_epochs x reduction, ... unless among the best."""
 
     name: Literal["asha"]
-    min_epochs: int = Field(1, ge=1, le=100_000)  # the first rung
-    reduction: int = Field(4, ge=2, le=100)  # one in so many goes on from a rung
+    """Asynchronous successive halving."""
+    min_epochs: int = Field(1, ge=1, le=100_000)
+    """The first rung, in epochs."""
+    reduction: int = Field(4, ge=2, le=100)
+    """One child in so many goes on from a rung."""
 
 
 class MedianConfig(Config):
     """Stop a child whose best accuracy is below the median of the others' means so far."""
 
     name: Literal["median"]
-    min_epochs: int = Field(1, ge=1, le=100_000)  # none is stopped before
-    min_children: int = Field(5, ge=1, le=100_000)  # to be compared with
+    """The median rule."""
+    min_epochs: int = Field(1, ge=1, le=100_000)
+    """No child is stopped before this epoch."""
+    min_children: int = Field(5, ge=1, le=100_000)
+    """So many other children are needed to be compared with."""
 
 
 EarlyStoppingConfig = Annotated[ASHAConfig | MedianConfig, Field(discriminator="name")]
@@ -61,43 +70,79 @@ class TrainingConfig(Config):
     """How a network is trained."""
 
     epochs: int = Field(20, ge=1, le=100_000)
-    batch_size: int = Field(64, ge=2, le=100_000)  # of all devices together
-    optimizer: Literal["sgd", "rmsprop"] = "sgd"  # rmsprop: TensorFlow's (extra `imagenet`)
+    """Passes over the training images."""
+    batch_size: int = Field(64, ge=2, le=100_000)
+    """Images a step, of all devices together."""
+    optimizer: Literal["sgd", "rmsprop"] = "sgd"
+    """What moves the weights; rmsprop is TensorFlow's (extra `imagenet`)."""
     learning_rate: Positive = 0.025
-    # a cosine to zero over all epochs; a factor at intervals; cosines that begin again
+    """The learning rate at the start."""
     schedule: Literal["cosine", "exponential", "restarts"] = "cosine"
-    decay_rate: float = Field(0.97, gt=0, le=1)  # of the exponential schedule ...
-    decay_epochs: Positive = 2.4  # ... a factor each so many epochs
-    restart_epochs: int = Field(10, ge=1, le=100_000)  # of the first cosine of `restarts`, ...
-    restart_factor: int = Field(2, ge=1, le=100)  # ... each next one so much longer, ...
-    min_learning_rate: float = Field(0.0, ge=0, allow_inf_nan=False)  # ... down to this
+    """How the learning rate falls: a cosine to zero over all epochs; a factor at intervals; or
+    cosines that begin again.
+    """
+    decay_rate: float = Field(0.97, gt=0, le=1)
+    """The exponential schedule's factor."""
+    decay_epochs: Positive = 2.4
+    """The exponential schedule's factor applies once in so many epochs."""
+    restart_epochs: int = Field(10, ge=1, le=100_000)
+    """The length of the first cosine of `restarts`, in epochs."""
+    restart_factor: int = Field(2, ge=1, le=100)
+    """Each next cosine of `restarts` is so many times longer."""
+    min_learning_rate: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Where each cosine of `restarts` ends."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False  # whether momentum looks ahead (sgd)
-    rmsprop_decay: float = Field(0.9, ge=0, lt=1)  # of the squared gradients' mean
-    rmsprop_epsilon: Positive = 1.0  # inside the root
-    weight_decay: float = Field(5e-4, ge=0, le=1)  # on convolution and linear weights
-    grad_clip: Positive | None = 5.0  # global norm
+    """The optimiser's momentum."""
+    nesterov: bool = False
+    """Whether momentum looks ahead (sgd)."""
+    rmsprop_decay: float = Field(0.9, ge=0, lt=1)
+    """The decay of RMSProp's mean of squared gradients."""
+    rmsprop_epsilon: Positive = 1.0
+    """RMSProp's epsilon, inside the root."""
+    weight_decay: float = Field(5e-4, ge=0, le=1)
+    """The L2 penalty on convolution and linear weights."""
+    grad_clip: Positive | None = 5.0
+    """The largest global norm of the gradients; none: they are not clipped."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    average_decay: float = Field(0.0, ge=0, lt=1)  # of the weights' moving average; 0: none
-    # whether that decay is at most (1 + t) / (10 + t) at step t, so that the first weights are
-    # soon forgotten
+    """The share of a label that is spread over all classes."""
+    average_decay: float = Field(0.0, ge=0, lt=1)
+    """The decay of the weights' moving average; 0: there is none."""
     average_ramp: bool = True
-    auxiliary_weight: float = Field(0.4, ge=0, le=10)  # of an auxiliary head's loss
-    freeze: bool = False  # train the classifier alone
-    crop_padding: int = Field(4, ge=0, le=128)  # pixels added around before a random crop ...
-    crop_fill: Literal["mean", "black"] = "black"  # ... and what they are
-    flip: bool = True  # horizontal, half of the time
-    cutout: int = Field(0, ge=0, le=1024)  # side of the square that is blanked; 0: none
-    cutout_fill: Literal["mean", "black"] = "mean"  # what it is blanked with
-    # Of images brought to `image_size`: instead of crop_padding, a crop of a random share of the
-    # image, this much at least, and colours distorted or not.
+    """Whether that decay is at most (1 + t) / (10 + t) at step t, so that the first weights are
+    soon forgotten.
+    """
+    auxiliary_weight: float = Field(0.4, ge=0, le=10)
+    """The weight of an auxiliary head's loss."""
+    freeze: bool = False
+    """Whether the classifier alone is trained."""
+    crop_padding: int = Field(4, ge=0, le=128)
+    """Pixels added around an image before a random crop of its size."""
+    crop_fill: Literal["mean", "black"] = "black"
+    """What those pixels are."""
+    flip: bool = True
+    """Whether half of the images are mirrored left to right."""
+    cutout: int = Field(0, ge=0, le=1024)
+    """The side of the square that is blanked, in pixels; 0: none."""
+    cutout_fill: Literal["mean", "black"] = "mean"
+    """What the square is blanked with."""
     crop_area: float = Field(0.08, gt=0, le=1)
+    """Of images brought to `image_size`, in place of crop_padding: the least share of
+    an image's area that a random crop has.
+    """
     distort_colors: bool = False
-    device: Literal["cpu", "cuda"] | None = None  # None: what the creating machine has
-    devices: int = Field(1, ge=1, le=64)  # that train one network together
-    threads: int = Field(1, ge=1, le=1024)  # of the CPU; part of the result's identity
-    checkpoint_seconds: float = Field(30.0, ge=0)  # a checkpoint at the first epoch end after it
-    timeout: Positive | None = None  # seconds without a step; None: max(600, 5 median epochs)
+    """Whether the colours of images brought to `image_size` are distorted."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where children train; none: what the creating machine has."""
+    devices: int = Field(1, ge=1, le=64)
+    """So many devices train one network together."""
+    threads: int = Field(1, ge=1, le=1024)
+    """CPU threads of one training; part of the result's identity."""
+    checkpoint_seconds: float = Field(30.0, ge=0)
+    """A checkpoint is written at the first end of an epoch after so many seconds."""
+    timeout: Positive | None = None
+    """Seconds without a step, after which a training has hung; none: five median epochs, 600 at
+    least.
+    """
 
     @model_validator(mode="after")
     def _momentum_looks_ahead(self) -> Self:
@@ -109,8 +154,10 @@ class TrainingConfig(Config):
 class FailureRule(Config):
     """What becomes of a child that failed for a reason."""
 
-    tries: int = Field(ge=1, le=100)  # attempts in a row, without a newer checkpoint
-    then: Literal["penalise", "skip"]  # the reward `reward.failed`, or none
+    tries: int = Field(ge=1, le=100)
+    """Attempts in a row, without a newer checkpoint."""
+    then: Literal["penalise", "skip"]
+    """What follows the last one: the reward `reward.failed`, or none."""
 
 
 def _rule(failure: Failure) -> FailureRule:
@@ -121,12 +168,19 @@ class FailuresConfig(Config):
     """What becomes of children that fail, by the reason."""
 
     oom: FailureRule = _rule(Failure.OOM)
+    """Children that ran out of memory."""
     diverged: FailureRule = _rule(Failure.DIVERGED)
+    """Children whose loss was not finite."""
     invalid: FailureRule = _rule(Failure.INVALID)
+    """Children that cannot be built."""
     timeout: FailureRule = _rule(Failure.TIMEOUT)
+    """Children that made no step for too long."""
     lost: FailureRule = _rule(Failure.LOST)
+    """Children whose worker died."""
     data: FailureRule = _rule(Failure.DATA)
+    """Children whose images could not be read."""
     error: FailureRule = _rule(Failure.ERROR)
+    """Children that met a bug."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,82 +198,126 @@ class FailuresConfig(Config):
 class BudgetConfig(Config):
     """When a search is complete: with the first of these that is spent (law 12)."""
 
-    children: int = Field(20_000, ge=1, le=100_000_000)  # that carry a reward
-    hours: Positive | None = None  # since it was created
-    device_hours: Positive | None = None  # that devices were held for its children
+    children: int = Field(20_000, ge=1, le=100_000_000)
+    """So many children with a reward."""
+    hours: Positive | None = None
+    """Hours since the search was created."""
+    device_hours: Positive | None = None
+    """Hours that devices were held for its children, all together."""
     target_reward: Share | None = None
-    plateau: int | None = Field(None, ge=1)  # children with a reward since the best one
+    """A reward that is good enough."""
+    plateau: int | None = Field(None, ge=1)
+    """So many children with a reward since the best one."""
 
 
 class StopConfig(Config):
     """When a search pauses by itself."""
 
-    duplicates: Share = 0.95  # of the last five batches
-    failures: Share = 0.5  # of the last `failures_of` children; 1: never
+    duplicates: Share = 0.95
+    """The search pauses when so large a share of the last five batches were duplicates."""
+    failures: Share = 0.5
+    """The search pauses when more than this share of the last `failures_of` children failed; 1:
+    never.
+    """
     failures_of: int = Field(20, ge=1, le=10_000)
+    """So many of the last children are looked at."""
 
 
 class DataConfig(Config):
     """Which images, and which of them are held out of training to earn rewards."""
 
     dataset: str = "digits"
+    """The images: a built-in set's name, imagefolder:FOLDER (or a .zip of one), npz:FILE,
+    hdf5:FILE, or a path alone.
+    """
     split_seed: int = Field(0, ge=0, lt=2**31)
-    # Whether the images held out are of each class its share; None: of the user's own images they
-    # are, of built-in sets they are drawn from all, as the papers did.
+    """Which training images are held out."""
     split: Literal["stratified", "random"] | None = None
-    # How the user's own images are read; 1: as releases of format 1 did, which turned no image,
-    # cut 16 bits to 8, dropped transparency, numbered no labels anew, ignored val beside test.
+    """Whether the images held out have of each class its share, or are drawn from all; none:
+    stratified of one's own images, random of built-in sets, as the papers did.
+    """
     reading: Literal[1, 2] = 2
-    # Of the images: the sha256 of what they are, so that others are never trained on unnoticed.
+    """How one's own images are read; 1: as releases of format 1 did, which turned no image, cut 16
+    bits to 8, dropped transparency, numbered no labels anew, and ignored val beside test.
+    """
     fingerprint: str | None = Field(None, pattern="[0-9a-f]{64}")
-    validation: int | None = Field(None, ge=1)  # images held out; None: the data set's own number
-    # An image folder's images are decoded while they are needed and brought to so many pixels a
-    # side; None: all are of one size and lie in memory.
+    """The sha256 of what the images are, so that others are never trained on unnoticed; filled in
+    when a search is created.
+    """
+    validation: int | None = Field(None, ge=1)
+    """So many training images are held out to earn rewards; none: the data set's own number."""
     image_size: int | None = Field(None, ge=4, le=4096)
+    """Images are decoded while they are needed and brought to so many pixels a side; none: all are
+    of one size and lie in memory.
+    """
 
 
 class RecipeConfig(Config):
     """How a genotype is trained in full, on whatever data."""
 
-    preset: str | None = None  # the preset it was made from
+    preset: str | None = None
+    """The preset that the recipe was made from."""
     network: AnyNetworkConfig = NetworkConfig()
+    """The skeleton of the final network."""
     training: TrainingConfig = TrainingConfig()
+    """How it is trained."""
 
 
 class RetrainConfig(Config):
     """Which genotypes a search trains in full when its budget is met."""
 
     top: int = Field(ge=1, le=100_000)
-    seeds: int = Field(1, ge=1, le=1000)  # runs of each
+    """So many of the best genotypes."""
+    seeds: int = Field(1, ge=1, le=1000)
+    """Runs of each, with different seeds."""
 
 
 class ThenConfig(Config):
     """What a search does by itself when its budget is met."""
 
     retrain: RetrainConfig | None = None
+    """Train the best in full."""
 
 
 class SearchConfig(DataConfig):
     """A whole search."""
 
-    format: Literal[2] = 2  # pipeline.config_formats
-    preset: str | None = None  # the preset it was made from
+    format: Literal[2] = 2
+    """The format the configuration was stored in (pipeline.config_formats)."""
+    preset: str | None = None
+    """The preset that the configuration was made from."""
     seed: int = Field(0, ge=0, lt=2**31)
-    mode: Literal["rolling", "synchronous"] = "rolling"  # law 11
+    """The seed of all that is drawn."""
+    mode: Literal["rolling", "synchronous"] = "rolling"
+    """Rolling: no worker waits. Synchronous: the same result whatever the workers did (law 11)."""
     space: SpaceConfig = NASNetSpaceConfig()
+    """What can be found."""
     controller: ControllerConfig = PPOConfig()
-    # of budget.children: uniform choices, trained alike and never learned from; to be held against
+    """What proposes children and learns from their rewards."""
     control: float = Field(0.0, ge=0, lt=1)
+    """The share of budget.children that are uniform choices: trained alike, never learned from, to
+    be held against.
+    """
     reward: RewardConfig = RewardConfig()
+    """How accuracies become rewards."""
     failures: FailuresConfig = FailuresConfig()
-    early_stopping: EarlyStoppingConfig | None = None  # of children; None: all train in full
-    shared: SharedConfig | None = None  # weights that all children share; None: each is trained
+    """What becomes of children that fail."""
+    early_stopping: EarlyStoppingConfig | None = None
+    """Which children are stopped before their last epoch; none: all train in full."""
+    shared: SharedConfig | None = None
+    """Weights that all children share; none: each child is trained alone."""
     network: AnyNetworkConfig = NetworkConfig()
+    """The skeleton that children are built in."""
     training: TrainingConfig = TrainingConfig()
+    """How children are trained."""
     budget: BudgetConfig = BudgetConfig()
+    """When the search is complete."""
     stop: StopConfig = StopConfig()
-    retrain: RecipeConfig | None = None  # for `nasnet retrain`, and for `then`
+    """When the search pauses by itself."""
+    retrain: RecipeConfig | None = None
+    """How genotypes are trained in full, by `nasnet retrain` and by `then`."""
     then: ThenConfig = ThenConfig()
+    """What follows when the budget is met."""
 
     @model_validator(mode="before")
     @classmethod
@@ -319,15 +417,24 @@ def _with_skeleton(network: Any, skeleton: str) -> Any:
 class RunConfig(DataConfig):
     """The resolved configuration of one training; stored in the ``runs`` row."""
 
-    format: Literal[2] = 2  # pipeline.config_formats
-    network: AnyNetworkConfig | None  # None: a known network needs none
+    format: Literal[2] = 2
+    """The format the configuration was stored in (pipeline.config_formats)."""
+    network: AnyNetworkConfig | None
+    """The skeleton that the genotype is built in; none: a known network needs none."""
     training: TrainingConfig
+    """How it is trained."""
 
 
 # Keys that may differ from a stored search's: they say how long and what comes after, not what.
 CHANGEABLE = ("budget", "stop", "retrain", "then")
 # Presets that say how to train, not what to search.
 RECIPE_KEYS = {*DataConfig.model_fields, *RecipeConfig.model_fields}
+# Whose keys are shown to somebody who wrote no preset.
+_PRESET_OF_SPACE = {
+    "nas": "nas-digits",
+    "enas-macro": "enas-macro-digits",
+    "enas-micro": "enas-micro-digits",
+}
 
 
 def is_recipe(tables: Mapping[str, Any]) -> bool:
@@ -344,7 +451,15 @@ def make_config(tables: Mapping[str, Any]) -> SearchConfig:
     try:
         return SearchConfig.model_validate(_recipe_filled(_controller_named(tables)))
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, SearchConfig, keys_in=_keys_in(tables)) from None
+
+
+def _keys_in(tables: Mapping[str, Any]) -> str:
+    """What lists the keys of a search: its preset, or one that searches the same space."""
+    preset = tables.get("preset")
+    known = isinstance(preset, str) and preset in preset_names()
+    shown = preset if known else _PRESET_OF_SPACE.get(space_name(tables.get("space")), "digits")
+    return f"`nasnet preset show {shown}`"
 
 
 def make_run_config(tables: Mapping[str, Any]) -> RunConfig:
@@ -356,7 +471,7 @@ def make_run_config(tables: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(tables)
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, RunConfig, keys_in="`nasnet preset show cifar10-final`") from None
 
 
 def _recipe_filled(tables: dict[str, Any]) -> dict[str, Any]:
@@ -389,7 +504,7 @@ def make_network_config(kind: str, values: Mapping[str, Any]) -> AnyNetworkConfi
     try:
         config = _NETWORK.validate_python({"skeleton": skeletons[0], **values})
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, AnyNetworkConfig, table="network") from None
     if config.skeleton not in skeletons:
         raise UserError(
             f"network.skeleton: {config.skeleton!r} is of another kind of genotypes; "
@@ -398,18 +513,18 @@ def make_network_config(kind: str, values: Mapping[str, Any]) -> AnyNetworkConfi
     return config
 
 
-def changed(
-    config: NetworkConfig | MicroNetworkConfig, values: Mapping[str, Any]
-) -> NetworkConfig | MicroNetworkConfig:
+def changed(config: AnyNetworkConfig | None, values: Mapping[str, Any]) -> AnyNetworkConfig:
     """A network's configuration with other values.
 
     Raises:
         UserError: naming the key, what it was given, and what it may be.
     """
+    if config is None:
+        raise UserError(f"{', '.join(values)}: a known network has a size of its own")
     try:
         return type(config).model_validate({**config.model_dump(), **values})
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise refusal(error, type(config), table="network") from None
 
 
 def load_config(stored: Mapping[str, Any]) -> SearchConfig:
@@ -428,22 +543,3 @@ def load_run_config(stored: Mapping[str, Any]) -> RunConfig:
         UserError: it was stored by a newer release.
     """
     return make_run_config(lifted(stored))
-
-
-# Of which of several models a value is: no part of a key.
-UNION_TAGS = {
-    *("ppo", "reinforce", "evolution", "predictor", "random", "asha", "median"),
-    *("nasnet", "nas", "enas-macro", "enas-micro"),
-    *("NetworkConfig", "LayerNetworkConfig", "MacroNetworkConfig", "MicroNetworkConfig"),
-}
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"] if part not in UNION_TAGS)
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: there is no such key; `nasnet preset show digits` lists them"
-    got = problem.get("input")
-    shown = "" if isinstance(got, dict) else f" (got {got!r})"
-    message = problem["msg"].removeprefix("Value error, ") + shown
-    return f"{key}: {message}" if key else message

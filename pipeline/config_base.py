@@ -13,4 +13,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Config(BaseModel):
     """Base of every part: frozen, strict about types, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )

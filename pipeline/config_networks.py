@@ -36,22 +36,37 @@ class NetworkConfig(Config):
     )  # the keys that their shapes depend on
 
     skeleton: Literal["nasnet"] = "nasnet"
-    num_cells: int = Field(2, ge=1, le=100)  # N, normal cells a stage; three stages
-    num_filters: int = Field(32, ge=2, le=4096, multiple_of=2)  # F, of the first stage
+    """NASNet's."""
+    num_cells: int = Field(2, ge=1, le=100)
+    """N, normal cells a stage; there are three stages."""
+    num_filters: int = Field(32, ge=2, le=4096, multiple_of=2)
+    """F, the filters of the first stage."""
     # The rest as the authors' code has it (slim: nasnet.py, the *_config functions).
     stem: Literal["cifar", "imagenet"] = "cifar"
-    stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F; of 32 channels for ImageNet
-    # whether h_{i-1} after a reduction is the output two cells before it, not that right before
+    """What stands before the cells: one convolution, or one and two reduction cells."""
+    stem_multiplier: float = Field(3.0, gt=0, le=100)
+    """The stem's channels as a multiple of F; of 32 channels for ImageNet."""
     skip_reduction_input: bool = False
-    # see pipeline.networks.layers
+    """Whether h_{i-1} after a reduction is the output two cells before it, not that right before.
+    """
     padding: Literal["symmetric", "same", "timm", "keras"] = "symmetric"
-    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
+    """Where zeros are added: as PyTorch does, as TensorFlow does, or as timm's or keras' NASNet
+    does (pipeline.networks.layers).
+    """
+    norm_decay: float = Field(0.9, ge=0, lt=1)
+    """The decay of batch norm's running statistics."""
     norm_epsilon: Positive = 1e-5
-    dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
-    drop_path_keep: float = Field(1.0, gt=0, le=1)  # at the end of the training
-    # the code's, which keeps less with depth; or the paper's, one probability for all cells
+    """Batch norm's epsilon."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """The share of features that is dropped before the classifier."""
+    drop_path_keep: float = Field(1.0, gt=0, le=1)
+    """The probability that a path is kept, at the end of the training; 1: all are."""
     drop_path_schedule: Literal["depth", "paper"] = "depth"
-    auxiliary: bool = False  # a second head, for training
+    """Whether deeper cells keep fewer paths, as in the authors' code; or all cells the same, as in
+    the paper.
+    """
+    auxiliary: bool = False
+    """Whether there is a second head, for training."""
 
     @model_validator(mode="after")
     def _stem_has_filters(self) -> Self:
@@ -69,10 +84,15 @@ class LayerNetworkConfig(Config):
     weights: ClassVar = ("extra_filters",)
 
     skeleton: Literal["layers"]
-    extra_filters: int = Field(0, ge=0, le=4096)  # to each layer; the paper's last row: 40
-    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
+    """NAS'."""
+    extra_filters: int = Field(0, ge=0, le=4096)
+    """Added to each layer's filters; the paper's last row has 40."""
+    norm_decay: float = Field(0.9, ge=0, lt=1)
+    """The decay of batch norm's running statistics."""
     norm_epsilon: Positive = 1e-5
-    dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
+    """Batch norm's epsilon."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """The share of features that is dropped before the classifier."""
 
 
 class MacroNetworkConfig(Config):
@@ -90,16 +110,24 @@ class MacroNetworkConfig(Config):
     )  # the keys that their shapes depend on
 
     skeleton: Literal["enas-macro"]
+    """That of ENAS' macro search."""
     filters: int = Field(36, ge=2, le=MAX_FILTERS, multiple_of=2)
-    # how a layer's skips join its own result: concatenated before a 1x1 convolution, as in the
-    # paper and in the released final network; or added, as in the released search
+    """The filters of the first layers."""
     skip: Literal["concat", "sum"] = "concat"
-    # layers after which all maps are halved; None: those that end the first and second third
+    """How a layer's skips join its own result: concatenated before a 1x1 convolution, as in the
+    paper and in the released final network; or added, as in the released search.
+    """
     reductions: Many[int] | None = None
-    widen: bool = False  # whether filters double where maps are halved; the final network's do
-    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
+    """The layers after which all maps are halved; none: those that end the first and second third.
+    """
+    widen: bool = False
+    """Whether filters double where maps are halved; the released final network's do."""
+    norm_decay: float = Field(0.9, ge=0, lt=1)
+    """The decay of batch norm's running statistics."""
     norm_epsilon: Positive = 1e-5
-    dropout: float = Field(0.1, ge=0, lt=1)  # before the classifier
+    """Batch norm's epsilon."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """The share of features that is dropped before the classifier."""
 
     def reductions_of(self, layers: int) -> tuple[int, ...]:
         """The layers, of so many, after which the maps are halved."""
@@ -132,18 +160,31 @@ class MicroNetworkConfig(Config):
     weights: ClassVar = ("cells", "num_cells", "num_filters", "stem_multiplier", "widen")
 
     skeleton: Literal["enas-micro"]
+    """That of ENAS' micro search."""
     cells: Literal["search", "final"] = "search"
-    num_cells: int = Field(2, ge=1, le=100)  # N, normal cells a stage; three stages
-    num_filters: int = Field(20, ge=2, le=MAX_FILTERS, multiple_of=2)  # F, of the first stage
-    stem_multiplier: float = Field(3.0, gt=0, le=100)  # of F
-    widen: bool = True  # whether F doubles with each reduction, as it does in both modes
-    # of `final` cells, whose operations stride: see pipeline.networks.layers; the code's is "same"
+    """Which of the two kinds of cells is built."""
+    num_cells: int = Field(2, ge=1, le=100)
+    """N, normal cells a stage; there are three stages."""
+    num_filters: int = Field(20, ge=2, le=MAX_FILTERS, multiple_of=2)
+    """F, the filters of the first stage."""
+    stem_multiplier: float = Field(3.0, gt=0, le=100)
+    """The stem's channels as a multiple of F."""
+    widen: bool = True
+    """Whether F doubles with each reduction, as it does in both modes."""
     padding: Literal["symmetric", "same"] = "symmetric"
-    norm_decay: float = Field(0.9, ge=0, lt=1)  # of batch norm's running statistics
+    """Where zeros are added in `final` cells, whose operations stride: as PyTorch does, or as
+    TensorFlow does, which the released code is written in (pipeline.networks.layers).
+    """
+    norm_decay: float = Field(0.9, ge=0, lt=1)
+    """The decay of batch norm's running statistics."""
     norm_epsilon: Positive = 1e-5
-    dropout: float = Field(0.0, ge=0, lt=1)  # before the classifier
-    drop_path_keep: float = Field(1.0, gt=0, le=1)  # at the end of the training; less with depth
-    auxiliary: bool = False  # a second head, for training, after the cell after reduction 2
+    """Batch norm's epsilon."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """The share of features that is dropped before the classifier."""
+    drop_path_keep: float = Field(1.0, gt=0, le=1)
+    """The probability that a path is kept, at the end of the training; less with depth."""
+    auxiliary: bool = False
+    """Whether there is a second head, for training, after the cell after reduction 2."""
 
     @model_validator(mode="after")
     def _only_final_cells_regularise(self) -> Self:

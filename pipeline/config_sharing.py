@@ -16,11 +16,15 @@ class SharedConfig(Config):
     one takes; here 100 updates of 20 children, so that a phase scores as many.
     """
 
-    updates: int = Field(100, ge=1, le=100_000)  # of the policy, a phase
-    chunk: int = Field(20, ge=1, le=10_000)  # children that one run scores
-    score_batch: int = Field(128, ge=2, le=100_000)  # validation images a child is scored on
-    # what batch norms use when a child is scored: the statistics of the very images, or the
-    # moving averages that all children have left (the released macro code)
+    updates: int = Field(100, ge=1, le=100_000)
+    """Policy updates a phase."""
+    chunk: int = Field(20, ge=1, le=10_000)
+    """Children that one run scores."""
+    score_batch: int = Field(128, ge=2, le=100_000)
+    """Validation images that a child is scored on."""
     norm: Literal["batch", "moving"] = "batch"
-    # children drawn when the budget is met, and scored on all validation images
+    """What batch norms use when a child is scored: the statistics of the very images, or the
+    moving averages that all children have left (the released macro code).
+    """
     derive: int = Field(100, ge=0, le=100_000)
+    """Children drawn when the budget is met, and scored on all validation images."""

@@ -18,23 +18,36 @@ class NASNetSpaceConfig(Config):
     """The NASNet space (arXiv:1707.07012, section 3)."""
 
     name: Literal["nasnet"] = "nasnet"
-    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)  # B of the paper
+    """NASNet's cells."""
+    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)
+    """B of the paper: blocks a cell."""
 
 
 class LayerSpaceConfig(Config):
     """The layer-by-layer space of NAS (arXiv:1611.01578, sections 3.3 and 4.1)."""
 
     name: Literal["nas"]
-    heights: Many[int] = (1, 3, 5, 7)  # of filters, as widths
+    """Layer by layer, as NAS searched."""
+    heights: Many[int] = (1, 3, 5, 7)
+    """The heights of filters, in pixels."""
     widths: Many[int] = (1, 3, 5, 7)
+    """The widths of filters, in pixels."""
     filters: Many[int] = (24, 36, 48, 64)
-    strides: Many[int] = (1,)  # one: fixed; several, such as the paper's [1, 2, 3]: searched
+    """The numbers of filters."""
+    strides: Many[int] = (1,)
+    """One: fixed; several, such as the paper's [1, 2, 3]: searched."""
     skips: bool = True
-    pools: Many[int] = ()  # layers after which a max pooling halves the map
-    layers: int = Field(6, ge=1, le=MAX_LAYERS)  # of the first children ...
-    grow: int = Field(2, ge=0, le=MAX_LAYERS)  # ... and so many more ...
-    grow_every: int = Field(1600, ge=1)  # ... each time so many rewards have been learned from,
-    most_layers: int = Field(20, ge=1, le=MAX_LAYERS)  # up to these
+    """Whether a layer may read any earlier layers."""
+    pools: Many[int] = ()
+    """Layers after which a max pooling halves the map."""
+    layers: int = Field(6, ge=1, le=MAX_LAYERS)
+    """The layers of the first children."""
+    grow: int = Field(2, ge=0, le=MAX_LAYERS)
+    """So many layers are added at a time."""
+    grow_every: int = Field(1600, ge=1)
+    """Layers are added each time that so many rewards have been learned from."""
+    most_layers: int = Field(20, ge=1, le=MAX_LAYERS)
+    """The layers of the deepest children."""
 
     def depth(self, learned: int) -> int:
         """How many layers a child has once so many rewards have been learned from."""
@@ -65,8 +78,13 @@ class MacroSpaceConfig(Config):
     """
 
     name: Literal["enas-macro"]
+    """Whole networks of layers with skips, as ENAS searched."""
     layers: int = Field(12, ge=1, le=MAX_LAYERS)
+    """Layers of a network."""
     skips: Literal["layer", "code"] = "layer"
+    """What a skip reads: the output of the layer that it names, or the output before it, as in the
+    released code.
+    """
 
     def sources(self, number: int) -> range:
         """Which outputs the ``number``-th layer's skips read, in order; 0 is the stem's."""
@@ -78,10 +96,13 @@ class MicroSpaceConfig(Config):
     """ENAS' micro space: a normal and a reduction cell (arXiv:1802.03268, section 2.4)."""
 
     name: Literal["enas-micro"]
-    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)  # B - 2 of the paper, which counts the inputs
-    # Fixed, added to the logits of the normal cell's two separable convolutions and taken from
-    # those of its other operations; the released code's is 0.25 (micro_controller.py).
+    """Cells, as ENAS searched."""
+    blocks: int = Field(5, ge=1, le=MAX_BLOCKS)
+    """B - 2 of the paper, which counts the inputs."""
     operation_offset: float = Field(0.0, ge=0, le=10)
+    """Added to the logits of the normal cell's two separable convolutions and taken from those of
+    its other operations; never learned. The released code's is 0.25 (micro_controller.py).
+    """
 
 
 # The kind of genotypes that a space, by its name, proposes.

@@ -1,7 +1,9 @@
 """A configuration before it is checked: tables from presets, TOML files and ``--set``, merged."""
 
+import itertools
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,17 @@ def preset_text(name: str) -> str:
     return resources.files("pipeline.presets").joinpath(f"{name}.toml").read_text("utf-8")
 
 
+def description(name: str) -> str:
+    """What a preset is for: the first sentence of its file, without what is in brackets.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    lines = itertools.takewhile(lambda line: line.startswith("#"), preset_text(name).splitlines())
+    text = re.sub(r"\s*\([^()]*\)", "", " ".join(line[1:].strip() for line in lines))
+    return re.split(r"(?<=\.)\s", text)[0].removesuffix(".")
+
+
 def read_preset(name: str) -> dict[str, Any]:
     """A preset's tables.
 
@@ -39,14 +52,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     """A configuration file's tables.
 
     Raises:
-        UserError: the file cannot be read or is no TOML.
+        UserError: the file cannot be read, is no TOML, or has no keys.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not TOML: {error}") from None
+    if not tables:
+        raise UserError(f"{path}: has no keys; `nasnet preset show digits` lists those there are")
+    return tables
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -85,6 +101,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = merge(old, value)
         merged[key] = value
     return merged
+
+
+def flattened(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each key, dotted, with its value."""
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def differences(

@@ -56,8 +56,7 @@ def _macro_differences(a: MacroGenotype, b: MacroGenotype) -> Iterator[Differenc
             yield Difference(place, "layer", None, macro_layer_text(number, y), (), name)
             continue
         if x.operation != y.operation:
-            labels = operation_label(x.operation), operation_label(y.operation)
-            yield Difference(place, "operation", *labels, name, name)
+            yield Difference(place, "operation", x.operation, y.operation, name, name)
         if x.skips != y.skips:
             yield Difference(place, "skips", _skips_text(x), _skips_text(y), name, name)
 
@@ -159,7 +158,10 @@ def _partners(a: Cell, b: Cell) -> dict[int, int]:
 
 
 def operation_label(operation: str) -> str:
-    """An operation's name as people read it: "sep 5x5", "avg 3x3", "conv 1x7-7x1"."""
+    """An operation's name in a picture's box: "sep 5x5", "avg 3x3", "conv 1x7-7x1".
+
+    In text it has the name by which it can be asked for: sep_conv_5x5.
+    """
     first, *rest = operation.split("_")
     sizes = "-".join(word for word in rest if word not in {"conv", "pool"})
     return f"{'dilated' if first == 'dil' else first} {sizes}".strip()
@@ -195,8 +197,8 @@ def layer_text(number: int, layer: Layer) -> str:
 
 
 def macro_layer_text(number: int, layer: MacroLayer) -> str:
-    """Such as "layer 3 = sep 5x5(2), joined with 0, 1"; 0 is the stem."""
-    own = f"layer {number} = {operation_label(layer.operation)}({number - 1})"
+    """Such as "layer 3 = sep_conv_5x5(2), joined with 0, 1"; 0 is the stem."""
+    own = f"layer {number} = {layer.operation}({number - 1})"
     return f"{own}, joined with {_skips_text(layer)}" if layer.skips else own
 
 
@@ -205,10 +207,10 @@ def _skips_text(layer: MacroLayer) -> str:
 
 
 def block_text(state: int, block: Block) -> str:
-    """Such as "state 2 = sep 5x5(0) add identity(1)"."""
+    """Such as "state 2 = sep_conv_5x5(0) add identity(1)"."""
     left, right = map(_side_text, block.sides)
     return f"state {state} = {left} {block.combine} {right}"
 
 
 def _side_text(side: tuple[int, str]) -> str:
-    return f"{operation_label(side[1])}({side[0]})"
+    return f"{side[1]}({side[0]})"

@@ -7,7 +7,8 @@
     search.genotypes(uses=["sep_conv_5x5"], min_reward=0.9)
     search.plot_history()
     search.best()[0]                  # drawn
-    search.best()[0].network(num_cells=2, num_filters=32)
+    search.best()[0].network()        # as the search built it, with the weights that it kept
+    search.best()[0].network(untrained=True, num_cells=2, num_filters=32)
 
 It only reads. Needs the extra `notebook`; data frames are pandas', or polars' where asked for.
 """
@@ -23,6 +24,7 @@ import plotly.graph_objects as go
 from db import queries, ranking, schema, searches
 from db.asking import ask
 from db.enums import Arm, Order, Place
+from db.ranks import Rank
 from db.session import get_engine, transaction
 from pipeline import search_figures
 from pipeline.drawing import picture_of, svg_fragment
@@ -32,6 +34,10 @@ from pipeline.settings import get_settings
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pipeline.config_networks import AnyNetworkConfig
+    from pipeline.search_networks import SearchNetwork
+    from pipeline.training.data_shapes import DataShape
 
 Frames = Literal["pandas", "polars"]
 COLUMNS = (
@@ -109,6 +115,7 @@ class Found:
 
     genotype: Genotype
     reward: float | None = None
+    rank: Rank | None = None  # among a search's best
 
     @property
     def digest(self) -> str:
@@ -121,27 +128,63 @@ class Found:
     def network(
         self,
         *,
-        image_shape: tuple[int, int, int] = (3, 32, 32),
-        classes: int = 10,
+        untrained: bool = False,
+        image_shape: tuple[int, int, int] | None = None,
+        classes: int | None = None,
         seed: int = 0,
         **config: Any,
     ) -> "nn.Module":
-        """A network of it for images (channels, height, width), its weights drawn at random.
+        """Its network: of a search's best the search's own, with the weights that it kept.
 
-        ``config`` has keys of a configuration's table `network`, such as ``num_cells=2``.
+        Args:
+            untrained: whether the weights are drawn at random, with ``seed``; then whatever
+                follows may be another.
+            image_shape: (channels, height, width); else the search's, or CIFAR-10's.
+            config: keys of a configuration's table `network`, such as ``num_cells=2``.
 
         Raises:
-            UserError: naming the key, what it was given, and what it may be.
+            UserError: no weights are kept, or a key cannot be what it was given.
         """
-        import torch
+        from pipeline.search_networks import build_for, load_kept
+        from pipeline.training.data_shapes import DataShape
 
-        from pipeline.config import make_network_config
-        from pipeline.networks import build
+        if not untrained and (image_shape or classes or config):
+            raise UserError("weights belong to one size: network(untrained=True, ...) has any")
+        own = self._own()
+        if not untrained:
+            if own is None:
+                raise UserError("a genotype has no weights: network(untrained=True)")
+            kept = own.kept()
+            network = build_for(own.genotype, own.config, own.shape, seed=seed)
+            load_kept(network, kept)
+            return network
+        wanted, shape = _wanted(self.genotype, own, config)
+        given = DataShape(image_shape or shape.image_shape, classes or shape.classes)
+        genotype = self.genotype if own is None else own.genotype
+        return build_for(genotype, wanted, given, seed=seed)
 
-        torch.manual_seed(seed)
-        kind = self.genotype.kind
-        wanted = None if kind == "known" else make_network_config(kind, config)
-        return build(self.genotype, wanted, image_shape=image_shape, classes=classes)
+    def _own(self) -> "SearchNetwork | None":
+        """The network of the search that it was taken from, if it was."""
+        from pipeline.search_networks import network_at
+
+        if self.rank is None:
+            return None
+        with transaction(read_only=True) as connection:
+            return network_at(connection, self.rank)
+
+
+def _wanted(
+    genotype: Genotype, own: "SearchNetwork | None", keys: dict[str, Any]
+) -> "tuple[AnyNetworkConfig | None, DataShape]":
+    """The skeleton with other keys, and the images it is for."""
+    from pipeline.config import changed, make_network_config
+    from pipeline.training.data_shapes import BUILT_IN
+
+    if own is not None:
+        return changed(own.config, keys), own.shape
+    if genotype.kind == "known":
+        return (changed(None, keys) if keys else None), BUILT_IN["cifar10"]
+    return make_network_config(genotype.kind, keys), BUILT_IN["cifar10"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +233,10 @@ class Search:
         """The best genotypes."""
         with transaction(read_only=True) as connection:
             rows = ranking.best(connection, self.id, limit=count)
-        return [Found(genotype_from_data(row.body), row.reward) for row in rows]
+        return [
+            Found(genotype_from_data(row.body), row.reward, Rank(self.name, rank))
+            for rank, row in enumerate(rows, start=1)
+        ]
 
     def _figure(self, key: str) -> go.Figure:
         with transaction(read_only=True) as connection:

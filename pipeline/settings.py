@@ -10,35 +10,55 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UserError
+from pipeline.refused_values import refusal
 
 # Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
 LEAST_MEMORY = 3 * 2**29
 NOTICES = {"finished", "paused", "failing", "stalled", "best"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+SECRET = {"database_url", "broker_url", "token", "notify"}
 MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
 class Settings(BaseSettings):
     """Read from the environment, ``NASNET_HOME`` and so on; see README for each."""
 
-    model_config = SettingsConfigDict(env_prefix="NASNET_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="NASNET_", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
-    home: Path = Path("nasnet-home")  # database, artifacts, locks, logs, downloads
-    database_url: str | None = None  # None: SQLite in home
-    broker_url: str | None = None  # None: an embedded server, started by `run` and `up`
-    artifacts: str | None = None  # fsspec URL; None: a folder in home
-    data: Path | None = None  # downloaded data sets; None: a folder in home
-    devices: str | None = None  # such as cpu*2 or cuda:0,cuda:1; None: all there is
-    memory: int | None = Field(None, ge=LEAST_MEMORY)  # bytes a CPU slot may use
-    free: int = Field(2**30, ge=0)  # bytes that must be free for a run to start
-    loaders: int = Field(2, ge=0, le=256)  # processes a slot that decode image files ahead
-    lease: float = Field(90.0, ge=3, le=86_400)  # seconds a silent worker keeps its run
-    keep: int = Field(5, ge=0)  # children a search whose weights are kept, the best ones
-    disk: int | None = Field(None, ge=0)  # bytes that artifacts may take; None: what there is
-    token: str | None = Field(None, min_length=16)  # of the dashboard; None: made in home
-    dashboard: str = "127.0.0.1:8642"  # where `up` serves the dashboard, or "off"
-    notify: str = ""  # apprise URLs, parted by blanks
-    notify_on: str = "finished paused failing stalled"  # and best
+    home: Path = Path("nasnet-home")
+    """Database, artifacts, locks, logs and downloads."""
+    database_url: str | None = None
+    """The database; none: SQLite in the home."""
+    broker_url: str | None = None
+    """A Redis server; none: an embedded one, started by `run` and `up`."""
+    artifacts: str | None = None
+    """Where checkpoints and weights are written, an fsspec URL; none: a folder in the home."""
+    data: Path | None = None
+    """Downloaded data sets; none: a folder in the home."""
+    devices: str | None = None
+    """Such as cpu*2 or cuda:0,cuda:1; none: all there is."""
+    memory: int | None = Field(None, ge=LEAST_MEMORY)
+    """Bytes that a CPU slot may use; none: the memory, shared among the slots."""
+    free: int = Field(2**30, ge=0)
+    """Bytes that must be free for a run to start."""
+    loaders: int = Field(2, ge=0, le=256)
+    """Processes of a slot that decode image files ahead."""
+    lease: float = Field(90.0, ge=3, le=86_400)
+    """Seconds that a silent worker keeps its run."""
+    keep: int = Field(5, ge=0)
+    """The weights of so many children of a search are kept, the best ones."""
+    disk: int | None = Field(None, ge=0)
+    """Bytes that artifacts may take; none: what there is."""
+    token: str | None = Field(None, min_length=16)
+    """The dashboard's; none: made in the home."""
+    dashboard: str = "127.0.0.1:8642"
+    """Where `up` serves the dashboard, HOST:PORT, or "off"."""
+    notify: str = ""
+    """Who is told of searches: apprise URLs, parted by blanks."""
+    notify_on: str = "finished paused failing stalled"
+    """Of what: finished, paused, failing, stalled, best."""
 
     @field_validator("home", "data")
     @classmethod
@@ -143,11 +163,18 @@ def get_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = f"NASNET_{problem['loc'][0]}".upper()
-        raise UserError(f"{name}: {problem['msg']} (got {problem.get('input')!r})") from None
+        raise refusal(error, Settings, name=_variable, got=_as_written) from None
     check_broker_url(settings.broker_url)
     return settings
+
+
+def _variable(key: str) -> str:
+    return f"NASNET_{key}".upper()
+
+
+def _as_written(key: str, _value: object) -> str:
+    """A setting as the environment has it; what may hold a secret is not shown."""
+    return "" if key in SECRET else repr(os.environ.get(_variable(key)))
 
 
 def check_broker_url(url: str | None) -> None:

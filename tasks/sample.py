@@ -178,7 +178,7 @@ def _is_as_seen(connection: Connection, seen: Progress) -> bool:
 
 def _place(now: Progress) -> tuple[object, ...]:
     """What other samplers and updates move."""
-    return now.state, now.version, now.stored, now.control_stored, now.sharing
+    return now.uid, now.state, now.version, now.stored, now.control_stored, now.sharing
 
 
 def _new_child(

@@ -1,13 +1,15 @@
-"""What a user does to a search that exists: pause, resume, stop, extend; from whatever face."""
+"""What a user does to a search that exists: pause, extend, delete ...; from whatever face."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
-from db import checkpoints, children, datasets, queue, searches
+from db import budgets, checkpoints, children, datasets, deletion, queue, searches
 from db.enums import SearchState
 from db.session import transaction
+from pipeline import files
 from pipeline.config import load_config, make_config
 from pipeline.config_tables import merge
 from pipeline.errors import UserError
@@ -80,6 +82,7 @@ def extend(name: str, budget: Mapping[str, float]) -> str:
                 f"search {name!r} has a budget of {before['children']} children already"
             )
         config = make_config(merge(config, {"budget": budget})).model_dump(mode="json")
+        budgets.check_change(connection, search, config["budget"])
         searches.reconfigure(connection, search.id, config)
         searches.resume(connection, search.id)
         changes = [f"{key} {before[key]} -> {config['budget'][key]}" for key in budget]
@@ -129,6 +132,32 @@ def _check_alike(
             f"search {name!r} was made with other classes or sizes: {changes(before, now)}; "
             "create a new search"
         )
+
+
+def delete(name: str) -> deletion.Owned:
+    """Delete a search that rests, with all that is its own; returns what has gone.
+
+    The rows go in one transaction, the files after it.
+    """
+    with transaction() as connection:
+        search_id = searches.get(connection, name).id
+        search = children.lock_search(connection, search_id)
+        deletion.check_rests(connection, search)
+        gone = deletion.owned(connection, search)
+        places = deletion.delete_search(connection, search)
+    for place in places:
+        files.delete(place)
+    return gone
+
+
+def rename(name: str, new: str) -> str:
+    """Give a search another name; a name that a search may have (``pipeline.cli.request``)."""
+    try:
+        with transaction() as connection:
+            searches.rename(connection, searches.get(connection, name).id, new)
+    except IntegrityError:
+        raise UserError(f"search {new!r} is there already: choose another name") from None
+    return f"is search {new!r} now"
 
 
 def _change(name: str, change: Callable[[Connection, Any], str], *, then_ring: bool = True) -> str:

@@ -51,7 +51,9 @@ def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
     sha256 = hashlib.sha256(state).hexdigest()
     try:
         with transaction() as connection:
-            children.lock_search(connection, now.search_id)
+            search = children.lock_search(connection, now.search_id)
+            if search is None or search.uid != now.uid:
+                return  # it was deleted meanwhile
             versions.append(
                 connection,
                 now.search_id,

@@ -1,10 +1,20 @@
 """The command line as its users meet it: most of what they can do wrong, and the lists."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from pipeline.cli.request import Typed
+from pipeline.genotype import OPERATIONS
 from tests.processes import Home
+
+NASNET = Path(sys.executable).with_name("nasnet")
 
 
 @pytest.fixture
@@ -21,6 +31,24 @@ def home(tmp_path):
         (["run", "digits", "--set", "training.epochs=many"], "training.epochs"),
         (["run", "digits", "--set", "colour=red"], "colour: there is no such key"),
         (["run", "digits", "--name", "a:b"], "--name"),
+        (["run", "digits", "--name", ""], "--name ''"),
+        (["run", "digits", "--name=-a"], "--name '-a'"),
+        (["run", "digits", "--name", "a\nb"], "--name 'a\\nb'"),
+        (["run", "empty.toml"], "empty.toml: has no keys; `nasnet preset show digits`"),
+        (["run", "empty.toml", "--set", "seed=1"], "empty.toml: has no keys"),
+        (["run", ".toml"], "--name ''"),
+        (["search", "create", "digits", "--set", "traning.epochs=1"], "do you mean training?"),
+        (
+            ["run", "digits", "--set", "space.name=nas"],
+            "space.name = 'nas': does not go with preset digits, which sets network.num_cells, "
+            "network.num_filters, retrain.network.num_cells",
+        ),
+        (["run", "digits", "--set", "space.name=nas"], "preset nas-cifar10 or nas-digits has it"),
+        (
+            ["run", "of_preset.toml"],
+            "controller.name = 'evolution': does not go with preset nasnet",
+        ),
+        (["search", "import", "home.json", "--name=-a"], "home.json"),
         (
             ["run", "digits", "--set", "dataset=imagefolder:/nowhere"],
             "there is no folder /nowhere",
@@ -36,6 +64,11 @@ def home(tmp_path):
 def test_bad_input_is_one_line_and_exit_code_2(home, arguments, said):
     (home.folder / "bad.toml").write_text("a = = 1")
     (home.folder / "home.json").write_text("{}")
+    (home.folder / "empty.toml").write_text("# nothing yet\n")
+    (home.folder / ".toml").write_text("seed = 1")
+    (home.folder / "of_preset.toml").write_text(
+        "preset = 'nasnet-cifar10'\ncontroller.name = 'evolution'"
+    )
     done = home.nasnet(*arguments, check=False)
     assert done.returncode == 2
     assert said in done.stderr
@@ -101,10 +134,31 @@ def test_a_search_is_created_listed_shown_extended_and_stopped(home):
     assert home.json("db", "check")["problems"] == []
 
 
+def test_a_command_is_said_again_as_it_was_typed():
+    typed = Typed("my searches/mine.toml", "a", ("seed=1", "dataset=npz:/x y.npz"), as_json=True)
+    words = shlex.split(typed.command())
+    assert words == [
+        *("nasnet", "run", "my searches/mine.toml", "--name", "a"),
+        *("--set", "seed=1", "--set", "dataset=npz:/x y.npz", "--json"),
+    ]
+    moved = Typed("digits", None, ("budget.children=4", "budget={children=4}", "seed=1"))
+    assert moved.command(budget=False) == "nasnet run digits --set seed=1"
+
+
 def test_a_published_genotype_is_shown_without_a_store(home):
     shown = home.json("genotype", "show", "nasnet-a")
     assert shown["genotype"]["normal"]["concat"] == [1, 2, 3, 4, 5, 6]
     assert not (home.folder / "nasnet.db").exists()
+
+
+def test_an_operation_has_one_name_in_all_that_is_said(home):
+    """The one that it can be asked for with `genotype list --uses`."""
+    shown = home.nasnet("genotype", "show", "nasnet-a").stdout
+    compared = home.nasnet("genotype", "compare", "nasnet-a", "amoebanet-a").stdout
+    for text in (shown, compared):
+        named = set(re.findall(r"([a-z]\w*)\(\d", text)) - {"concat"}
+        assert len(named) > 3
+        assert named <= set(OPERATIONS)
 
 
 def test_an_older_schema_is_not_started_on(home):
@@ -140,3 +194,87 @@ def test_help_loads_neither_torch_nor_the_database(home):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_searches_are_marked_renamed_and_deleted(home):
+    for name in ("a", "b"):
+        home.nasnet("search", "create", "digits", "--name", name)
+    home.nasnet("search", "tag", "a", "--add", "small", "--add", "x/1")
+    home.nasnet("search", "note", "a", "first line\nsecond line")
+    assert home.json("search", "tag", "a")["tags"] == ["small", "x/1"]
+    assert home.nasnet("search", "note", "a").stdout == "first line\nsecond line\n"
+    [row] = home.json("search", "list", "--tag", "small")
+    assert (row["name"], row["note"]) == ("a", "first line\nsecond line")
+    assert home.json("search", "list", "--tag", "small", "--tag", "none") == []
+    listed = home.nasnet("search", "list").stdout
+    assert "small; x/1  first line  " in listed
+    home.nasnet("search", "rename", "a", "c")
+    home.nasnet("search", "tag", "c", "--remove", "small")
+    shown = home.json("search", "show", "c")
+    assert (shown["tags"], shown["note"]) == (["x/1"], "first line\nsecond line")
+    for refused, said in (
+        (["rename", "c", "b"], "search 'b' is there already"),
+        (["rename", "c", "x:1"], "the new name 'x:1'"),
+        (["rename", "c", ""], "the new name ''"),
+        (["tag", "c", "--add", "two words"], "--add 'two words'"),
+        (["note", "c", "x" * 10_001], "at most 10,000 letters"),
+        (["delete", "c"], "--yes deletes it"),
+        (["delete", "nothing"], "no search 'nothing'"),
+    ):
+        done = home.nasnet("search", *refused, check=False)
+        assert (done.returncode, said in done.stderr) == (2, True)
+        assert len(done.stderr.splitlines()) == 1
+    assert home.json("search", "delete", "c", "--yes")["children"] == 0
+    assert [row["name"] for row in home.json("search", "list")] == ["b"]
+    assert home.json("db", "check")["problems"] == []
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", ["a"]), ("y\n", [])])
+def test_somebody_is_asked_before_a_search_is_deleted(home, answer, left):
+    import pty
+    import subprocess
+
+    home.nasnet("search", "create", "digits", "--name", "a")
+    ours, theirs = pty.openpty()
+    command = [*home.command, "search", "delete", "a"]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env=home.environment,
+    )  # fmt: skip
+    os.write(ours, answer.encode())
+    said, _ = process.communicate(timeout=120)
+    os.close(ours)
+    os.close(theirs)
+    assert "Delete search 'a' with 0 children, 0 runs, 0 genotypes, 0 files of 0 bytes" in said
+    assert process.returncode == (0 if answer == "y\n" else 2)
+    assert [row["name"] for row in home.json("search", "list")] == left
+
+
+def test_the_version_and_short_help_are_there(home):
+    assert re.fullmatch(r"nasnet \d+\.\d+\.\d+\n", home.nasnet("--version").stdout)
+    for command in ([], ["search"], ["search", "delete"], ["preset", "show"]):
+        assert home.nasnet(*command, "-h").stdout == home.nasnet(*command, "--help").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_presets(home, shell):
+    """As docs/shell.md installs it."""
+    program = {**home.environment, "_NASNET_COMPLETE": f"source_{shell}"}
+    done = subprocess.run([NASNET], env=program, capture_output=True, text=True)
+    assert "_NASNET_COMPLETE" in done.stdout
+
+
+def test_completion_knows_commands_and_presets(home):
+    def completed(line):
+        words = {
+            "_NASNET_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split(" ")) - 1),
+        }
+        environment = {**home.environment, **words}
+        done = subprocess.run([NASNET], env=environment, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert completed("nasnet ru") == ["run"]
+    assert "delete" in completed("nasnet search ")
+    assert completed("nasnet run enas-macro-d") == ["enas-macro-digits"]

@@ -5,6 +5,7 @@ Modules import what is heavy inside their commands, so that ``nasnet --help`` co
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -29,11 +30,32 @@ from pipeline.errors import UserError
 
 app = typer.Typer(
     name="nasnet",
-    help="Search for neural network architectures: a job queue that survives any crash.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nasnet {version('nasnet-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Search for neural network architectures: a job queue that survives any crash."""
+
+
 app.command("run")(run.run)
 app.command("up")(run.up)
 app.command("down")(run.down)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.named_genotype import GenotypeArgument, resolve
+from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, SizeOption
 from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -23,12 +24,10 @@ def draw(
     network: Annotated[
         bool, typer.Option("--network", help="The skeleton that the cells are stacked in.")
     ] = False,
-    cells: Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")] = None,
-    filters: Annotated[int | None, typer.Option("--filters", help="F of the first stage.")] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", min=1, max=4096, help="Of the images, in pixels.")
-    ] = None,
-    classes: Annotated[int | None, typer.Option("--classes", min=1, max=100_000)] = None,
+    cells: CellsOption = None,
+    filters: FiltersOption = None,
+    size: SizeOption = None,
+    classes: ClassesOption = None,
 ) -> None:
     """Draw a genotype's cells, or with --network the skeleton around them.
 
@@ -89,15 +88,16 @@ def _network(
 ) -> tuple[str, "Picture"]:
     """The digest and the skeleton of a genotype, or of a published network by its name."""
     from pipeline.cli.network import named
-    from pipeline.config import changed
+    from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
     from pipeline.drawing import picture_of_network
+    from pipeline.errors import UserError
     from pipeline.networks.description import describe
 
-    base = named(name)
-    counts = {"num_cells": cells, "num_filters": filters}
-    config = changed(base.config, {k: v for k, v in counts.items() if v is not None})
-    shape = 3, size or base.image_size, size or base.image_size
-    found = describe(base.genotype, config, image_shape=shape, classes=classes or base.classes)
+    base = named(name).changed(cells, filters, size, classes)
+    config, shape = base.config, base.shape.image_shape
+    found = describe(base.genotype, config, image_shape=shape, classes=base.shape.classes)
+    if not isinstance(config, NetworkConfig | MicroNetworkConfig) or not found.endpoints:
+        raise UserError(f"--network: {name} is no stack of cells; without it its layers are drawn")
     title = f"{name}: {config.num_cells} @ {config.num_filters}"
     return base.genotype.digest, picture_of_network(config, found.endpoints, shape, title)
 

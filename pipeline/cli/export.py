@@ -1,31 +1,49 @@
-"""Networks to be exported: a run's with its weights, or one that nobody trained."""
+"""Networks to be exported: with a search's or a run's weights, or untrained where asked for."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pipeline.cli.named_genotype import Named
+    from pipeline.config import DataConfig
+    from pipeline.config_networks import AnyNetworkConfig
     from pipeline.exports import Exported
     from pipeline.genotype import Genotype
+    from pipeline.search_networks import SearchNetwork
+
+SEED = 0  # of random weights
 
 
 def untrained(
-    genotype: "Genotype", cells: int | None, filters: int | None, size: int, classes: int
+    named: "Named", cells: int | None, filters: int | None, size: int | None, classes: int | None
 ) -> "Exported":
-    """A genotype in its default skeleton or another size of it, weights of seed 0."""
-    import torch
+    """A genotype with random weights, in its search's skeleton or the default one.
 
-    from pipeline.config import make_network_config
+    Raises:
+        UserError: naming the key, what it was given, and what it may be.
+    """
+    from pipeline.cli.network import base_of
     from pipeline.exports import Exported
-    from pipeline.networks import build
+    from pipeline.search_networks import build_for
 
-    counts = {"num_cells": cells, "num_filters": filters}
-    given = {key: count for key, count in counts.items() if count is not None}
-    config = None if genotype.kind == "known" else make_network_config(genotype.kind, given)
-    torch.manual_seed(0)
-    shape = 3, size, size
-    network = build(genotype, config, image_shape=shape, classes=classes)
-    return Exported(genotype, config, network, shape, classes)
+    base = base_of(named).changed(cells, filters, size, classes)
+    network = build_for(base.genotype, base.config, base.shape, seed=SEED)
+    shape, weights = base.shape, f"random (seed {SEED})"
+    return Exported(base.genotype, base.config, network, shape.image_shape, shape.classes, weights)
+
+
+def of_search(found: "SearchNetwork") -> "Exported":
+    """A search's network with the weights that it kept.
+
+    Raises:
+        UserError: they are not kept, or the images are not here.
+    """
+    kept = found.kept()
+    whose = (
+        f"run {kept.run_id}'s, shared by its search" if kept.is_shared else f"run {kept.run_id}"
+    )
+    return _trained(found.genotype, found.config, found.data, kept, f"{found.rank}, {whose}")
 
 
 def of_run(genotype: "Genotype", run_id: int) -> "Exported":
@@ -38,28 +56,45 @@ def of_run(genotype: "Genotype", run_id: int) -> "Exported":
     from db.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.config import load_run_config
-    from pipeline.exports import Exported, describe
-    from pipeline.networks import build
-    from pipeline.training import checkpoint
-    from pipeline.training.datasets import load_dataset
 
-    settings = open_store()
+    open_store()
     with transaction(read_only=True) as connection:
         run = runs.get(connection, run_id) if 0 < run_id < 2**31 else None
-        weights = None if run is None else checkpoints.weights_of_run(connection, run_id)
-        digest = None if run is None else runs.digest_of(connection, run.genotype_id)
-    if run is None or weights is None:
-        raise UserError(f"--run {run_id}: no finished retrain, transfer or baseline run")
+        row = None if run is None else checkpoints.weights_of_run(connection, run_id)
+        if run is None or row is None:
+            raise UserError(f"--run {run_id}: no finished retrain, transfer or baseline run")
+        digest = runs.digest_of(connection, run.genotype_id)
     if digest != genotype.digest:
-        raise UserError(f"--run {run_id}: it trained another genotype ({str(digest)[:12]})")
+        raise UserError(f"--run {run_id}: it trained another genotype ({digest[:12]})")
     config = load_run_config(run.config)
-    data = load_dataset(config, settings.data_folder)
+    kept = checkpoints.Weights(run_id, row.uri, row.sha256, is_shared=False)
     # built as the worker did, from the canonical form: the weights belong to that order
-    network = build(
-        genotype.canonical(), config.network, image_shape=data.image_shape, classes=data.classes
-    )
-    network.load_state_dict(checkpoint.read(weights.uri, weights.sha256))
+    return _trained(genotype.canonical(), config.network, config, kept, f"run {run_id}")
+
+
+def _trained(
+    genotype: "Genotype",
+    config: "AnyNetworkConfig | None",
+    data: "DataConfig",
+    kept: Any,
+    weights: str,
+) -> "Exported":
+    """A network with weights, for the images that it was trained on."""
+    from pipeline.errors import MachineError
+    from pipeline.exports import Exported, describe
+    from pipeline.search_networks import build_for, load_kept
+    from pipeline.settings import get_settings
+    from pipeline.training.data_shapes import DataShape
+    from pipeline.training.datasets import load_dataset
+
+    try:
+        images = load_dataset(data, get_settings().data_folder)
+    except MachineError as error:
+        raise UserError(str(error)) from None
+    shape = DataShape(images.image_shape, images.classes)
+    network = build_for(genotype, config, shape, seed=SEED)
+    load_kept(network, kept)
     return Exported(
-        *(genotype.canonical(), config.network, network, data.image_shape, data.classes),
-        data=describe(config, data),
+        *(genotype, config, network, shape.image_shape, shape.classes, weights),
+        data=describe(data, images),
     )

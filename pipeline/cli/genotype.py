@@ -8,10 +8,13 @@ import typer
 
 from db.enums import Arm, Order, Place
 from pipeline.cli import drawing
-from pipeline.cli.named_genotype import GenotypeArgument, resolve
+from pipeline.cli.named_genotype import GenotypeArgument, find, resolve
+from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, SizeOption
 from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows
 
 if TYPE_CHECKING:
+    from pipeline.cli.named_genotype import Named
+    from pipeline.exports import Exported
     from pipeline.genotype import Genotype
 
 app = typer.Typer(help="Architectures that were found, or published.", no_args_is_help=True)
@@ -129,7 +132,7 @@ def show(
 
 def _lines(genotype: "Genotype") -> Iterator[str]:
     """What a genotype says, for people."""
-    from pipeline.differences import in_words, layer_text, macro_layer_text
+    from pipeline.differences import block_text, in_words, layer_text, macro_layer_text
     from pipeline.genotype import KnownNetwork
     from pipeline.layer_genotype import LayerGenotype
     from pipeline.macro_genotype import MacroGenotype
@@ -150,11 +153,8 @@ def _lines(genotype: "Genotype") -> Iterator[str]:
         return
     for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
         yield f"\n{name} cell (0: previous cell, 1: the one before it)"
-        for b, block in enumerate(cell.blocks):
-            yield (
-                f"  state {b + 2} = {block.left_op}({block.left_input}) {block.combine} "
-                f"{block.right_op}({block.right_input})"
-            )
+        for state, block in enumerate(cell.blocks, start=2):
+            yield f"  {block_text(state, block)}"
         yield f"  output = concat({', '.join(map(str, cell.concat))})"
 
 
@@ -167,22 +167,26 @@ def export(
     run: Annotated[
         int | None, typer.Option("--run", help="With this run's skeleton and weights.")
     ] = None,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="With random weights, of any size.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(*OUT, help="The file; else in this folder, by digest.")
     ] = None,
-    cells: Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")] = None,
-    filters: Annotated[int | None, typer.Option("--filters", help="F of the first stage.")] = None,
-    size: Annotated[int, typer.Option("--size", min=1, max=4096, help="Of the images.")] = 32,
-    classes: Annotated[int, typer.Option("--classes", min=1, max=100_000)] = 10,
+    cells: CellsOption = None,
+    filters: FiltersOption = None,
+    size: SizeOption = None,
+    classes: ClassesOption = None,
     normalize: Annotated[
         bool, typer.Option("--normalize", help="onnx, pt2: the graph takes pixels, uint8.")
     ] = False,
 ) -> None:
-    """Write a genotype, or a network of it: a run's, or one with random weights.
+    """Write a genotype, or a network of it with its weights.
 
+    SEARCH:RANK is the search's own network, for its images, with the weights that it kept; --run
+    is a run's. --untrained has random weights; --cells, --filters, --size and --classes, too.
     A network's file is checked: read again, it gives the same outputs to 1e-4.
     """
-    from pipeline.cli.export import of_run, untrained
     from pipeline.errors import UserError
     from pipeline.exports import FORMATS, GRAPHS, write_genotype, write_network
 
@@ -190,7 +194,10 @@ def export(
         raise UserError(f"--format {form}: expected {', '.join(FORMATS)}")
     if normalize and form not in GRAPHS:
         raise UserError(f"--normalize: --format {form} has no graph; {' and '.join(GRAPHS)} have")
-    found = resolve(genotype)
+    sizes = (cells, filters, size, classes)
+    _check_asked(form, run, untrained, any(value is not None for value in sizes))
+    named = find(genotype)
+    found = named.genotype
     path = output or Path(f"{found.digest[:12]}.{form}")
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
@@ -198,13 +205,51 @@ def export(
         write_genotype(found, path)
         typer.echo(f"{path}: genotype {found.digest[:12]}")
         return
-    if run is None:
-        exported = untrained(found, cells, filters, size, classes)
-    else:
-        exported = of_run(found, run)
+    exported = _network(genotype, named, run, sizes if untrained else None)
     write_network(exported, form, path, normalize=normalize)
-    weights = "random weights" if run is None else f"weights of run {run}"
-    typer.echo(f"{path}: {found.digest[:12]}, {weights}; checked")
+    typer.echo(f"{path}: {found.digest[:12]}, weights: {exported.weights}; checked")
+
+
+def _check_asked(form: str, run: int | None, untrained: bool, resized: bool) -> None:
+    """Refuse options of which one would not be heard."""
+    from pipeline.errors import UserError
+
+    if form == "json" and (run is not None or untrained or resized):
+        raise UserError("--format json has the architecture alone: choose another for a network")
+    if run is not None and untrained:
+        raise UserError("--run and --untrained: weights are a run's, or random")
+    if resized and not untrained:
+        raise UserError(
+            "--cells, --filters, --size, --classes: weights belong to one size; --untrained has "
+            "random ones of any"
+        )
+
+
+def _network(
+    text: str,
+    named: "Named",
+    run: int | None,
+    sizes: tuple[int | None, int | None, int | None, int | None] | None,
+) -> "Exported":
+    """The network that is meant; ``sizes`` are of an untrained one, None: it has weights."""
+    from pipeline.cli import export as exports
+    from pipeline.errors import UserError
+
+    if run is not None:
+        return exports.of_run(named.genotype, run)
+    if sizes is not None:
+        return exports.untrained(named, *sizes)
+    if named.rank is None:
+        raise UserError(
+            f"{text}: a genotype has no weights: --run RUN or SEARCH:RANK say whose, --untrained "
+            "has random ones"
+        )
+    from db.session import transaction
+    from pipeline.search_networks import network_at
+
+    with transaction(read_only=True) as connection:
+        own = network_at(connection, named.rank)
+    return exports.of_search(own)
 
 
 @app.command("import")

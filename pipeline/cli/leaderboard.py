@@ -11,9 +11,13 @@ COLUMNS = [
     "run",
     "purpose",
     "network",
+    "cells",
+    "filters",
     "parameters",
     "macs",
     "epochs",
+    "batch_size",
+    "seed",
     "accuracy",
     "test_accuracy",
 ]
@@ -25,7 +29,8 @@ def leaderboard(
 ) -> None:
     """List finished retrain, transfer and baseline runs, per data set, by validation accuracy.
 
-    The accuracy on the test images stands beside it and orders nothing.
+    The accuracy on the test images stands beside it and orders nothing. Cells are N of a stage,
+    filters F of the first.
     """
     from db import runs
     from db.session import transaction

@@ -1,11 +1,13 @@
 """The genotype that a word on the command line stands for."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from db.ranks import Rank
     from pipeline.genotype import Genotype
 
 LEAST_PREFIX = 6  # letters of a digest
@@ -19,49 +21,64 @@ GenotypeArgument = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a word stands for: a genotype, and its rank in a search, if it has one."""
+
+    genotype: "Genotype"
+    rank: "Rank | None" = None
+
+
 def resolve(text: str) -> "Genotype":
     """The genotype that a word on the command line stands for.
 
     Raises:
         UserError: none, or more than one; says what was tried.
     """
+    return find(text).genotype
+
+
+def find(text: str) -> Named:
+    """What a word on the command line stands for.
+
+    Raises:
+        UserError: nothing, or more than one thing; says what was tried.
+    """
     from pipeline.errors import UserError
     from pipeline.genotype_files import read_genotype
     from pipeline.published_cells import PUBLISHED
 
     if text in PUBLISHED:
-        return PUBLISHED[text]
+        return Named(PUBLISHED[text])
     path = Path(text)
     if text.endswith(".json") or path.is_file():
-        return read_genotype(path)
+        return Named(read_genotype(path))
     name, colon, rank = text.rpartition(":")
     if colon:
         return _by_rank(name, rank)
     is_hex = all(c in "0123456789abcdef" for c in text)
     if len(text) >= LEAST_PREFIX and is_hex:
-        return _by_digest(text)
+        return Named(_by_digest(text))
     raise UserError(
         f"no genotype {text!r}: expected one of {', '.join(PUBLISHED)}, {LEAST_PREFIX} or more "
         "letters of a digest, a JSON file, or SEARCH:RANK"
     )
 
 
-def _by_rank(name: str, rank: str) -> "Genotype":
-    from db import ranking, searches
+def _by_rank(name: str, rank: str) -> Named:
+    from db.ranks import Rank, look_up
     from db.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
     from pipeline.genotype import genotype_from_data
 
-    if not rank.isdigit() or not 1 <= int(rank) < 2**31:
+    if not (rank.isascii() and rank.isdigit()):
         raise UserError(f"{name}:{rank}: a rank is a number from 1, the best")
     open_store()
+    place = Rank(name, int(rank))
     with transaction(read_only=True) as connection:
-        search = searches.get(connection, name)
-        rows = ranking.best(connection, search.id, limit=1, offset=int(rank) - 1)
-    if not rows:
-        raise UserError(f"search {name!r} has fewer than {rank} genotypes with a reward")
-    return genotype_from_data(rows[0].body)
+        row = look_up(connection, place)
+    return Named(genotype_from_data(row.body), place)
 
 
 def _by_digest(prefix: str) -> "Genotype":

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import JsonFlag, print_rows
+from pipeline.cli.request import SetOption
 
 app = typer.Typer(help="The configurations that ship with the package.", no_args_is_help=True)
 
@@ -14,7 +15,7 @@ def list_presets(as_json: JsonFlag = False) -> None:
     """List the presets."""
     from pipeline.config import is_recipe, make_config, make_run_config
     from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
-    from pipeline.config_tables import preset_names, read_preset
+    from pipeline.config_tables import description, preset_names, read_preset
 
     rows = []
     for name in preset_names():
@@ -28,6 +29,7 @@ def list_presets(as_json: JsonFlag = False) -> None:
         rows.append(
             {
                 "name": name,
+                "description": description(name),
                 "kind": "recipe" if recipe else "search",
                 "dataset": tables.get("dataset"),
                 "controller": None if recipe else tables["controller"].get("name", "ppo"),
@@ -36,21 +38,38 @@ def list_presets(as_json: JsonFlag = False) -> None:
                 "network": size,
             }
         )
-    print_rows(rows, list(rows[0]), as_json=as_json)
+    columns = [column for column in rows[0] if column != "description"]
+    print_rows(rows, [*columns, "description"], as_json=as_json)
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A preset's name.")], as_json: JsonFlag = False
+    name: Annotated[str, typer.Argument(help="A preset's name.")],
+    assignments: SetOption = None,
+    file: Annotated[
+        bool, typer.Option("--file", help="The preset's own file, with what it cites.")
+    ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Print a preset's file; with --json, all keys with their defaults filled in."""
+    """Print all keys of a preset, with what each means, may be, and is by default.
+
+    What is printed is TOML: a file to begin from. Keys that the preset leaves to their defaults
+    are comments. With --set the keys are those of another controller, and so on.
+    """
     from pipeline.cli.output import print_json
     from pipeline.config import is_recipe, make_config, make_run_config
-    from pipeline.config_tables import preset_text, read_preset
+    from pipeline.config_tables import merge, parse_assignments, preset_text, read_preset
+    from pipeline.config_text import documented
+    from pipeline.errors import UserError
 
-    tables = read_preset(name)
+    if file and (as_json or assignments):
+        raise UserError("--file prints the file as it is, without --json and --set")
+    if file:
+        typer.echo(preset_text(name), nl=False)
+        return
+    tables = merge(read_preset(name), parse_assignments(assignments or []))
+    config = make_run_config(tables) if is_recipe(tables) else make_config(tables)
     if as_json:
-        config = make_run_config(tables) if is_recipe(tables) else make_config(tables)
         print_json(config.model_dump(mode="json"))
     else:
-        typer.echo(preset_text(name), nl=False)
+        typer.echo(documented(config, tables), nl=False)

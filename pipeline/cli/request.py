@@ -1,5 +1,6 @@
 """What somebody asks for with ``run`` and ``search create``: read, checked, created or resumed."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from pipeline.cli.checked_data import check_data, check_unchanged
 from pipeline.config import CHANGEABLE, SearchConfig
 from pipeline.config_controllers import PolicyConfig
 from pipeline.errors import UserError
+from pipeline.refused_values import UnknownKeysError
 from pipeline.settings import get_settings
 from pipeline.spaces import check_kinds, make_space
 from pipeline.training.dataset_names import absolute_name
@@ -19,8 +21,15 @@ from pipeline.training.dataset_names import absolute_name
 if TYPE_CHECKING:
     from pipeline.training.data_check import DataReport
 
+LONGEST_NAME = 100
+
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="PRESET|FILE.toml", help="A preset's name, or a file of keys.")
+    str,
+    typer.Argument(
+        metavar="PRESET|FILE.toml",
+        help="A preset's name, or a file of keys.",
+        autocompletion=config_tables.preset_names,
+    ),
 ]
 NameOption = Annotated[
     str | None, typer.Option("--name", help="The search's name; else the preset's or file's.")
@@ -66,21 +75,87 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
     if configs.is_recipe(base):
         raise UserError(f"preset {preset} says how to train, not what to search: `nasnet retrain`")
     tables = config_tables.merge(base, written)
-    request = Request(checked_name(name or default_name), written, tables)
-    _ = request.config  # raises what is wrong with it
+    request = Request(checked_name(default_name if name is None else name), written, tables)
+    try:
+        _ = request.config  # raises what is wrong with it
+    except UnknownKeysError as error:
+        raise _conflict(error, str(preset), written) or error from None
     return request
 
 
-def checked_name(name: str) -> str:
-    """A name that a search may have.
+# Of which other keys a table may have.
+DECIDING = {"space.name", "controller.name", "network.skeleton", "early_stopping.name"}
+
+
+def _conflict(error: UnknownKeysError, preset: str, written: dict[str, Any]) -> UserError | None:
+    """What is said where a preset's keys do not go with what was written beside it."""
+    flat = dict(config_tables.flattened(written))
+    of_preset = [key for key in error.keys if not _is_in(written, key)]
+    causes = [f"{key} = {value!r}" for key, value in flat.items() if key in DECIDING]
+    if not of_preset or not causes:
+        return None
+    fitting = [name for name in config_tables.preset_names() if _has(name, flat)]
+    presets = f"preset {' or '.join(fitting[:3])} has it" if fitting else "no preset has it"
+    return UserError(
+        f"{' and '.join(causes)}: does not go with preset {preset}, which sets "
+        f"{', '.join(of_preset)}; {presets}, or write a file without a preset"
+    )
+
+
+def _is_in(tables: Any, key: str) -> bool:
+    """Whether tables have a dotted key, whatever it is of."""
+    for part in key.split("."):
+        if not isinstance(tables, dict) or part not in tables:
+            return False
+        tables = tables[part]
+    return True
+
+
+def _has(preset: str, written: dict[str, Any]) -> bool:
+    """Whether a search's preset has what was written of the deciding keys."""
+    tables = config_tables.read_preset(preset)
+    if configs.is_recipe(tables):
+        return False
+    found = dict(config_tables.flattened(configs.make_config(tables).model_dump(mode="json")))
+    return all(found.get(key) == value for key, value in written.items() if key in DECIDING)
+
+
+def checked_name(name: str, said: str = "--name") -> str:
+    """A name that a search may have; ``said`` is where it was written.
 
     Raises:
         UserError: it may not.
     """
-    # a colon parts a search's name from a rank, and a name stands in links and file names
-    if not name.strip(".") or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name):
-        raise UserError(f"--name {name!r}: use letters, digits, and - _ . (at most 100)")
+    # a colon parts a search's name from a rank, a hyphen begins an option, and a name stands in
+    # links and file names
+    fits = name.strip(".") and all(c.isalnum() or c in "-_." for c in name) and name[0] != "-"
+    if not fits or len(name) > LONGEST_NAME:
+        raise UserError(
+            f"{said} {name!r}: use letters, digits, and - _ . (at most {LONGEST_NAME}, no hyphen "
+            "first)"
+        )
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A command as somebody typed it, to be typed again."""
+
+    source: str
+    name: str | None
+    assignments: tuple[str, ...]
+    as_json: bool = False
+
+    def command(self, *, budget: bool = True) -> str:
+        """The whole line, quoted for a shell; without the budget, where that has moved."""
+        words = ["nasnet", "run", self.source]
+        if self.name is not None:
+            words += ["--name", self.name]
+        for assignment in self.assignments:
+            table = assignment.partition("=")[0].strip().split(".")[0]
+            if budget or table != "budget":
+                words += ["--set", assignment]
+        return shlex.join([*words, "--json"] if self.as_json else words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +176,7 @@ def open_search(request: Request, *, resume: bool) -> Opened:
         UserError: a key that was written differs from the stored search's; the data set cannot
             be used; the search is read only.
     """
-    from db import searches
+    from db import budgets, searches
     from db.session import transaction
     from tasks import runs
 
@@ -122,6 +197,7 @@ def open_search(request: Request, *, resume: bool) -> Opened:
         check_unchanged(configs.load_config(found.config))
     with transaction() as connection:
         if changed is not None:
+            budgets.check_change(connection, found, changed["budget"])
             searches.reconfigure(connection, found.id, changed)
             if _is_complete(found, changed):
                 runs.ask_then(connection, found.id, configs.load_config(changed))

@@ -11,6 +11,7 @@ from pipeline.cli.output import JsonFlag, print_json
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 
 if TYPE_CHECKING:
+    from pipeline.cli.request import Typed
     from pipeline.cli.watch import View
     from pipeline.machine.supervisor import Supervisor
 
@@ -27,10 +28,11 @@ def run(
     """
     from pipeline import logs
     from pipeline.cli.home import open_home
-    from pipeline.cli.request import open_search, read_request
+    from pipeline.cli.request import Typed, open_search, read_request
     from tasks.slot import SUPERVISOR_LOCK
 
     request = read_request(source, name, assignments)
+    typed = Typed(source, name, tuple(assignments or ()), as_json)
     settings = open_home()
     from db import schema
 
@@ -39,7 +41,7 @@ def run(
     opened = open_search(request, resume=True)
     as_json = as_json or not sys.stdout.isatty()
     _announce(opened, settings.home, as_json)
-    raise typer.Exit(_run_to_its_end(opened.search_id, opened.name, as_json))
+    raise typer.Exit(_run_to_its_end(opened.search_id, opened.name, as_json, typed))
 
 
 def _announce(opened: Any, home: Any, as_json: bool) -> None:
@@ -54,7 +56,7 @@ def _announce(opened: Any, home: Any, as_json: bool) -> None:
     typer.echo(f"home {home}: {verb} search {opened.name!r}{changed}")
 
 
-def _run_to_its_end(search_id: int, name: str, as_json: bool) -> int:
+def _run_to_its_end(search_id: int, name: str, as_json: bool, typed: "Typed") -> int:
     from pipeline.cli.watch import JsonShow, LiveShow, Watcher
 
     interruption = Interruption()
@@ -66,9 +68,9 @@ def _run_to_its_end(search_id: int, name: str, as_json: bool) -> int:
     finally:
         supervisor.stop()
     if interruption.number is not None and view.progress.state.is_active:
-        _say_how_to_go_on(name, as_json, view)
+        _say_how_to_go_on(name, as_json, view, typed.command())
         return interruption.exit_code
-    code = _report(search_id, name, view, as_json)
+    code = _report(search_id, name, view, as_json, typed)
     if ended is None:
         return code
     if interruption.number is not None:
@@ -98,8 +100,7 @@ def _follow_then(
     return follow(supervisor, RunsWatcher(waiting), runs_show(as_json), interruption)
 
 
-def _say_how_to_go_on(name: str, as_json: bool, view: "View") -> None:
-    command = f"nasnet run {_source(name)} --name {name}"
+def _say_how_to_go_on(name: str, as_json: bool, view: "View", command: str) -> None:
     if as_json:
         print_json({"event": "interrupted", "search": name, "go_on": command})
     else:
@@ -109,17 +110,7 @@ def _say_how_to_go_on(name: str, as_json: bool, view: "View") -> None:
         )
 
 
-def _source(name: str) -> str:
-    """What to give `run` for a stored search: its preset, or any file it was made from."""
-    from db import searches
-    from db.session import transaction
-
-    with transaction(read_only=True) as connection:
-        config = searches.get(connection, name).config
-    return str(config.get("preset") or f"{name}.toml")
-
-
-def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
+def _report(search_id: int, name: str, view: "View", as_json: bool, typed: "Typed") -> int:
     """Print the result of a search that rests; returns the exit code."""
     from db import ranking, searches
     from db.enums import SearchState
@@ -131,9 +122,10 @@ def _report(search_id: int, name: str, view: "View", as_json: bool) -> int:
         rows = best_rows(ranking.best(connection, search_id, limit=BEST), name)
     finished = view.progress.state is SearchState.FINISHED
     met = finished and view.reason != searches.STOPPED_BY_HAND
-    command = f"nasnet run {_source(name)} --name {name}"
+    command = typed.command()
     if finished and not met:
-        command = f"nasnet search extend {name} && {command}"
+        extend = f"nasnet search extend {name} --children {view.progress.budget}"
+        command = f"{extend} && {typed.command(budget=False)}"
     if as_json:
         reason = {} if view.reason is None else {"reason": view.reason}
         go_on = reason if met else {"reason": view.reason, "go_on": command}

@@ -95,6 +95,8 @@ def run_row(view: Any) -> dict[str, Any]:
         "macs": view.macs,
         "epochs": view.epochs,
         "of": view.config["training"]["epochs"],
+        **_size(view.config),
+        "seed": view.seed,
         "accuracy": view.latest_accuracy if view.accuracy is None else view.accuracy,
         "test_accuracy": view.test_accuracy,
         "seconds": view.seconds,
@@ -104,6 +106,16 @@ def run_row(view: Any) -> dict[str, Any]:
         "failure": None if view.failure is None else str(view.failure),
         "message": view.message,
         "digest": view.digest,
+    }
+
+
+def _size(config: dict[str, Any]) -> dict[str, Any]:
+    """What figures depend on beside the genotype, as the run was asked for."""
+    network = config["network"] or {}
+    return {
+        "cells": network.get("num_cells"),
+        "filters": network.get("num_filters", network.get("filters")),
+        "batch_size": config["training"]["batch_size"],
     }
 
 

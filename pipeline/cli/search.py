@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import search_files
+from pipeline.cli import search_changes, search_files
 from pipeline.cli.output import JsonFlag, print_json, print_rows
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 from pipeline.errors import UserError
 
-app = typer.Typer(help="Create, list, watch, pause, resume, stop searches.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, watch, steer, mark, delete searches.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="The search's name.")]
 
@@ -38,9 +38,14 @@ def create(
 
 
 @app.command("list")
-def list_searches(as_json: JsonFlag = False) -> None:
-    """List all searches."""
-    from db import queries
+def list_searches(
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="With this tag; repeatable: with all.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List all searches, or those with a tag."""
+    from db import queries, searches
     from db.progress import progress
     from db.session import transaction
     from pipeline.cli.home import open_store
@@ -49,6 +54,9 @@ def list_searches(as_json: JsonFlag = False) -> None:
     rows = []
     with transaction(read_only=True) as connection:
         for search in queries.list_searches(connection):
+            tags = searches.tags_of(connection, search.id)
+            if not set(tag or ()) <= set(tags):
+                continue
             now = progress(connection, search.id)
             assert now is not None
             rewards, _ = queries.rewards(connection, search.id)
@@ -64,10 +72,20 @@ def list_searches(as_json: JsonFlag = False) -> None:
                     "version": now.version,
                     "created_at": search.created_at,
                     "reason": search.reason,
+                    "tags": tags,
+                    "note": search.note,
                 }
             )
     columns = ["name", "state", "children", "budget", "best_reward", "version", "created_at"]
-    print_rows(rows, [*columns, "reason"], as_json=as_json)
+    columns += [key for key in ("tags", "note") if any(row[key] for row in rows)]
+    print_rows(_short(rows, as_json), [*columns, "reason"], as_json=as_json)
+
+
+def _short(rows: list[dict[str, Any]], as_json: bool) -> list[dict[str, Any]]:
+    """Rows with the first line of each note, where people read them."""
+    if as_json:
+        return rows
+    return [{**row, "note": (row["note"] or "").partition("\n")[0] or None} for row in rows]
 
 
 @app.command()
@@ -89,6 +107,8 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
         row = {
             "name": search.name,
             "uid": search.uid,
+            "tags": searches.tags_of(connection, search.id),
+            "note": search.note,
             "state": str(search.state),
             "reason": search.reason,
             "created_at": search.created_at,
@@ -248,5 +268,9 @@ def digest(name: NameArgument, as_json: JsonFlag = False) -> None:
         typer.echo(value)
 
 
+app.command("delete")(search_changes.delete)
+app.command("rename")(search_changes.rename)
+app.command("note")(search_changes.note)
+app.command("tag")(search_changes.tag)
 app.command("export")(search_files.export)
 app.command("import")(search_files.import_)

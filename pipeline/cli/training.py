@@ -303,7 +303,8 @@ def _start(run_id: int, chosen: Any) -> _Start:
     with transaction(read_only=True) as connection:
         run = runs.get(connection, run_id) if 0 < run_id < 2**31 else None
         weights = None if run is None else checkpoints.weights_of_run(connection, run_id)
-        digest = "" if run is None else runs.digest_of(connection, run.genotype_id)
+        genotype_id = None if run is None else run.genotype_id  # shared weights are of none
+        digest = "" if genotype_id is None else runs.digest_of(connection, genotype_id)
     if run is None:
         raise UserError(f"--from {run_id}: there is no such run")
     if weights is None:

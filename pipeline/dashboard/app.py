@@ -66,7 +66,7 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
         return error.status_code, str(error.detail), dict(error.headers or {})
     if isinstance(error, RequestValidationError):
         first: dict[str, Any] = error.errors()[0]
-        return 422, f"{first['loc'][-1]}: {first['msg']}", {}
+        return 422, f"{first['loc'][-1]}: cannot be {first.get('input')!r}", {}
     if isinstance(error, DataError):  # such as a zero byte, which PostgreSQL has in no text
         return 400, "the database knows no such value", {}
     if isinstance(error, AWAY):

@@ -37,6 +37,8 @@ def overview(connection: Connection, row: Any) -> dict[str, Any]:
     rewards = counted(connection, row, now).rewards
     return {
         "name": row.name,
+        "tags": searches.tags_of(connection, row.id),
+        "note": row.note,
         "state": row.state.value,
         "reason": row.reason,
         "created_at": row.created_at,

@@ -32,6 +32,7 @@ class Exported:
     network: nn.Module
     image_shape: tuple[int, int, int]
     classes: int
+    weights: str = "random"  # or whose they are, for people
     data: DataDescription | None = None  # None: nobody trained it
 
     def metadata(self, form: Input = "normalized") -> dict[str, str]:
@@ -39,6 +40,7 @@ class Exported:
         return {
             "genotype": self.genotype.to_json(),
             "network": "" if self.config is None else self.config.model_dump_json(),
+            "weights": self.weights,
             **as_metadata(self.image_shape, self.classes, self.data, form),
         }
 

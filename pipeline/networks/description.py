@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
-from pipeline.errors import UserError
-from pipeline.genotype import CellGenotype
+from pipeline.config_networks import AnyNetworkConfig
+from pipeline.genotype import Genotype
 from pipeline.networks import CellNetwork, build, count_macs, count_parameters
 
 
@@ -17,12 +16,13 @@ class Description:
     parameters: int  # trainable, without the auxiliary head
     auxiliary_parameters: int
     macs: int  # of one image, without the auxiliary head
-    endpoints: dict[str, tuple[int, ...]]  # (channels, height, width), by slim's names
+    # (channels, height, width), by slim's names; none of networks without a skeleton of cells
+    endpoints: dict[str, tuple[int, ...]]
 
 
 def describe(
-    genotype: CellGenotype,
-    config: NetworkConfig | MicroNetworkConfig,
+    genotype: Genotype,
+    config: AnyNetworkConfig | None,
     *,
     image_shape: tuple[int, int, int],
     classes: int,
@@ -31,18 +31,19 @@ def describe(
 
     Raises:
         InvalidGenotypeError: the genotype breaks a rule.
-        UserError: the skeleton is that of shared weights, which has no end points.
+        UserError: the skeleton is another kind's, or the images are too small.
     """
     with torch.device("meta"):
         network = build(genotype, config, image_shape=image_shape, classes=classes)
-        image = torch.zeros(1, *image_shape)
-    if not isinstance(network, CellNetwork):
-        raise UserError("network.cells: only 'final' cells are described")
-    network.eval()
-    auxiliary = 0 if network.auxiliary is None else count_parameters(network.auxiliary)
+        network.eval()
+        macs = count_macs(network, image_shape)
+        endpoints = {}
+        if isinstance(network, CellNetwork):
+            endpoints = network.endpoints(torch.zeros(1, *image_shape))
+    auxiliary = getattr(network, "auxiliary", None)
     return Description(
         parameters=count_parameters(network),
-        auxiliary_parameters=auxiliary,
-        macs=count_macs(network, image_shape),
-        endpoints=network.endpoints(image),
+        auxiliary_parameters=0 if auxiliary is None else count_parameters(auxiliary),
+        macs=macs,
+        endpoints=endpoints,
     )

@@ -155,11 +155,13 @@ def _write(
         "created_at": _aware(search.created_at),
         "resumed_at": _aware(search.resumed_at),
         "ended_at": None if search.ended_at is None else _aware(search.ended_at),
+        "note": search.note,
     }
     try:
         written = restore.begin(connection, row, columns(), header.children)
     except IntegrityError:  # PostgreSQL waited for another transaction with this search
         raise UserError("line 1: another process has just imported this search") from None
+    searches.add_tags(connection, written.search_id, search.tags)
     done = 1
     for count, check, add in (
         (header.versions, check_versions, _add_versions),

@@ -40,7 +40,7 @@ def write_jsonl(connection: Connection, search_id: int, file: BinaryIO) -> int:
         "runs": counts.runs,
         "children": counts.children,
         "configs": configs,
-        "search": _fields(SearchRow, search),
+        "search": _fields(SearchRow, search, tags=searches.tags_of(connection, search_id)),
     }
     file.write(_line(header))
     for version in dump.versions(connection, search_id):

@@ -16,6 +16,8 @@ from db.enums import Arm, ChildState, Outcome, Purpose, RewardKind, RunState, Se
 from pipeline.errors import Failure
 
 FORMAT = 1
+TAG = r"^[\w.+/@#=-]{1,50}\Z"  # no blanks, commas or colons
+MOST_LETTERS = 10_000  # of a note
 
 Int = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
@@ -23,6 +25,7 @@ Ordinal = Annotated[int, Meta(ge=1, lt=2**31)]
 BigCount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Uid = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Tag = Annotated[str, Meta(pattern=TAG)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Time = Annotated[dt.datetime, Meta(tz=False)]
 
@@ -42,6 +45,8 @@ class SearchRow(Record):
     created_at: Time
     resumed_at: Time
     ended_at: Time | None
+    note: Annotated[str, Meta(max_length=MOST_LETTERS)] | None = None  # of releases that had none
+    tags: list[Tag] = []
 
 
 class Header(Record, tag_field="record", tag="search", dict=True):

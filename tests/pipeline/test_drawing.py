@@ -155,7 +155,7 @@ def test_a_fragment_is_one_element_with_a_title_and_no_id_of_another_fragment():
     assert root.get("role") == "img"
     assert root.find(f"{SVG}title").text == "mine"
     assert root.find(f"{SVG}title").get("id") == root.get("aria-labelledby") == "a-title"
-    assert "state 2 = sep 5x5(0) add sep 3x3(1)" in root.find(f"{SVG}desc").text
+    assert "state 2 = sep_conv_5x5(0) add sep_conv_3x3(1)" in root.find(f"{SVG}desc").text
     found = re.findall(r' id="([^"]*)"', first + second)
     assert len(found) == len(set(found)) > 100
     assert all(name.startswith(("a-", "b-")) for name in found)
@@ -286,9 +286,9 @@ def test_a_combination_and_an_output_that_differ_are_marked():
 def test_blocks_that_differ_stand_for_one_another_by_place():
     found = differences.differences(DARTS_V1, DARTS_V2)
     assert [(d.part, d.first, d.second) for d in found if d.cell == "normal"] == [
-        ("operation", "state 3: identity(1)", "state 3: sep 3x3(1)"),
-        ("operation", "state 5: sep 3x3(1)", "state 5: identity(1)"),
-        ("operation", "state 5: identity(4)", "state 5: dilated 3x3(4)"),
+        ("operation", "state 3: identity(1)", "state 3: sep_conv_3x3(1)"),
+        ("operation", "state 5: sep_conv_3x3(1)", "state 5: identity(1)"),
+        ("operation", "state 5: identity(4)", "state 5: dil_conv_3x3(4)"),
     ]
 
 
@@ -340,7 +340,7 @@ def test_a_macro_genotype_is_a_chain_whose_skips_are_dashed():
     assert [(e.tail, e.head) for e in picture.edges if e.dashed] == [("layer-0", "layer-2")]
     labels = [node.label for node in picture.nodes]
     assert labels[1:4] == ["conv 3x3 (1)", "sep 5x5 (2)", "max 3x3 (3)"]
-    assert "layer 2 = sep 5x5(1), joined with 0, 1;" in picture.description
+    assert "layer 2 = sep_conv_5x5(1), joined with 0, 1;" in picture.description
 
 
 def test_macro_genotypes_are_compared_layer_by_layer():
@@ -348,7 +348,7 @@ def test_macro_genotypes_are_compared_layer_by_layer():
     second = chain(("conv_3x3",), ("avg_pool_3x3",))
     said = [(d.cell, d.part, d.first, d.second) for d in differences.differences(first, second)]
     assert said == [
-        ("layer 2", "operation", "conv 3x3", "avg 3x3"),
+        ("layer 2", "operation", "conv_3x3", "avg_pool_3x3"),
         ("layer 2", "skips", "1", "none"),
         ("layer 3", "layer", "layer 3 = conv 5x5(2)", None),
     ]
@@ -416,7 +416,7 @@ def test_draw_network_takes_a_genotype_or_a_published_network(home):
 
 def test_compare_prints_what_differs_and_draws_it_where_it_is_told(home):
     done = home.nasnet("genotype", "compare", "darts-v1", "darts-v2", "--out", "c.svg")
-    assert "identity(4)  state 5: dilated 3x3(4)" in done.stdout
+    assert "identity(4)  state 5: dil_conv_3x3(4)" in done.stdout
     assert "state 5: identity(4)" in (home.folder / "c.svg").read_text()
     found = home.json("genotype", "compare", "darts-v1", "darts-v2")
     assert found["first"] == DARTS_V1.digest
@@ -424,7 +424,7 @@ def test_compare_prints_what_differs_and_draws_it_where_it_is_told(home):
         "cell": "normal",
         "part": "operation",
         "first": "state 3: identity(1)",
-        "second": "state 3: sep 3x3(1)",
+        "second": "state 3: sep_conv_3x3(1)",
     }
     same = home.nasnet("genotype", "compare", "darts-v1", "darts-v1")
     assert "the same architecture" in same.stdout
@@ -448,7 +448,7 @@ def test_compare_prints_what_differs_and_draws_it_where_it_is_told(home):
         (["draw", "nasnet-a", "--output", "full.svg"], "full.svg: cannot be written"),
         (["draw", "nasnet-a", "--cells", "3"], "are of a network: --network"),
         (["draw", "nothing"], "no genotype 'nothing'"),
-        (["draw", "known.json", "--network"], "has a skeleton of its own"),
+        (["draw", "known.json", "--network"], "is no stack of cells"),
         (["compare", "nasnet-a", "nothing"], "no genotype 'nothing'"),
         (["compare", "nasnet-a", "darts-v1", "--output", "x.jpg"], "x.jpg: expected a name"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select
 
-from db import ranking
+from db import ranking, searches
 from db.models import Child, Genotype, Search
 from db.session import transaction
 from pipeline.dashboard.access import make_access
@@ -137,6 +137,21 @@ def test_the_json_says_what_the_rows_say(client):
     described = client.get("/api/openapi.json").json()["paths"]
     assert {path for path in described if not path.startswith("/api/")} == set()
     assert "/api/searches/{name}/genotypes" in described
+
+
+def test_tags_and_notes_are_shown_as_text(client):
+    with transaction() as connection:
+        search_id = searches.get(connection, "digits").id
+        searches.add_tags(connection, search_id, ["paper", "b"])
+        searches.write_note(connection, search_id, EVIL)
+    listed = {row["name"]: row for row in client.get("/api/searches").json()}
+    assert listed["digits"]["tags"] == ["b", "paper"]
+    assert listed["digits"]["note"] == EVIL
+    for address in ("/", "/searches/digits"):
+        page = client.get(address).text
+        assert "b, paper" in page
+        assert "&lt;script&gt;" in page
+        assert "<script>alert" not in page
 
 
 def test_the_csv_is_the_whole_filtered_list(client):

@@ -68,12 +68,30 @@ def test_a_genotype_is_drawn_and_becomes_a_network(search):
     assert Elements(best[0]._repr_svg_()).tags[0] == "svg"
     found = search.store.genotype(best[0].digest[:10])
     assert found.digest == best[0].digest
-    network = found.network(image_shape=(1, 8, 8), num_cells=1, num_filters=4)
+    network = found.network(untrained=True, image_shape=(1, 8, 8), num_cells=1, num_filters=4)
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     with pytest.raises(UserError, match="num_cells"):
-        found.network(num_cells=-1)
+        found.network(untrained=True, num_cells=-1)
+    with pytest.raises(UserError, match=r"weights.*untrained=True"):
+        found.network()
+    with pytest.raises(UserError, match=r"not kept.*retrain digits --top 1.*untrained"):
+        best[0].network()
     with pytest.raises(UserError, match="none in this store"):
         search.store.genotype("ffffffffff")
+
+
+def test_a_search_s_best_is_its_own_network_with_its_weights(searched):
+    best = notebook.open_store().search("digits").best(2)[1]
+    [row] = notebook.open_store().search("digits").genotypes(limit=2)[1:].itertuples()
+    network = best.network()
+    assert sum(parameter.numel() for parameter in network.parameters()) == row.parameters
+    random = best.network(untrained=True)
+    assert network.state_dict().keys() == random.state_dict().keys()
+    assert not torch.equal(network.classifier.weight, random.classifier.weight)
+    with pytest.raises(UserError, match="one size"):
+        best.network(num_cells=2)
+    wider = best.network(untrained=True, num_cells=2)
+    assert sum(parameter.numel() for parameter in wider.parameters()) > row.parameters
 
 
 def test_another_home_may_be_opened_and_one_without_a_store_is_refused(sqlite_store, tmp_path):

@@ -1,16 +1,19 @@
 """Trainings in full: asked for as rows, trained like any run, tested once."""
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
+from typer.testing import CliRunner
 
 from db import checkpoints, queue, runs, searches
 from db.enums import ArtifactKind, Purpose, RunState, SearchState
 from db.models import Artifact, Run
 from db.session import transaction
+from pipeline.cli import app
 from pipeline.config import load_config, make_run_config
 from pipeline.errors import Failure, UserError
 from pipeline.genotype import Block, Cell, CellGenotype, KnownNetwork
@@ -91,6 +94,15 @@ def test_a_training_in_full_is_tested_and_keeps_its_weights(worker, post):
     assert "classifier.weight" in weights
     assert (view.epochs, view.accuracy, view.search) == (2, ended.accuracy, None)
     assert 0 <= view.waited < view.seconds
+    listed = CliRunner().invoke(app, ["leaderboard", "--json"])
+    [row] = json.loads(listed.stdout)
+    network, training = ended.config["network"], ended.config["training"]
+    assert (row["cells"], row["filters"]) == (network["num_cells"], network["num_filters"])
+    assert (row["epochs"], row["batch_size"]) == (2, training["batch_size"])
+    assert row["seed"] == ended.seed
+    printed = CliRunner().invoke(app, ["leaderboard"]).stdout
+    assert "cells" in printed
+    assert str(ended.seed) in printed
 
 
 def test_a_known_network_is_trained_like_any_other(worker, post):

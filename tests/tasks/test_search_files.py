@@ -110,6 +110,35 @@ def exported(store, tmp_path, other_store):
     return path, digest
 
 
+def test_a_note_and_tags_travel_and_files_without_them_are_read(store, tmp_path, other_store):
+    search_id = fill()
+    with transaction() as connection:
+        searches.write_note(connection, search_id, "as the paper\nhas it \N{PLUS-MINUS SIGN}")
+        searches.add_tags(connection, search_id, ["paper", "a/b"])
+    export("digits", Form.JSONL, tmp_path / "a.jsonl")
+    first, *rest = lines_of(tmp_path / "a.jsonl")
+    other_store()
+    for number, changes in enumerate(({"tags": ["two words"]}, {"note": 3}, {"tags": "a"})):
+        header = {**first, "search": {**first["search"], **changes}}
+        lines = "\n".join(json.dumps(line) for line in (header, *rest))
+        (tmp_path / f"{number}.jsonl").write_text(lines + "\n")
+        with pytest.raises(UserError, match=r"line 1: search\.(tags|note)"):
+            import_(tmp_path / f"{number}.jsonl")
+    # a release that had none of the two, and another search
+    del first["search"]["note"], first["search"]["tags"]
+    first["search"]["uid"] = "0" * 32
+    lines = "\n".join(json.dumps(line) for line in (first, *rest))
+    (tmp_path / "old.jsonl").write_text(lines + "\n")
+    import_(tmp_path / "old.jsonl", name="old")
+    import_(tmp_path / "a.jsonl")
+    with transaction(read_only=True) as connection:
+        old = searches.get(connection, "old")
+        assert (old.note, searches.tags_of(connection, old.id)) == (None, [])
+        found = searches.get(connection, "digits")
+        assert found.note == "as the paper\nhas it \N{PLUS-MINUS SIGN}"
+        assert searches.tags_of(connection, found.id) == ["a/b", "paper"]
+
+
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
