@@ -15,6 +15,7 @@ from pipeline.cli import (
     database,
     doctor,
     genotype,
+    init,
     leaderboard,
     network,
     predict,
@@ -57,6 +58,7 @@ def _begin(
 
 
 app.command("run")(run.run)
+app.command("init")(init.init)
 app.command("up")(run.up)
 app.command("down")(run.down)
 app.add_typer(search.app, name="search")

@@ -34,6 +34,8 @@ def create(
     if not opened.created:
         raise UserError(f"search {opened.name!r} is there already; `nasnet run` goes on with it")
     ring_here(opened.search_id)
+    if opened.data is not None:
+        typer.echo(opened.data.line())
     typer.echo(f"created search {opened.name!r}; `nasnet search watch {opened.name}` shows it")
 
 

@@ -61,13 +61,18 @@ def absolute_name(name: str) -> str:
     kind, colon, _ = name.partition(":")
     if name in NAMES or (colon and kind in KINDS):
         found = own_path(name)
-        return name if found is None else f"{found[0]}:{found[1].absolute()}"
+        return name if found is None else f"{found[0]}:{_absolute(found[1])}"
     alone = Path(name).expanduser()
     try:
         kind = "imagefolder" if alone.is_dir() else ENDINGS.get(alone.suffix.lower(), "")
     except (OSError, ValueError):
         kind = ""
     if name and kind:
-        return f"{kind}:{alone.absolute()}"
+        return f"{kind}:{_absolute(alone)}"
     own_path(name)  # says which names there are
     raise AssertionError
+
+
+def _absolute(path: Path) -> Path:
+    """Absolute, with links as they are unless the way leads up again."""
+    return path.resolve() if ".." in path.parts else path.absolute()
