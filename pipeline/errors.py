@@ -2,6 +2,7 @@
 
 NasnetError
 ├── UserError              what somebody typed or configured cannot be; one line, exit code 2
+│   ├── UnknownKeysError       keys that a configuration does not have (pipeline.refused_values)
 │   └── InvalidGenotypeError   an architecture that cannot be built, or is not in the search space
 ├── ChildError             a child's training ended without an accuracy; carries its class
 ├── MachineError           the machine's fault, not the child's: the lease goes back

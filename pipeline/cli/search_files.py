@@ -88,7 +88,7 @@ def import_(
     from pipeline.search_files.importing import import_search, read_header
 
     header = read_header(file)
-    wanted = checked_name(name or header.search.name)
+    wanted = checked_name(header.search.name if name is None else name)
     open_home()
     schema.prepare()
     with transaction() as connection:

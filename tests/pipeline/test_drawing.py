@@ -350,7 +350,7 @@ def test_macro_genotypes_are_compared_layer_by_layer():
     assert said == [
         ("layer 2", "operation", "conv_3x3", "avg_pool_3x3"),
         ("layer 2", "skips", "1", "none"),
-        ("layer 3", "layer", "layer 3 = conv 5x5(2)", None),
+        ("layer 3", "layer", "layer 3 = conv_5x5(2)", None),
     ]
     [added] = differences.differences(
         second, chain(("conv_3x3",), ("avg_pool_3x3",), ("conv_5x5",))
@@ -416,7 +416,7 @@ def test_draw_network_takes_a_genotype_or_a_published_network(home):
 
 def test_compare_prints_what_differs_and_draws_it_where_it_is_told(home):
     done = home.nasnet("genotype", "compare", "darts-v1", "darts-v2", "--out", "c.svg")
-    assert "identity(4)  state 5: dil_conv_3x3(4)" in done.stdout
+    assert "state 5: dil_conv_3x3(4)" in done.stdout
     assert "state 5: identity(4)" in (home.folder / "c.svg").read_text()
     found = home.json("genotype", "compare", "darts-v1", "darts-v2")
     assert found["first"] == DARTS_V1.digest

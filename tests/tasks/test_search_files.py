@@ -129,6 +129,9 @@ def test_a_note_and_tags_travel_and_files_without_them_are_read(store, tmp_path,
     first["search"]["uid"] = "0" * 32
     lines = "\n".join(json.dumps(line) for line in (first, *rest))
     (tmp_path / "old.jsonl").write_text(lines + "\n")
+    for name in ("", "-a"):
+        with pytest.raises(UserError, match=f"--name '{name}'"):
+            import_(tmp_path / "old.jsonl", name=name)
     import_(tmp_path / "old.jsonl", name="old")
     import_(tmp_path / "a.jsonl")
     with transaction(read_only=True) as connection:
