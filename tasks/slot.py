@@ -99,7 +99,7 @@ class Slot:
         self._leaves_last = leaves_last
         self.spec = spec
         self.lease = settings.lease
-        self.home = str(settings.home)
+        self.home = settings.home_text
         self.versions = library_versions()
         self.stopping = threading.Event()
         self.retiring = False

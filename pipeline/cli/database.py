@@ -51,13 +51,14 @@ def _missing_files() -> set[str]:
     from db import checkpoints
     from db.session import transaction
     from pipeline import files
+    from pipeline.file_urls import path_of_url
 
     with transaction(read_only=True) as connection:
         rows = checkpoints.lying(connection)
     return {
         f"artifact {row.id} of run {row.run_id} is missing: {row.uri}"
         for row in rows
-        if files.is_local(row.uri) and not Path(files.local_path(row.uri)).exists()
+        if files.is_local(row.uri) and not Path(path_of_url(row.uri)).exists()
     }
 
 

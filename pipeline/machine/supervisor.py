@@ -202,7 +202,7 @@ class Supervisor:
         """
         try:
             with transaction(read_only=True) as connection:
-                rows = slots.by_home(connection, socket.gethostname(), str(self.settings.home))
+                rows = slots.by_home(connection, socket.gethostname(), self.settings.home_text)
         except AWAY:
             self._heard.clear()
             return []
