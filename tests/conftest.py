@@ -25,7 +25,7 @@ from tests.servers import Postgres
 torch.set_num_threads(1)
 
 
-def forget_process_state():
+def _forget_process_state():
     if get_engine.cache_info().currsize:
         get_engine().dispose()
     for cached in (get_settings, get_engine, tasks_app.store_uid, tasks_app.connect):
@@ -44,9 +44,9 @@ def home(tmp_path, monkeypatch):
     folder = tmp_path / "home"
     folder.mkdir(mode=0o700)
     monkeypatch.setenv("NASNET_HOME", str(folder))
-    forget_process_state()
+    _forget_process_state()
     yield folder
-    forget_process_state()
+    _forget_process_state()
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +56,9 @@ def sqlite_template(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("NASNET_HOME", str(path.parent))
     patch.delenv("NASNET_DATABASE_URL", raising=False)
-    forget_process_state()
+    _forget_process_state()
     schema.upgrade()
-    forget_process_state()
+    _forget_process_state()
     patch.undo()
     return path
 
@@ -130,9 +130,9 @@ def postgres_url(postgres, home, monkeypatch):
     """An empty database of the test's own."""
     with database(postgres) as url:
         monkeypatch.setenv("NASNET_DATABASE_URL", url)
-        forget_process_state()
+        _forget_process_state()
         yield database_url(get_settings()).render_as_string(hide_password=False)
-        forget_process_state()
+        _forget_process_state()
 
 
 @pytest.fixture(scope="session")
@@ -140,10 +140,10 @@ def postgres_template(postgres):
     """The name of a database that holds an empty store, made once and copied."""
     with database(postgres) as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NASNET_DATABASE_URL", url)
-        forget_process_state()
+        _forget_process_state()
         schema.upgrade()
         name = get_engine().url.database
-        forget_process_state()
+        _forget_process_state()
         patch.undo()
         yield name
 
@@ -213,9 +213,9 @@ def postgres_store(shared_postgres_store, home, monkeypatch):
     """An empty store in PostgreSQL."""
     shared_postgres_store.empty()
     monkeypatch.setenv("NASNET_DATABASE_URL", shared_postgres_store.url)
-    forget_process_state()
+    _forget_process_state()
     yield
-    forget_process_state()
+    _forget_process_state()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -19,7 +19,7 @@ from pipeline import files
 from pipeline.errors import Failure, UserError
 from pipeline.machine.broker import Broker, ping
 from pipeline.settings import get_settings
-from tests.conftest import forget_process_state
+from tests.conftest import _forget_process_state
 from tests.factories import claim, make_children, make_slot, queue_run, run_of
 from tests.processes import TINY, Home
 
@@ -43,7 +43,7 @@ def strange(request, home, tmp_path, monkeypatch):
     folder = tmp_path / request.param
     folder.mkdir(mode=0o700)
     monkeypatch.setenv("NASNET_HOME", str(folder))
-    forget_process_state()
+    _forget_process_state()
     return folder
 
 
@@ -94,7 +94,7 @@ def test_artifacts_given_by_a_path_or_a_file_url_lie_where_that_says(home, tmp_p
     monkeypatch.chdir(tmp_path)
     for given, folder in (("some#where", "some#where"), (f"file://{tmp_path}/a%20b", "a b")):
         monkeypatch.setenv("NASNET_ARTIFACTS", given)
-        forget_process_state()
+        _forget_process_state()
         files.write(f"{get_settings().artifact_url}/file", memoryview(b""))
         assert (tmp_path / folder / "file").exists()
 
@@ -104,13 +104,13 @@ def test_a_broker_s_socket_given_by_a_url_may_be_quoted(home, tmp_path, monkeypa
         (tmp_path / "a#b?c").symlink_to(broker.socket.parent)
         url = f"redis+socket://{tmp_path}/a%23b%3Fc/{broker.socket.name}"
         monkeypatch.setenv("NASNET_BROKER_URL", url)
-        forget_process_state()
+        _forget_process_state()
         ping(get_settings())
 
 
 def test_a_home_whose_path_is_longer_than_sqlite_opens_is_refused_in_words(home, monkeypatch):
     monkeypatch.setenv("NASNET_HOME", str(home / ("x" * 200) / ("y" * 200) / ("z" * 200)))
-    forget_process_state()
+    _forget_process_state()
     with pytest.raises(UserError, match="SQLite opens no file whose path is longer than 504"):
         get_engine()
 
@@ -119,7 +119,7 @@ def test_no_two_homes_share_a_database(home, tmp_path, monkeypatch):
     found = set()
     for name in ("x?1", "x?2", "x", "x#1"):
         monkeypatch.setenv("NASNET_HOME", str(tmp_path / name))
-        forget_process_state()
+        _forget_process_state()
         found.add(database_url(get_settings()).database)
     assert len(found) == 4
 

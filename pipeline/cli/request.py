@@ -95,20 +95,41 @@ def open_search(request: Request, *, resume: bool) -> Opened:
         UserError: a key that was written differs from the stored search's; the data set cannot
             be used; the search is read only.
     """
+    found = _find(request.name)
+    if found is None:
+        search_id = _create(request)
+        if search_id is not None:
+            return Opened(search_id, request.name, created=True)
+        found = _find(request.name)  # another command was quicker
+    return _open_stored(request, found, resume=resume)
+
+
+def _find(name: str) -> Any:
+    from db import searches
+    from db.session import transaction
+
+    with transaction(read_only=True) as connection:
+        return searches.find(connection, name)
+
+
+def _create(request: Request) -> int | None:
+    """The new search's id; None where there is one of that name by now."""
+    from db import searches
+    from db.session import transaction
+
+    config = _resolved(request.config)
+    if isinstance(config.controller, PolicyConfig):
+        check_kinds(config.controller, make_space(config.space))
+    check_data(config)
+    with transaction() as connection:
+        return searches.create(connection, request.name, config.model_dump(mode="json"))
+
+
+def _open_stored(request: Request, found: Any, *, resume: bool) -> Opened:
     from db import searches
     from db.session import transaction
     from tasks import runs
 
-    with transaction(read_only=True) as connection:
-        found = searches.find(connection, request.name)
-    if found is None:
-        config = _resolved(request.config)
-        if isinstance(config.controller, PolicyConfig):
-            check_kinds(config.controller, make_space(config.space))
-        check_data(config)
-        with transaction() as connection:
-            search_id = searches.create(connection, request.name, config.model_dump(mode="json"))
-        return Opened(search_id, request.name, created=True)
     changed = changed_tables(request, found.config)
     with transaction() as connection:
         if changed is not None:
