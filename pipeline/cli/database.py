@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import JsonFlag, print_json, say
 
 app = typer.Typer(help="The database: its tables and their health.", no_args_is_help=True)
 
@@ -36,7 +36,7 @@ def backup(
     if not file.absolute().parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.absolute().parent}")
     copy(file)
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes")
+    say(f"{file}: {file.stat().st_size:,} bytes")
 
 
 def _orphans() -> list[str]:
@@ -87,6 +87,7 @@ def check(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json({"revision": revision, "problems": problems})
     else:
-        typer.echo("\n".join([f"schema {revision}", *(problems or ["sound"])]))
+        for line in (f"schema {revision}", *(problems or ["sound"])):
+            say(line)
     if problems:
         raise typer.Exit(1)

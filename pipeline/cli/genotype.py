@@ -9,7 +9,7 @@ import typer
 from db.enums import Arm, Order, Place
 from pipeline.cli import drawing
 from pipeline.cli.named_genotype import GenotypeArgument, resolve
-from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows
+from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from pipeline.genotype import Genotype
@@ -101,7 +101,7 @@ def best_rows(rows: list[Any], search: str | None, *, first: int = 1) -> list[di
 def print_best(name: str, view: Any, rows: list[dict[str, Any]]) -> None:
     """The end of a search, for people."""
     now = view.progress
-    typer.echo(
+    say(
         f"search {name!r} {now.state}: {now.completed} children, {now.version} policy updates; "
         f"best genotypes:"
     )
@@ -191,7 +191,7 @@ def export(
         raise UserError(f"{path}: there is no folder {path.parent}")
     if form == "json":
         write_genotype(found, path)
-        typer.echo(f"{path}: genotype {found.digest[:12]}")
+        say(f"{path}: genotype {found.digest[:12]}")
         return
     if run is None:
         exported = untrained(found, cells, filters, size, classes)
@@ -199,7 +199,7 @@ def export(
         exported = of_run(found, run)
     write_network(exported, form, path)
     weights = "random weights" if run is None else f"weights of run {run}"
-    typer.echo(f"{path}: {found.digest[:12]}, {weights}; checked")
+    say(f"{path}: {found.digest[:12]}, {weights}; checked")
 
 
 @app.command("import")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from pipeline.networks.published import PublishedNetwork
@@ -41,7 +41,7 @@ def network(
     if as_json:
         print_json(asdict(found))
         return
-    typer.echo(f"{name}: {config.num_cells} @ {config.num_filters}, images of {side}x{side}")
+    say(f"{name}: {config.num_cells} @ {config.num_filters}, images of {side}x{side}")
     typer.echo(f"parameters            {found.parameters:>15,}")
     typer.echo(f"auxiliary parameters  {found.auxiliary_parameters:>15,}")
     typer.echo(f"multiply-adds         {found.macs:>15,}\n")

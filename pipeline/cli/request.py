@@ -88,41 +88,64 @@ class Opened:
     changed: tuple[str, ...] = ()  # keys of budget and stop that were changed
 
 
-def open_search(request: Request, *, resume: bool) -> Opened:
-    """Create the search, or find the one of that name and let it go on.
+def check_search(request: Request) -> SearchConfig | None:
+    """Look whether the search can be created or gone on with, before anything is written.
+
+    Returns:
+        The configuration to create it with; None where the store has a search of that name.
 
     Raises:
         UserError: a key that was written differs from the stored search's; the data set cannot
             be used; the search is read only.
     """
     found = _find(request.name)
-    if found is None:
-        search_id = _create(request)
-        if search_id is not None:
-            return Opened(search_id, request.name, created=True)
-        found = _find(request.name)  # another command was quicker
-    return _open_stored(request, found, resume=resume)
-
-
-def _find(name: str) -> Any:
-    from db import searches
-    from db.session import transaction
-
-    with transaction(read_only=True) as connection:
-        return searches.find(connection, name)
-
-
-def _create(request: Request) -> int | None:
-    """The new search's id; None where there is one of that name by now."""
-    from db import searches
-    from db.session import transaction
-
+    if found is not None:
+        _check_stored(request, found)
+        return None
     config = _resolved(request.config)
     if isinstance(config.controller, PolicyConfig):
         check_kinds(config.controller, make_space(config.space))
     check_data(config)
-    with transaction() as connection:
-        return searches.create(connection, request.name, config.model_dump(mode="json"))
+    return config
+
+
+def _check_stored(request: Request, found: Any) -> None:
+    from db.enums import SearchState
+
+    changed_tables(request, found.config)
+    if found.state is SearchState.IMPORTED:
+        raise UserError(f"search {found.name!r} was imported: it can be read, not resumed")
+
+
+def _find(name: str) -> Any:
+    from db import schema, searches
+    from db.session import transaction
+
+    if not schema.is_made():
+        return None
+    schema.require()
+    with transaction(read_only=True) as connection:
+        return searches.find(connection, name)
+
+
+def open_search(request: Request, config: SearchConfig | None, *, resume: bool) -> Opened:
+    """Create the search with what `check_search` gave, or let the one of that name go on.
+
+    Raises:
+        UserError: as ``check_search``, where another command has created it meanwhile.
+    """
+    from db import searches
+    from db.session import transaction
+
+    if config is not None:
+        with transaction() as connection:
+            stored = config.model_dump(mode="json")
+            search_id = searches.create(connection, request.name, stored)
+        if search_id is not None:
+            return Opened(search_id, request.name, created=True)
+    found = _find(request.name)
+    _check_stored(request, found)
+    return _open_stored(request, found, resume=resume)
 
 
 def _open_stored(request: Request, found: Any, *, resume: bool) -> Opened:
@@ -154,8 +177,6 @@ def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None
     from db import searches
     from db.enums import SearchState
 
-    if found.state is SearchState.IMPORTED:
-        raise UserError(f"search {found.name!r} was imported: it can be read, not resumed")
     # whether the new budget suffices is asked again before anything is proposed
     raised = changed is not None and changed["budget"] != found.config["budget"]
     paused = {SearchState.PAUSED, SearchState.STOPPING, SearchState.FAILED}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import search_files
-from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 from pipeline.errors import UserError
 
@@ -24,17 +24,24 @@ def create(
     """Create a search; the workers of this store, here or elsewhere, begin with it."""
     from db import schema
     from pipeline.cli.home import open_home
-    from pipeline.cli.request import open_search, read_request
+    from pipeline.cli.request import check_search, open_search, read_request
     from tasks.steering import ring_here
 
     request = read_request(source, name, assignments)
+    config = check_search(request)
+    if config is None:
+        raise _is_there(request.name)
     open_home()
     schema.prepare()
-    opened = open_search(request, resume=False)
+    opened = open_search(request, config, resume=False)
     if not opened.created:
-        raise UserError(f"search {opened.name!r} is there already; `nasnet run` goes on with it")
+        raise _is_there(opened.name)
     ring_here(opened.search_id)
     typer.echo(f"created search {opened.name!r}; `nasnet search watch {opened.name}` shows it")
+
+
+def _is_there(name: str) -> UserError:
+    return UserError(f"search {name!r} is there already; `nasnet run` goes on with it")
 
 
 @app.command("list")
@@ -158,7 +165,7 @@ def _steer(name: str, verb: str, *arguments: Any) -> None:
     from tasks import steering
 
     open_store()
-    typer.echo(f"search {name!r}: {getattr(steering, verb)(name, *arguments)}")
+    say(f"search {name!r}: {getattr(steering, verb)(name, *arguments)}")
 
 
 @app.command()

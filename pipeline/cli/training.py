@@ -9,7 +9,7 @@ import typer
 
 from pipeline import config as configs
 from pipeline import config_tables
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.config import DataConfig, RunConfig
 from pipeline.config_spaces import KIND_OF_SPACE
 from pipeline.errors import UserError
@@ -362,23 +362,24 @@ def _train(config: RunConfig, ask: Callable[[Any], list[int]], as_json: bool) ->
     from db.session import transaction
     from pipeline import logs
     from pipeline.cli.follow import Interruption, follow, make_supervisor
-    from pipeline.cli.home import open_home
+    from pipeline.cli.home import check_machine, open_home
     from pipeline.cli.request import check_data
     from pipeline.cli.runs_watch import RunsWatcher, report_runs, runs_show
     from tasks import runs
     from tasks.slot import SUPERVISOR_LOCK
 
+    check_machine()
+    check_data(config)
     settings = open_home()
     schema.prepare()
-    logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
-    check_data(config)
     with transaction() as connection:
         run_ids = ask(connection)
+    logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
     as_json = as_json or not sys.stdout.isatty()
     if as_json:
         print_json({"event": "asked", "runs": run_ids, "home": str(settings.home)})
     else:
-        typer.echo(f"home {settings.home}: runs {', '.join(map(str, run_ids))}")
+        say(f"home {settings.home}: runs {', '.join(map(str, run_ids))}")
     interruption = Interruption()
     supervisor = make_supervisor()
     runs.start()
@@ -390,6 +391,6 @@ def _train(config: RunConfig, ask: Callable[[Any], list[int]], as_json: bool) ->
         if as_json:
             print_json({"event": "interrupted", "runs": run_ids})
         else:
-            typer.echo("stopped; the same command goes on")
+            say("stopped; the same command goes on")
         raise typer.Exit(interruption.exit_code)
     raise typer.Exit(report_runs(view, as_json))
