@@ -1,5 +1,6 @@
 """What somebody asks for with ``run`` and ``search create``: read, checked, created or resumed."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ class Request:
     name: str
     written: dict[str, Any]  # in the file and by --set: what a stored search is compared with
     tables: dict[str, Any]  # with the preset beneath
+    command: str  # that goes on with it: what was typed
 
     @property
     def config(self) -> SearchConfig:
@@ -61,9 +63,16 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
     if configs.is_recipe(base):
         raise UserError(f"preset {preset} says how to train, not what to search: `nasnet retrain`")
     tables = config_tables.merge(base, written)
-    request = Request(checked_name(name or default_name), written, tables)
+    command = _command(source, name, assignments or [])
+    request = Request(checked_name(name or default_name), written, tables, command)
     _ = request.config  # raises what is wrong with it
     return request
+
+
+def _command(source: str, name: str | None, assignments: list[str]) -> str:
+    named = [] if name is None else ["--name", name]
+    changed = [word for assignment in assignments for word in ("--set", assignment)]
+    return shlex.join(["nasnet", "run", source, *named, *changed])
 
 
 def checked_name(name: str) -> str:
@@ -128,15 +137,19 @@ def _find(name: str) -> Any:
         return searches.find(connection, name)
 
 
-def open_search(request: Request, config: SearchConfig | None, *, resume: bool) -> Opened:
-    """Create the search with what `check_search` gave, or let the one of that name go on.
+def open_search(request: Request, *, resume: bool, config: SearchConfig | None = None) -> Opened:
+    """Create the search, or let the one of that name go on.
+
+    Args:
+        config: what ``check_search`` gave; without it that is asked now.
 
     Raises:
-        UserError: as ``check_search``, where another command has created it meanwhile.
+        UserError: as ``check_search``.
     """
     from db import searches
     from db.session import transaction
 
+    config = config or check_search(request)
     if config is not None:
         with transaction() as connection:
             stored = config.model_dump(mode="json")

@@ -36,7 +36,7 @@ def run(
     config = check_search(request)
     settings = open_home()
     schema.prepare()
-    opened = open_search(request, config, resume=True)
+    opened = open_search(request, resume=True, config=config)
     logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
     as_json = as_json or not sys.stdout.isatty()
     _announce(opened, settings.home, as_json)
@@ -160,11 +160,11 @@ def up() -> None:
     Where the extra `dashboard` is installed it is served, too: NASNET_DASHBOARD says where.
     """
     from db import schema
-    from pipeline import logs
+    from pipeline import locks, logs
     from pipeline.cli import dashboard
     from pipeline.cli.home import check_machine, open_home
     from pipeline.errors import UserError
-    from tasks.slot import SUPERVISOR_LOCK
+    from tasks.slot import SUPERVISOR_LOCK, UP_LOCK
 
     check_machine()
     settings = open_home()
@@ -172,16 +172,23 @@ def up() -> None:
     interruption = Interruption()
     served = settings.dashboard_address if dashboard.is_installed() else None
     supervisor = make_supervisor(served)
-    if not supervisor.take_over():
-        raise UserError(f"{settings.home}: its processes are kept running already")
+    if locks.acquire(settings.lock_path(UP_LOCK)) is None:
+        raise UserError(f"{settings.home}: a `nasnet up` keeps its processes running already")
     logs.configure(SUPERVISOR_LOCK)
     names = ", ".join(worker.name for worker in supervisor.workers)
-    say(f"home {settings.home}: keeping {names} running; `nasnet down` ends them")
+    if supervisor.take_over():
+        say(f"home {settings.home}: keeping {names} running; `nasnet down` ends them")
+    else:
+        say(
+            f"home {settings.home}: another command keeps its processes running; when it ends, "
+            f"this one keeps {names}; `nasnet down` ends them"
+        )
     if served is not None:
         say(f"{dashboard.address(*served)}; its token is in {dashboard.token(settings)}")
     try:
         while interruption.number is None:
-            supervisor.tick()
+            if supervisor.take_over():
+                supervisor.tick()
             for notice in supervisor.notices():
                 quietly(say, notice)
             time.sleep(TICK)

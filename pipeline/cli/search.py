@@ -33,11 +33,14 @@ def create(
         raise _is_there(request.name)
     open_home()
     schema.prepare()
-    opened = open_search(request, config, resume=False)
+    opened = open_search(request, resume=False, config=config)
     if not opened.created:
         raise _is_there(opened.name)
     ring_here(opened.search_id)
-    typer.echo(f"created search {opened.name!r}; `nasnet search watch {opened.name}` shows it")
+    say(
+        f"created search {opened.name!r}; `{request.command}` works on it here, `nasnet up` on "
+        f"all there are; `nasnet search watch {opened.name}` shows it"
+    )
 
 
 def _is_there(name: str) -> UserError:
@@ -63,6 +66,7 @@ def list_searches(as_json: JsonFlag = False) -> None:
                 {
                     "name": search.name,
                     "state": str(search.state),
+                    "status": now.status,
                     "children": now.completed,
                     "control": now.control,
                     "budget": now.budget,
@@ -73,7 +77,7 @@ def list_searches(as_json: JsonFlag = False) -> None:
                     "reason": search.reason,
                 }
             )
-    columns = ["name", "state", "children", "budget", "best_reward", "version", "created_at"]
+    columns = ["name", "status", "children", "budget", "best_reward", "version", "created_at"]
     print_rows(rows, [*columns, "reason"], as_json=as_json)
 
 
@@ -97,6 +101,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
             "name": search.name,
             "uid": search.uid,
             "state": str(search.state),
+            "status": now.status,
             "reason": search.reason,
             "created_at": search.created_at,
             "resumed_at": search.resumed_at,

@@ -38,6 +38,7 @@ def overview(connection: Connection, row: Any) -> dict[str, Any]:
     return {
         "name": row.name,
         "state": row.state.value,
+        "status": now.status,
         "reason": row.reason,
         "created_at": row.created_at,
         "ended_at": row.ended_at,
