@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
-from db.session import SERVER_GONE, sqlite_module
+from db.session import SERVER_GONE, database_url, sqlite_module
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
 
@@ -51,10 +48,7 @@ def ask(statement: str, *, seconds: float) -> Iterator[Answer]:
         raise UserError('no statement: try nasnet query "select * from searches"')
     if "\0" in text:
         raise UserError("a statement has no NUL characters")
-    try:
-        url = make_url(get_settings().database)
-    except ArgumentError:
-        raise UserError("NASNET_DATABASE_URL: not a database URL") from None
+    url = database_url(get_settings())
     sqlite = url.get_backend_name() == "sqlite"
     asking = _ask_sqlite(url.database, text, seconds) if sqlite else _ask_postgres(text, seconds)
     with asking as answer:
@@ -112,7 +106,7 @@ def _ask_postgres(statement: str, seconds: float) -> Iterator[Answer]:
 
 def _connected(psycopg: Any) -> Any:
     """A connection of its own, that hands out JSON as text."""
-    url = make_url(get_settings().database).set(drivername="postgresql")
+    url = database_url(get_settings()).set(drivername="postgresql")
     try:
         connection = psycopg.connect(url.render_as_string(hide_password=False), **SERVER_GONE)
     except psycopg.Error as error:

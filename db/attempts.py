@@ -26,6 +26,7 @@ from db.enums import Outcome, RunState
 from db.leases import HELD, lost
 from db.models import Attempt, Run, Search, is_state
 from pipeline.errors import Failure, LeaseLostError
+from pipeline.text import storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,7 @@ def fail(
     Raises:
         LeaseLostError: the run is somebody else's, or has ended.
     """
+    message = storable(message)
     before, config = connection.execute(_tries, {"run_id": run_id}).one()
     alike = connection.execute(
         _alike, {"run_id": run_id, "before": before, "failure": failure}
@@ -216,7 +218,7 @@ def fail(
         tries=before + 1,
         failure=failure,
         message=message,
-        traceback=traceback,
+        traceback=None if traceback is None else storable(traceback),
     )
     if again:
         return False
@@ -280,7 +282,7 @@ def release(
         RunState.PENDING,
         Outcome.RETURNED,
         work=work or Work(),
-        message=message,
+        message=storable(message),
     )
 
 

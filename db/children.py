@@ -264,7 +264,7 @@ def find_or_add_genotypes(connection: Connection, genotypes: Sequence[NewChild])
         for g in genotypes
     }
     # in the order of digests: two samplers that add the same ones cannot deadlock
-    connection.execute(_add_genotypes(connection), [rows[digest] for digest in sorted(rows)])
+    connection.execute(add_genotypes(connection), [rows[digest] for digest in sorted(rows)])
     found = connection.execute(_known_genotypes, {"digests": sorted(rows)})
     return {row.digest: row.id for row in found}
 
@@ -281,7 +281,8 @@ def _upsert(dialect_insert: Any) -> Any:
 _upserts = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
 
 
-def _add_genotypes(connection: Connection) -> Any:
+def add_genotypes(connection: Connection) -> Any:
+    """A statement that adds a genotype unless the store has it, whoever adds it meanwhile."""
     return _upserts[connection.dialect.name]
 
 

@@ -16,6 +16,8 @@ from db.models import UNFINISHED, Artifact, Child, PolicyVersion, Run, Search, S
 from db.queue import LEASES_UNTIL_GONE
 from db.searches import STOPPED_BY_HAND
 
+WAITING_FOR_WORKERS = "waiting for workers"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
@@ -50,6 +52,12 @@ class Progress:
     unstarted: int  # runs that no slot has taken
     slots: int  # that could take them
     sharing: Sharing | None = None  # None: each child is trained
+
+    @property
+    def status(self) -> str:
+        """The state as people read it: an active search that no slot can work on waits."""
+        waits = self.state.is_active and self.slots == 0
+        return WAITING_FOR_WORKERS if waits else str(self.state)
 
     @property
     def control(self) -> int:

@@ -197,6 +197,14 @@ class Restoration:
         return self._slots[slot]
 
 
+def wait_for_others(connection: Connection, uid: str) -> None:
+    """Let whoever restores the same search end first; SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 0))"), {"uid": uid}
+        )
+
+
 def begin(
     connection: Connection,
     row: Mapping[str, Any],

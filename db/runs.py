@@ -9,7 +9,6 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
-    insert,
     literal_column,
     not_,
     select,
@@ -17,6 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db import children
 from db.children import NEW_RUN
 from db.clock import clock
 from db.enums import Purpose, RunState, SlotState
@@ -87,21 +87,15 @@ def add_genotype(
     ops_reduction: int | None,
 ) -> int:
     """Add a genotype that nobody proposed, unless the store has it; returns its id."""
-    found = connection.scalar(select(Genotype.id).where(Genotype.digest == digest))
-    if found is not None:
-        return int(found)
-    return connection.execute(
-        insert(Genotype)
-        .values(
-            digest=digest,
-            kind=kind,
-            body=body,
-            ops_normal=ops_normal,
-            ops_reduction=ops_reduction,
-            created_at=clock(),
-        )
-        .returning(Genotype.id)
-    ).scalar_one()
+    row = {
+        "digest": digest,
+        "kind": kind,
+        "body": body,
+        "ops_normal": ops_normal,
+        "ops_reduction": ops_reduction,
+    }
+    connection.execute(children.add_genotypes(connection), row)
+    return connection.execute(select(Genotype.id).where(Genotype.digest == digest)).scalar_one()
 
 
 def _of_epochs(what: Any) -> Any:

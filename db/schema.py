@@ -65,15 +65,21 @@ def prepare() -> None:
     Raises:
         UserError: the store is older than this release.
     """
-    with get_engine().connect() as connection:
-        empty = stored_revision(connection) is None and not _has_tables(connection)
-    if empty:
+    if not is_made():
         upgrade()
     require()
 
 
-def _has_tables(connection: Connection) -> bool:
-    return inspect(connection).has_table("searches")
+def is_made() -> bool:
+    """Whether the store has tables, of whatever release.
+
+    Asking makes no SQLite file, as connecting would.
+    """
+    engine = get_engine()
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+        return False
+    with engine.connect().execution_options(read_only=True) as connection:
+        return stored_revision(connection) is not None or inspect(connection).has_table("searches")
 
 
 def require() -> None:
@@ -82,11 +88,13 @@ def require() -> None:
     Raises:
         UserError: it is older, or empty.
     """
+    if not is_made():
+        raise UserError("the database is empty: run `nasnet db upgrade`")
     script = ScriptDirectory.from_config(_config())
-    with get_engine().connect() as connection:
+    with get_engine().connect().execution_options(read_only=True) as connection:
         revision = stored_revision(connection)
-        empty = revision is None and not _has_tables(connection)
-    if revision == script.get_current_head() or _is_newer(script, revision):
-        return
-    state = "is empty" if empty else f"has schema {revision}, older than this release's"
-    raise UserError(f"the database {state}: run `nasnet db upgrade`")
+    if revision != script.get_current_head() and not _is_newer(script, revision):
+        raise UserError(
+            f"the database has schema {revision}, older than this release's: "
+            "run `nasnet db upgrade`"
+        )

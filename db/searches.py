@@ -16,6 +16,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from db import notices, queue
 from db.clock import clock
@@ -56,20 +57,34 @@ def by_id(connection: Connection, search_id: int) -> Any:
     return connection.execute(_by_id, {"search_id": search_id}).one()
 
 
-def create(connection: Connection, name: str, config: dict[str, Any]) -> int:
-    """Add a running search with its whole configuration; returns its id."""
-    return connection.execute(
-        insert(Search)
+def _add(dialect_insert: Any) -> Any:
+    return (
+        dialect_insert(Search)
         .values(
-            uid=uuid.uuid4().hex,
-            name=name,
-            config=config,
+            uid=bindparam("uid"),
+            name=bindparam("name"),
+            config=bindparam("config"),
             state=SearchState.RUNNING,
             created_at=clock(),
             resumed_at=clock(),
         )
+        .on_conflict_do_nothing(index_elements=["name"])
         .returning(Search.id)
-    ).scalar_one()
+    )
+
+
+_adds = {"sqlite": _add(sqlite.insert), "postgresql": _add(postgresql.insert)}
+
+
+def create(connection: Connection, name: str, config: dict[str, Any]) -> int | None:
+    """Add a running search with its whole configuration.
+
+    Returns:
+        Its id; None where another command was quicker with a search of this name.
+    """
+    row = {"uid": uuid.uuid4().hex, "name": name, "config": config}
+    search_id: int | None = connection.scalar(_adds[connection.dialect.name], row)
+    return search_id
 
 
 def rename(connection: Connection, search_id: int, name: str) -> None:

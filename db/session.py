@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -35,7 +35,7 @@ from tenacity import (
 )
 
 from pipeline.errors import UserError
-from pipeline.settings import get_settings
+from pipeline.settings import Settings, get_settings
 
 # Before 3.51.3 two connections that write and checkpoint at one moment can corrupt a WAL
 # database (sqlite.org/wal.html#walresetbug). Where only such a SQLite is to be had, nobody
@@ -49,6 +49,8 @@ SERVER_GONE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # milliseconds, of what was sent
 }
+# Bytes; MAX_PATHNAME of SQLite's os_unix.c is 512, and "-journal" must fit behind.
+MAX_SQLITE_PATH = 504
 # Seconds for which a connection that was just used is taken to stand.
 TRUSTED = 1.0
 
@@ -68,17 +70,41 @@ def sqlite_is_safe() -> bool:
     return bool(sqlite_module().sqlite_version_info >= SAFE_WAL)
 
 
-def make_engine(url: str) -> Engine:
+def database_url(settings: Settings) -> URL:
+    """Where a machine's database is.
+
+    Raises:
+        UserError: what its settings say is no URL, or a path too long for SQLite.
+    """
+    path = settings.database_path
+    if path is not None:
+        if len(os.fsencode(path)) > MAX_SQLITE_PATH:
+            raise UserError(
+                f"NASNET_HOME: SQLite opens no file whose path is longer than {MAX_SQLITE_PATH} "
+                f"bytes; choose a folder with a shorter one than {settings.home}"
+            )
+        return URL.create("sqlite", database=str(path))
+    url = _parsed(settings.database_url or "")
+    if url.drivername in {"postgres", "postgresql"}:  # psycopg 3 by its own name
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _parsed(url: str | URL) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # a port that is no number
+        raise UserError("NASNET_DATABASE_URL: not a database URL") from None
+
+
+def make_engine(url: str | URL) -> Engine:
     """An engine with one connection, shared by the process's threads in turn.
 
     Raises:
         UserError: the URL names no database that can be used here.
     """
-    try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-    except ArgumentError:
-        raise UserError("NASNET_DATABASE_URL: not a database URL") from None
+    parsed = _parsed(url)
+    backend = parsed.get_backend_name()
     pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
     pool["pool_timeout"] = 120
     try:
@@ -150,7 +176,7 @@ def _make_sqlite(url: Any, pool: dict[str, Any]) -> Engine:
 @functools.cache
 def get_engine() -> Engine:
     """The process's engine; made at first use, so never before a fork."""
-    return make_engine(get_settings().database)
+    return make_engine(database_url(get_settings()))
 
 
 @contextlib.contextmanager

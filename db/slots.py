@@ -10,6 +10,7 @@ from sqlalchemy import Boolean, Connection, Float, bindparam, insert, select, up
 from db.clock import clock
 from db.enums import SlotState
 from db.models import Slot, Store, Tick
+from pipeline.text import storable
 
 # The home of slots that are no process of this store: attempts of an imported search name them.
 IMPORTED_HOME = "imported"
@@ -80,7 +81,11 @@ def set_state(
     connection.execute(
         update(Slot)
         .where(Slot.id == slot_id, Slot.pid == pid)
-        .values(state=state, reason=reason, heartbeat_at=clock())
+        .values(
+            state=state,
+            reason=None if reason is None else storable(reason),
+            heartbeat_at=clock(),
+        )
     )
 
 

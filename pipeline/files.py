@@ -11,6 +11,7 @@ from typing import BinaryIO
 import fsspec
 
 from pipeline.errors import MachineError
+from pipeline.file_urls import path_of_url
 
 
 def write(url: str, data: memoryview) -> None:
@@ -21,7 +22,7 @@ def write(url: str, data: memoryview) -> None:
     """
     try:
         if is_local(url):
-            _write_locally(Path(local_path(url)), data)
+            _write_locally(Path(path_of_url(url)), data)
         else:  # an object appears whole or not at all
             with fsspec.open(url, "wb") as file:
                 file.write(data)
@@ -90,7 +91,7 @@ def read(url: str) -> bytes:
     """
     try:
         if is_local(url):
-            return Path(local_path(url)).read_bytes()
+            return Path(path_of_url(url)).read_bytes()
         with fsspec.open(url, "rb") as file:
             data: bytes = file.read()
             return data
@@ -106,7 +107,7 @@ def delete(url: str) -> None:
     So is one that cannot be deleted: a file left over harms nobody.
     """
     if is_local(url):
-        path = Path(local_path(url))
+        path = Path(path_of_url(url))
         with contextlib.suppress(OSError):
             path.unlink()
             path.parent.rmdir()
@@ -120,7 +121,7 @@ def names_in(folder: str) -> list[str]:
     """The files of a folder, as URLs; none where there is no folder, or its store is away."""
     if is_local(folder):
         try:
-            return [entry.path for entry in os.scandir(local_path(folder)) if entry.is_file()]
+            return [entry.path for entry in os.scandir(path_of_url(folder)) if entry.is_file()]
         except OSError:
             return []
     try:
@@ -140,7 +141,7 @@ def folders_in(folder: str) -> list[str]:
 
 def local_folder(url: str) -> Path | None:
     """A folder of this machine, or None where it is another's."""
-    return Path(local_path(url)) if is_local(url) else None
+    return Path(path_of_url(url)) if is_local(url) else None
 
 
 def is_local(url: str) -> bool:
@@ -148,16 +149,11 @@ def is_local(url: str) -> bool:
     return "://" not in url or url.startswith(("file://", "local://"))
 
 
-def local_path(url: str) -> str:
-    """The path of a local file's URL."""
-    return url.partition("://")[2] if "://" in url else url
-
-
 def free_bytes(url: str) -> int | None:
     """What is free where a folder lies or will lie; None where only its store knows."""
     if not is_local(url):
         return None
-    path = Path(local_path(url)).absolute()
+    path = Path(path_of_url(url)).absolute()
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free

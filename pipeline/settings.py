@@ -4,12 +4,13 @@ import functools
 import hashlib
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UserError
+from pipeline.file_urls import url_of_path
 from pipeline.refused_values import refusal
 
 # Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
@@ -65,6 +66,14 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
+    @field_validator("artifacts")
+    @classmethod
+    def _absolute_folder(cls, url: str | None) -> str | None:
+        # the rows keep it, and are read by commands that run elsewhere
+        if url is None or "://" in url:
+            return url
+        return str(Path(url).expanduser().absolute())
+
     @field_validator("notify_on")
     @classmethod
     def _known_notices(cls, text: str) -> str:
@@ -97,38 +106,39 @@ class Settings(BaseSettings):
         return text
 
     @property
-    def database(self) -> str:
-        """The database's SQLAlchemy URL."""
-        url = self.database_url or f"sqlite:///{self.home / 'nasnet.db'}"
-        for prefix in ("postgres://", "postgresql://"):  # psycopg 3 by its own name
-            if url.startswith(prefix):
-                return "postgresql+psycopg://" + url.removeprefix(prefix)
-        return url
+    def database_path(self) -> Path | None:
+        """The SQLite database of this home; None where ``database_url`` names another."""
+        return self.home / "nasnet.db" if self.database_url is None else None
 
     @property
     def artifact_url(self) -> str:
         """Where checkpoints and weights are written, without a slash at the end."""
-        return (self.artifacts or str(self.home / "artifacts")).rstrip("/")
+        return (self.artifacts or url_of_path(self.home / "artifacts")).rstrip("/")
+
+    @property
+    def home_text(self) -> str:
+        """The home as the store's rows name it."""
+        return url_of_path(self.home)
 
     @property
     def broker(self) -> str:
         """The broker's URL; of the embedded server where none is given."""
-        return self.broker_url or f"redis+socket://{self.socket}?virtual_host=0"
+        return self.broker_url or f"redis+socket://{quote(str(self.socket))}?virtual_host=0"
 
     @property
     def socket(self) -> Path:
-        """The embedded broker's socket: in home, or where that path is too long, near it.
+        """The embedded broker's socket: in home, or where that path cannot be one, near it.
 
-        The other place is the user's own, neither swept like /tmp nor gone at logout like
-        XDG_RUNTIME_DIR.
+        It may be too long, or not UTF-8, which kombu's URLs cannot say. The other place is the
+        user's own, neither swept like /tmp nor gone at logout like XDG_RUNTIME_DIR.
         """
         socket = self.home / "broker.sock"
-        if len(os.fsencode(socket)) < MAX_SOCKET_PATH:
+        if _may_be_socket(socket):
             return socket
         name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         for folder in (Path.home() / ".nasnet", Path(f"/var/tmp/nasnet-{os.getuid()}")):
             socket = folder / f"{name}.sock"
-            if len(os.fsencode(socket)) < MAX_SOCKET_PATH:
+            if _may_be_socket(socket):
                 return socket
         raise UserError(f"no folder with a short path for the broker's socket (tried {socket})")
 
@@ -151,6 +161,11 @@ class Settings(BaseSettings):
     def data_folder(self) -> Path:
         """Where downloaded data sets lie."""
         return self.data or self.home / "data"
+
+
+def _may_be_socket(path: Path) -> bool:
+    is_utf8 = url_of_path(path) == str(path)
+    return is_utf8 and len(os.fsencode(path)) < MAX_SOCKET_PATH
 
 
 @functools.cache

@@ -36,6 +36,8 @@ SUPERVISED = "NASNET_SUPERVISED"
 SUPERVISOR_LOCK = "supervisor"
 BROKER_LOCK = "broker"
 DASHBOARD_LOCK = "dashboard"
+KEEPER_LOCKS = "keeper-"  # of each command that wants the home's workers: its process id, or ...
+UP_LOCK = f"{KEEPER_LOCKS}up"  # ... of `nasnet up`, which is there once
 
 LEAST_TIMEOUT = 600.0  # seconds without a step before a training is taken to hang
 MEDIAN_EPOCHS = 5  # ... or so many of its epochs, if that is longer
@@ -99,7 +101,7 @@ class Slot:
         self._leaves_last = leaves_last
         self.spec = spec
         self.lease = settings.lease
-        self.home = str(settings.home)
+        self.home = settings.home_text
         self.versions = library_versions()
         self.stopping = threading.Event()
         self.retiring = False
@@ -207,7 +209,7 @@ class Slot:
         return any(
             locks.holder(path) is not None
             for path in self._supervisor.parent.glob("*.lock")
-            if path.stem not in beside
+            if path.stem not in beside and not path.stem.startswith(KEEPER_LOCKS)
         )
 
     def _watch(self) -> None:

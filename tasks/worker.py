@@ -37,11 +37,12 @@ def main(name: str) -> int:
     Raises:
         UserError: there is no such slot, it is taken, or the store cannot be used.
     """
+    check_name(name)
+    schema.require()  # before the lock: what is refused has written nothing
     settings = get_settings()
     specs = {spec.name: spec for spec in devices.slot_specs(settings.devices)}
     name = _take_lock(settings, name, specs)
     logs.configure(name)
-    schema.require()
     spec = _spec(name, specs)
     if spec is not None:
         devices.expose(spec)
@@ -52,6 +53,17 @@ def main(name: str) -> int:
     if name == RECONCILE:
         return _reconcile(settings, slot)
     return _work(slot, CONTROL_QUEUE if spec is None else train_queue(spec.kind, spec.devices))
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no worker of this machine has.
+
+    Raises:
+        UserError: there is no such slot.
+    """
+    specs = {spec.name: spec for spec in devices.slot_specs(get_settings().devices)}
+    if name not in {TRAIN, CONTROL, RECONCILE} and _spec(name, specs) is None:
+        raise UserError(f"no slot {name!r}; this machine has: {', '.join(specs)}")
 
 
 def _spec(name: str, specs: dict[str, SlotSpec]) -> SlotSpec | None:
@@ -68,8 +80,6 @@ def _spec(name: str, specs: dict[str, SlotSpec]) -> SlotSpec | None:
 def _take_lock(settings: Settings, name: str, specs: dict[str, SlotSpec]) -> str:
     """Take the lock of that name, or for ``train`` of the first free slot; returns the name."""
     candidates = list(specs) if name == TRAIN else [name]
-    if name != TRAIN and name not in {CONTROL, RECONCILE} and _spec(name, specs) is None:
-        raise UserError(f"no slot {name!r}; this machine has: {', '.join(specs)}")
     for candidate in candidates:
         patience = 0.0 if name == TRAIN else 2.0
         if locks.acquire(settings.lock_path(candidate), patience=patience) is not None:

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select, text
 
 from db import schema
 from db.models import Base
-from db.session import get_engine, make_engine, transaction
+from db.session import database_url, get_engine, make_engine, transaction
 from pipeline import locks
 from pipeline.settings import get_settings
 from tasks import app as tasks_app
@@ -131,7 +131,7 @@ def postgres_url(postgres, home, monkeypatch):
     with database(postgres) as url:
         monkeypatch.setenv("NASNET_DATABASE_URL", url)
         _forget_process_state()
-        yield get_settings().database
+        yield database_url(get_settings()).render_as_string(hide_password=False)
         _forget_process_state()
 
 

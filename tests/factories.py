@@ -40,7 +40,9 @@ def make_search(name="s", **tables):
         del base["network"]  # of NASNet's cells
     config = make_config(merge(base, tables)).model_dump(mode="json")
     with transaction() as connection:
-        return searches.create(connection, name, config)
+        search_id = searches.create(connection, name, config)
+    assert search_id is not None, f"there is a search {name!r} already"
+    return search_id
 
 
 def make_version(search_id, version=0, *, learned=0, total_learned=0, consumed=(), diagnostics=()):

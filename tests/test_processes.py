@@ -176,6 +176,54 @@ def test_two_runs_in_one_home_share_its_processes(make_home):
 
 
 @pytest.mark.slow
+def test_workers_stay_for_the_second_run_when_the_first_ends(make_home):
+    home = make_home()
+    first = home.start("run", "tiny.toml", "--set=budget.children=4", "--name", "a")
+    wait_until(lambda: home.pid("supervisor") == first.pid)
+    second = home.start("run", "tiny.toml", "--name", "b")
+    wait_until(lambda: home.pid(f"keeper-{second.pid}"))
+    names = ("control", "reconcile", "cpu-0", "cpu-1", "broker")
+    before = [wait_until(lambda name=name: home.pid(name)) for name in names]
+    assert first.wait(180) == 0
+    wait_until(lambda: home.pid("supervisor") == second.pid)
+    assert [home.pid(name) for name in names] == before
+    assert second.wait(180) == 0
+    assert not any(home.pid(name) for name in names)
+
+
+@pytest.mark.slow
+def test_up_takes_over_from_a_run_and_down_ends_both(make_home):
+    home = make_home()
+    run = home.start("run", "tiny.toml", "--set=budget.children=400")
+    wait_until(lambda: home.pid("supervisor") == run.pid)
+    up = home.start("up")
+    wait_until(lambda: home.pid("keeper-up") == up.pid)
+    assert home.nasnet("up", check=False).returncode == 2
+    before = wait_until(lambda: home.pid("cpu-0"))
+    run.send_signal(signal.SIGINT)
+    assert run.wait(60) == 130
+    wait_until(lambda: home.pid("supervisor") == up.pid)
+    assert home.pid("cpu-0") == before
+    again = home.start("run", "tiny.toml", "--set=budget.children=400")
+    wait_until(lambda: home.pid(f"keeper-{again.pid}"))
+    home.nasnet("down")
+    assert (up.wait(60), again.wait(60)) == (0, 143)
+    assert not home.pid("cpu-0")
+
+
+def test_a_search_that_no_worker_is_there_for_waits_and_says_what_to_type(make_home):
+    home = make_home()
+    created = home.nasnet("search", "create", "tiny.toml", "--name=a", "--set=seed=7")
+    assert "`nasnet run tiny.toml --name a --set seed=7` works on it here" in created.stdout
+    [listed] = home.json("search", "list")
+    assert (listed["state"], listed["status"]) == ("running", "waiting for workers")
+    assert "waiting for workers" in home.nasnet("search", "list").stdout
+    assert home.json("search", "show", "a")["status"] == "waiting for workers"
+    home.nasnet("search", "pause", "a")
+    assert home.json("search", "show", "a")["status"] == "paused"
+
+
+@pytest.mark.slow
 def test_a_worker_started_by_hand_serves_and_gives_its_run_back_on_sigterm(make_home):
     home = make_home()
     home.nasnet("search", "create", "tiny.toml", "--set=budget.children=8")

@@ -28,6 +28,7 @@ from pipeline.cli import (
     worker,
 )
 from pipeline.errors import UserError
+from pipeline.text import one_line
 
 app = typer.Typer(
     name="nasnet",
@@ -81,10 +82,15 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # names of files and of searches are printed that the terminal's encoding may lack
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
     except UserError as error:
         _say(str(error))
+    except UnicodeEncodeError as error:  # an argument that the store shall keep, or is asked for
+        _say(f"{error.object}: not UTF-8")
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -97,7 +103,7 @@ def main() -> None:
 
 
 def _say(message: str) -> None:
-    print(f"nasnet: {message}", file=sys.stderr)  # noqa: T201
+    print(f"nasnet: {one_line(message)}", file=sys.stderr)  # noqa: T201
     sys.exit(2)
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.output import say
+
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
@@ -32,10 +34,10 @@ def dashboard(
             f"the dashboard needs the extra `dashboard` ({error.name} is missing): "
             "pip install 'nasnet-pipeline[dashboard]'"
         ) from None
-    settings = open_home()
     open_store()
+    settings = open_home()
     server = Server(settings, host, port)
-    typer.echo(f"{address(host, port)} shows {settings.home}; its token is in {token(settings)}")
+    say(f"{address(host, port)} shows {settings.home}; its token is in {token(settings)}")
     server.serve_until_ended()
 
 

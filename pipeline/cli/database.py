@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import JsonFlag, print_json, say
 
 app = typer.Typer(help="The database: its tables and their health.", no_args_is_help=True)
 
@@ -36,7 +36,7 @@ def backup(
     if not file.absolute().parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.absolute().parent}")
     copy(file)
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes")
+    say(f"{file}: {file.stat().st_size:,} bytes")
 
 
 def _orphans() -> list[str]:
@@ -51,13 +51,14 @@ def _missing_files() -> set[str]:
     from db import checkpoints
     from db.session import transaction
     from pipeline import files
+    from pipeline.file_urls import path_of_url
 
     with transaction(read_only=True) as connection:
         rows = checkpoints.lying(connection)
     return {
         f"artifact {row.id} of run {row.run_id} is missing: {row.uri}"
         for row in rows
-        if files.is_local(row.uri) and not Path(files.local_path(row.uri)).exists()
+        if files.is_local(row.uri) and not Path(path_of_url(row.uri)).exists()
     }
 
 
@@ -86,6 +87,7 @@ def check(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json({"revision": revision, "problems": problems})
     else:
-        typer.echo("\n".join([f"schema {revision}", *(problems or ["sound"])]))
+        for line in (f"schema {revision}", *(problems or ["sound"])):
+            say(line)
     if problems:
         raise typer.Exit(1)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import JsonFlag, print_json, say
 
 
 def doctor(as_json: JsonFlag = False) -> None:
@@ -19,8 +19,8 @@ def doctor(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json([asdict(finding) for finding in findings])
     for finding in [] if as_json else findings:
-        typer.echo(f"{finding.check}: {finding.problem} -> {finding.cure}")
+        say(f"{finding.check}: {finding.problem} -> {finding.cure}")
     if not as_json and not findings:
-        typer.echo("nothing found: database, broker, processes, leases, disk and clock are well")
+        say("nothing found: database, broker, processes, leases, disk and clock are well")
     if findings:
         raise typer.Exit(1)

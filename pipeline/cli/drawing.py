@@ -8,7 +8,7 @@ import typer
 
 from pipeline.cli.named_genotype import GenotypeArgument, resolve
 from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, SizeOption
-from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows
+from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from pipeline.drawing import Format, Picture
@@ -47,7 +47,7 @@ def draw(
         digest, picture = found.digest, picture_of(found, genotype)
     path = output or Path(f"{digest[:12]}.svg")
     _write(picture, path)
-    typer.echo(f"{path}: {genotype}, {'its network' if network else 'its cells'}")
+    say(f"{path}: {genotype}, {'its network' if network else 'its cells'}")
 
 
 def compare(
@@ -80,7 +80,7 @@ def compare(
     else:
         typer.echo("the same architecture")
     if output is not None:
-        typer.echo(f"{output}: drawn")
+        say(f"{output}: drawn")
 
 
 def _network(

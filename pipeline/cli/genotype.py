@@ -10,7 +10,7 @@ from db.enums import Arm, Order, Place
 from pipeline.cli import drawing
 from pipeline.cli.named_genotype import GenotypeArgument, find, resolve
 from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, SizeOption
-from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows
+from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from pipeline.cli.named_genotype import Named
@@ -104,7 +104,7 @@ def best_rows(rows: list[Any], search: str | None, *, first: int = 1) -> list[di
 def print_best(name: str, view: Any, rows: list[dict[str, Any]]) -> None:
     """The end of a search, for people."""
     now = view.progress
-    typer.echo(
+    say(
         f"search {name!r} {now.state}: {now.completed} children, {now.version} policy updates; "
         f"best genotypes:"
     )
@@ -203,11 +203,11 @@ def export(
         raise UserError(f"{path}: there is no folder {path.parent}")
     if form == "json":
         write_genotype(found, path)
-        typer.echo(f"{path}: genotype {found.digest[:12]}")
+        say(f"{path}: genotype {found.digest[:12]}")
         return
     exported = _network(genotype, named, run, sizes if untrained else None)
     write_network(exported, form, path, normalize=normalize)
-    typer.echo(f"{path}: {found.digest[:12]}, weights: {exported.weights}; checked")
+    say(f"{path}: {found.digest[:12]}, weights: {exported.weights}; checked")
 
 
 def _check_asked(form: str, run: int | None, untrained: bool, resized: bool) -> None:

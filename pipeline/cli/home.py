@@ -1,16 +1,45 @@
-"""What commands do first: find the home and its store."""
+"""What commands do first: find the home and its store. What is refused has written nothing."""
 
 import os
 
 from pipeline.settings import Settings, get_settings
 
 
-def open_home() -> Settings:
-    """Make the home's folder, for ourselves only, unless it is there."""
+def check_machine() -> None:
+    """Look at what processes of this machine will need, before anything is written for them.
+
+    Raises:
+        UserError: the devices or the addresses of notices are no such thing; no broker can start.
+    """
+    from pipeline.machine.broker import server_binary
+    from tasks import notices
+    from tasks.devices import slot_specs
+
     settings = get_settings()
-    os.umask(0o077)  # of every file from here on: database, checkpoints, logs
+    slot_specs(settings.devices)
+    notices.check_addresses()
+    if settings.broker_url is None:
+        server_binary()
+
+
+def open_home() -> Settings:
+    """Make the home's folder, for ourselves only, unless it is there.
+
+    Raises:
+        UserError: the database that the settings name cannot be.
+    """
+    from db import schema
+
+    settings = get_settings()
+    keep_private()
+    schema.is_made()  # a server that is away is found now
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return settings
+
+
+def keep_private() -> None:
+    """Let every file from here on be ours alone: database, checkpoints, data, logs."""
+    os.umask(0o077)
 
 
 def open_store() -> Settings:

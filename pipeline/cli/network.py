@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from pipeline.cli.named_genotype import Named
@@ -90,7 +90,7 @@ def network(
     if as_json:
         print_json({**asdict(found), **_what(base)})
         return
-    typer.echo(f"{name}: {base.title}")
+    say(f"{name}: {base.title}")
     typer.echo(f"parameters            {found.parameters:>15,}")
     typer.echo(f"auxiliary parameters  {found.auxiliary_parameters:>15,}")
     typer.echo(f"multiply-adds         {found.macs:>15,}")

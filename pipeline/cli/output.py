@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.text import one_line
+
 COUNTS = {"parameters", "macs"}  # columns of large numbers, shown with commas
 
 WIDE = 250
@@ -21,6 +23,11 @@ def print_json(data: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(data, default=_plain) + "\n")
     sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """One line on standard output, whatever names and reasons are in it."""
+    typer.echo(one_line(text))
 
 
 def print_rows(
@@ -63,7 +70,7 @@ def shown(value: Any) -> str:
         return "; ".join(map(str, value)) or "-"
     if isinstance(value, dt.datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+    return one_line(str(value))
 
 
 def duration(seconds: float) -> str:

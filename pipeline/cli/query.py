@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_rows
+from pipeline.cli.output import JsonFlag, print_rows, say
 
 if TYPE_CHECKING:
     from db.asking import Answer
@@ -103,7 +103,7 @@ def _write_parquet(answer: "Answer", path: Path) -> None:
         files.write(str(path), buffer.getbuffer())
     except MachineError as error:
         raise UserError(str(error)) from None
-    typer.echo(f"{path}: {table.num_rows:,} rows")
+    say(f"{path}: {table.num_rows:,} rows")
 
 
 def _table(pa: Any, names: list[str], rows: list[Sequence[Any]]) -> Any:

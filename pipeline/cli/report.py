@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import OUT
+from pipeline.cli.output import OUT, say
 
 
 def report(
@@ -37,4 +37,4 @@ def report(
         files.write(str(out), memoryview(text.encode()))
     except MachineError as error:
         raise UserError(str(error)) from None
-    typer.echo(f"{out}: {len(text) / 1e6:.1f} MB")
+    say(f"{out}: {len(text) / 1e6:.1f} MB")

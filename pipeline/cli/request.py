@@ -9,7 +9,7 @@ import typer
 
 from pipeline import config as configs
 from pipeline import config_tables
-from pipeline.cli.checked_data import check_data, check_unchanged
+from pipeline.cli.checked_data import CheckedData, check_data, check_unchanged
 from pipeline.config import CHANGEABLE, SearchConfig
 from pipeline.config_controllers import PolicyConfig
 from pipeline.errors import UserError
@@ -169,29 +169,77 @@ class Opened:
     data: "DataReport | None" = None  # of a search that is new
 
 
-def open_search(request: Request, *, resume: bool) -> Opened:
-    """Create the search, or find the one of that name and let it go on.
+def check_search(request: Request) -> CheckedData[SearchConfig] | None:
+    """Look whether the search can be created or gone on with, before anything is written.
+
+    Returns:
+        What to create it with; None where the store has a search of that name.
 
     Raises:
         UserError: a key that was written differs from the stored search's; the data set cannot
             be used; the search is read only.
     """
-    from db import budgets, searches
-    from db.session import transaction
-    from tasks import runs
+    found = _find(request.name)
+    if found is not None:
+        _check_stored(request, found)
+        return None
+    config = _resolved(request.config)
+    if isinstance(config.controller, PolicyConfig):
+        check_kinds(config.controller, make_space(config.space))
+    return check_data(config)
 
+
+def _check_stored(request: Request, found: Any) -> None:
+    from db.enums import SearchState
+
+    changed_tables(request, found.config)
+    if found.state is SearchState.IMPORTED:
+        raise UserError(f"search {found.name!r} was imported: it can be read, not resumed")
+
+
+def _find(name: str) -> Any:
+    from db import schema, searches
+    from db.session import transaction
+
+    if not schema.is_made():
+        return None
+    schema.require()
     with transaction(read_only=True) as connection:
-        found = searches.find(connection, request.name)
-    if found is None:
-        config = _resolved(request.config)
-        if isinstance(config.controller, PolicyConfig):
-            check_kinds(config.controller, make_space(config.space))
-        checked = check_data(config)
+        return searches.find(connection, name)
+
+
+def open_search(
+    request: Request, *, resume: bool, checked: CheckedData[SearchConfig] | None = None
+) -> Opened:
+    """Create the search, or let the one of that name go on.
+
+    Args:
+        checked: what ``check_search`` gave; without it that is asked now.
+
+    Raises:
+        UserError: as ``check_search``.
+    """
+    from db import searches
+    from db.session import transaction
+
+    checked = checked or check_search(request)
+    if checked is not None:
         with transaction() as connection:
             checked.note(connection)
             stored = checked.config.model_dump(mode="json")
             search_id = searches.create(connection, request.name, stored)
-        return Opened(search_id, request.name, created=True, data=checked.report)
+        if search_id is not None:
+            return Opened(search_id, request.name, created=True, data=checked.report)
+    found = _find(request.name)
+    _check_stored(request, found)
+    return _open_stored(request, found, resume=resume)
+
+
+def _open_stored(request: Request, found: Any, *, resume: bool) -> Opened:
+    from db import budgets, searches
+    from db.session import transaction
+    from tasks import runs
+
     changed = changed_tables(request, found.config)
     if resume and _will_train(found, changed):
         check_unchanged(configs.load_config(found.config))
@@ -228,8 +276,6 @@ def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None
     from db import searches
     from db.enums import SearchState
 
-    if found.state is SearchState.IMPORTED:
-        raise UserError(f"search {found.name!r} was imported: it can be read, not resumed")
     # whether the new budget suffices is asked again before anything is proposed
     raised = changed is not None and changed["budget"] != found.config["budget"]
     paused = {SearchState.PAUSED, SearchState.STOPPING, SearchState.FAILED}

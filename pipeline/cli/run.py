@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipeline.cli.follow import EXIT_HALTED, TICK, Interruption, follow, make_supervisor, quietly
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 
 if TYPE_CHECKING:
@@ -26,19 +26,20 @@ def run(
 
     Exit code 0: the budget is met; 3: paused, stopped or failed; 2: the command cannot be done.
     """
+    from db import schema
     from pipeline import logs
-    from pipeline.cli.home import open_home
-    from pipeline.cli.request import Typed, open_search, read_request
+    from pipeline.cli.home import check_machine, open_home
+    from pipeline.cli.request import Typed, check_search, open_search, read_request
     from tasks.slot import SUPERVISOR_LOCK
 
     request = read_request(source, name, assignments)
     typed = Typed(source, name, tuple(assignments or ()), as_json)
+    check_machine()
+    checked = check_search(request)
     settings = open_home()
-    from db import schema
-
     schema.prepare()
+    opened = open_search(request, resume=True, checked=checked)
     logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
-    opened = open_search(request, resume=True)
     as_json = as_json or not sys.stdout.isatty()
     _announce(opened, settings.home, as_json)
     raise typer.Exit(_run_to_its_end(opened.search_id, opened.name, as_json, typed))
@@ -51,9 +52,9 @@ def _announce(opened: Any, home: Any, as_json: bool) -> None:
         print_json({"event": verb, "search": opened.name, "home": str(home), **data})
         return
     if opened.data is not None:
-        typer.echo(opened.data.line())
+        say(opened.data.line())
     changed = f" with {', '.join(opened.changed)}" if opened.changed else ""
-    typer.echo(f"home {home}: {verb} search {opened.name!r}{changed}")
+    say(f"home {home}: {verb} search {opened.name!r}{changed}")
 
 
 def _run_to_its_end(search_id: int, name: str, as_json: bool, typed: "Typed") -> int:
@@ -104,7 +105,7 @@ def _say_how_to_go_on(name: str, as_json: bool, view: "View", command: str) -> N
     if as_json:
         print_json({"event": "interrupted", "search": name, "go_on": command})
     else:
-        typer.echo(
+        say(
             f"stopped after {view.progress.completed} of {view.progress.budget} children; "
             f"go on with: {command}"
         )
@@ -142,9 +143,9 @@ def _report(search_id: int, name: str, view: "View", as_json: bool, typed: "Type
         return 0 if met else EXIT_HALTED
     print_best(name, view, rows)
     if met and view.reason is not None:
-        typer.echo(view.reason)
+        say(view.reason)
     if not met:
-        typer.echo(f"{view.progress.state}: {view.reason or 'by hand'}; go on with: {command}")
+        say(f"{view.progress.state}: {view.reason or 'by hand'}; go on with: {command}")
     return 0 if met else EXIT_HALTED
 
 
@@ -154,29 +155,37 @@ def up() -> None:
     Where the extra `dashboard` is installed it is served, too: NASNET_DASHBOARD says where.
     """
     from db import schema
-    from pipeline import logs
+    from pipeline import locks, logs
     from pipeline.cli import dashboard
-    from pipeline.cli.home import open_home
+    from pipeline.cli.home import check_machine, open_home
     from pipeline.errors import UserError
-    from tasks.slot import SUPERVISOR_LOCK
+    from tasks.slot import SUPERVISOR_LOCK, UP_LOCK
 
+    check_machine()
     settings = open_home()
     schema.prepare()
     interruption = Interruption()
     served = settings.dashboard_address if dashboard.is_installed() else None
     supervisor = make_supervisor(served)
-    if not supervisor.take_over():
-        raise UserError(f"{settings.home}: its processes are kept running already")
+    if locks.acquire(settings.lock_path(UP_LOCK)) is None:
+        raise UserError(f"{settings.home}: a `nasnet up` keeps its processes running already")
     logs.configure(SUPERVISOR_LOCK)
     names = ", ".join(worker.name for worker in supervisor.workers)
-    typer.echo(f"home {settings.home}: keeping {names} running; `nasnet down` ends them")
+    if supervisor.take_over():
+        say(f"home {settings.home}: keeping {names} running; `nasnet down` ends them")
+    else:
+        say(
+            f"home {settings.home}: another command keeps its processes running; when it ends, "
+            f"this one keeps {names}; `nasnet down` ends them"
+        )
     if served is not None:
-        typer.echo(f"{dashboard.address(*served)}; its token is in {dashboard.token(settings)}")
+        say(f"{dashboard.address(*served)}; its token is in {dashboard.token(settings)}")
     try:
         while interruption.number is None:
-            supervisor.tick()
+            if supervisor.take_over():
+                supervisor.tick()
             for notice in supervisor.notices():
-                quietly(typer.echo, notice)
+                quietly(say, notice)
             time.sleep(TICK)
     finally:
         supervisor.stop()
@@ -189,4 +198,4 @@ def down() -> None:
 
     settings = get_settings()
     ended = end_home(settings)
-    typer.echo(f"home {settings.home}: ended {', '.join(ended) or 'nothing: nothing was running'}")
+    say(f"home {settings.home}: ended {', '.join(ended) or 'nothing: nothing was running'}")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import typer
 from sqlalchemy.exc import DBAPIError
 
 from db import runs
 from db.enums import RunState, SearchState
 from db.session import transaction
 from pipeline.cli.follow import EXIT_HALTED
-from pipeline.cli.output import duration, print_json, print_rows, shown
+from pipeline.cli.output import duration, print_json, print_rows, say, shown
+from pipeline.text import one_line
 
 ENDED = {RunState.DONE, RunState.FAILED, RunState.CANCELLED}
 NO_SLOT_AFTER = 15.0  # seconds that slots have to start before their lack is told
@@ -129,7 +129,7 @@ def report_runs(view: RunsView, as_json: bool) -> int:
         print_rows(rows, COLUMNS, as_json=False)
         for row in rows:
             if row["message"]:
-                typer.echo(f"run {row['run']}: {row['failure']}: {row['message']}")
+                say(f"run {row['run']}: {row['failure']}: {row['message']}")
     return 0 if done else EXIT_HALTED
 
 
@@ -193,7 +193,7 @@ class RunsLive:
 
     def say(self, notice: str) -> None:
         """Print what a user should know, above the lines that renew themselves."""
-        self._live.console.print(notice, highlight=False, soft_wrap=True)
+        self._live.console.print(one_line(notice), markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last drawing on the screen."""

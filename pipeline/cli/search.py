@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import search_changes, search_files
-from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 from pipeline.errors import UserError
 
@@ -24,19 +24,30 @@ def create(
     """Create a search; the workers of this store, here or elsewhere, begin with it."""
     from db import schema
     from pipeline.cli.home import open_home
-    from pipeline.cli.request import open_search, read_request
+    from pipeline.cli.request import Typed, check_search, open_search, read_request
     from tasks.steering import ring_here
 
     request = read_request(source, name, assignments)
+    checked = check_search(request)
+    if checked is None:
+        raise _is_there(request.name)
     open_home()
     schema.prepare()
-    opened = open_search(request, resume=False)
+    opened = open_search(request, resume=False, checked=checked)
     if not opened.created:
-        raise UserError(f"search {opened.name!r} is there already; `nasnet run` goes on with it")
+        raise _is_there(opened.name)
     ring_here(opened.search_id)
     if opened.data is not None:
-        typer.echo(opened.data.line())
-    typer.echo(f"created search {opened.name!r}; `nasnet search watch {opened.name}` shows it")
+        say(opened.data.line())
+    command = Typed(source, name, tuple(assignments or ())).command()
+    say(
+        f"created search {opened.name!r}; `{command}` works on it here, `nasnet up` on all there "
+        f"are; `nasnet search watch {opened.name}` shows it"
+    )
+
+
+def _is_there(name: str) -> UserError:
+    return UserError(f"search {name!r} is there already; `nasnet run` goes on with it")
 
 
 @app.command("list")
@@ -66,6 +77,7 @@ def list_searches(
                 {
                     "name": search.name,
                     "state": str(search.state),
+                    "status": now.status,
                     "children": now.completed,
                     "control": now.control,
                     "budget": now.budget,
@@ -78,7 +90,7 @@ def list_searches(
                     "note": search.note,
                 }
             )
-    columns = ["name", "state", "children", "budget", "best_reward", "version", "created_at"]
+    columns = ["name", "status", "children", "budget", "best_reward", "version", "created_at"]
     columns += [key for key in ("tags", "note") if any(row[key] for row in rows)]
     print_rows(_short(rows, as_json), [*columns, "reason"], as_json=as_json)
 
@@ -112,6 +124,7 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> None:
             "tags": searches.tags_of(connection, search.id),
             "note": search.note,
             "state": str(search.state),
+            "status": now.status,
             "reason": search.reason,
             "created_at": search.created_at,
             "resumed_at": search.resumed_at,
@@ -180,7 +193,7 @@ def _steer(name: str, verb: str, *arguments: Any) -> None:
     from tasks import steering
 
     open_store()
-    typer.echo(f"search {name!r}: {getattr(steering, verb)(name, *arguments)}")
+    say(f"search {name!r}: {getattr(steering, verb)(name, *arguments)}")
 
 
 @app.command()
@@ -246,8 +259,8 @@ def accept_data(name: NameArgument) -> None:
         config = load_config(searches.get(connection, name).config)
     checked = check_data(config.model_copy(update={"fingerprint": None}))
     done = steering.accept_data(name, summary_from_data(checked.summary))
-    typer.echo(f"search {name}: {done}")
-    typer.echo(checked.report.line())
+    say(f"search {name}: {done}")
+    say(checked.report.line())
 
 
 @app.command()

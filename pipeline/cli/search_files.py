@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.output import OUT, JsonFlag, print_json
+from pipeline.cli.output import OUT, JsonFlag, print_json, say
 from pipeline.errors import UserError
 
 
@@ -47,7 +47,7 @@ def export(
     with snapshot() as connection:
         search_id = searches.get(connection, name).id
         count = _write(connection, search_id, form, path)
-    typer.echo(f"{path}: {count:,} children")
+    say(f"{path}: {count:,} children")
 
 
 def _write(connection: Any, search_id: int, form: Form, path: Path) -> int:
@@ -96,6 +96,6 @@ def import_(
     if as_json:
         print_json({"search": done.name, "children": done.children, "added": done.added})
     elif done.added:
-        typer.echo(f"imported search {done.name!r}: {done.children:,} children")
+        say(f"imported search {done.name!r}: {done.children:,} children")
     else:
-        typer.echo(f"search {done.name!r} is here already, with all of it: nothing was added")
+        say(f"search {done.name!r} is here already, with all of it: nothing was added")

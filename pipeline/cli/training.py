@@ -10,7 +10,7 @@ import typer
 from pipeline import config as configs
 from pipeline import config_tables
 from pipeline.cli.checked_data import check_data
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.config import DataConfig, RunConfig
 from pipeline.config_spaces import KIND_OF_SPACE
 from pipeline.errors import MachineError, UserError
@@ -371,25 +371,26 @@ def _train(config: RunConfig, ask: Callable[[Any, RunConfig], list[int]], as_jso
     from db.session import transaction
     from pipeline import logs
     from pipeline.cli.follow import Interruption, follow, make_supervisor
-    from pipeline.cli.home import open_home
+    from pipeline.cli.home import check_machine, open_home
     from pipeline.cli.runs_watch import RunsWatcher, report_runs, runs_show
     from tasks import runs
     from tasks.slot import SUPERVISOR_LOCK
 
+    check_machine()
+    checked = check_data(config)
     settings = open_home()
     schema.prepare()
-    logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
-    checked = check_data(config)
     with transaction() as connection:
         checked.note(connection)
         run_ids = ask(connection, checked.config)
+    logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
     as_json = as_json or not sys.stdout.isatty()
     if as_json:
         data = checked.report.to_data()
         print_json({"event": "asked", "runs": run_ids, "home": str(settings.home), "data": data})
     else:
-        typer.echo(checked.report.line())
-        typer.echo(f"home {settings.home}: runs {', '.join(map(str, run_ids))}")
+        say(checked.report.line())
+        say(f"home {settings.home}: runs {', '.join(map(str, run_ids))}")
     interruption = Interruption()
     supervisor = make_supervisor()
     runs.start()
@@ -401,6 +402,6 @@ def _train(config: RunConfig, ask: Callable[[Any, RunConfig], list[int]], as_jso
         if as_json:
             print_json({"event": "interrupted", "runs": run_ids})
         else:
-            typer.echo("stopped; the same command goes on")
+            say("stopped; the same command goes on")
         raise typer.Exit(interruption.exit_code)
     raise typer.Exit(report_runs(view, as_json))

@@ -13,6 +13,7 @@ from db import queries
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.cli.output import duration, print_json
+from pipeline.text import one_line
 
 # Children are asked for again from so long before the last one seen: on a cluster the order of
 # commits is not that of the times in them.
@@ -145,7 +146,7 @@ class LiveShow:
 
     def say(self, notice: str) -> None:
         """Print what a user should know, above the lines that renew themselves."""
-        self._live.console.print(notice, highlight=False, soft_wrap=True)
+        self._live.console.print(one_line(notice), markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last drawing on the screen."""

@@ -19,10 +19,10 @@ def start(
     ],
 ) -> None:
     """Be one worker process, until SIGTERM: for systemd, a Procfile, or `nasnet up` itself."""
-    from pipeline.cli.home import open_home
+    from pipeline.cli.home import keep_private
     from tasks import worker
 
-    open_home()
+    keep_private()
     raise typer.Exit(worker.main(name))
 
 

@@ -4,15 +4,16 @@ A browser signs in once and carries a cookie; a program sends ``Authorization: B
 What changes something takes, from a browser, also the form's own secret (CSRF).
 """
 
+import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Awaitable, Callable
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
+from pipeline import locks
 from pipeline.errors import UserError
 from pipeline.settings import LOOPBACK, Settings
 
@@ -103,11 +104,10 @@ def make_access(settings: Settings, host: str) -> Access:
 def _own_token(settings: Settings) -> str:
     """The home's token: made once, read by its owner alone."""
     path = settings.home / "dashboard.token"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text("ascii").strip()
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        token = secrets.token_urlsafe(24)
-        file.write(token + "\n")
+    # who comes second waits, and reads no empty one
+    with contextlib.closing(locks.Waiting(path)):
+        token = path.read_text("ascii").strip()
+        if not token:
+            token = secrets.token_urlsafe(24)
+            path.write_text(token + "\n", "ascii")
     return token

@@ -40,6 +40,7 @@ def overview(connection: Connection, row: Any) -> dict[str, Any]:
         "tags": searches.tags_of(connection, row.id),
         "note": row.note,
         "state": row.state.value,
+        "status": now.status,
         "reason": row.reason,
         "created_at": row.created_at,
         "ended_at": row.ended_at,

@@ -13,7 +13,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -147,7 +147,7 @@ def ping(settings: Settings) -> None:
     """
     url = settings.broker_url
     if url is None or url.startswith("redis+socket:"):
-        path = str(settings.socket) if url is None else urlsplit(url).path
+        path = str(settings.socket) if url is None else unquote(urlsplit(url).path)
         client = Redis(unix_socket_path=path, socket_timeout=ASK_PATIENCE)
     else:
         client = Redis.from_url(

@@ -4,7 +4,6 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -18,6 +17,7 @@ from db.session import transaction
 from pipeline import files, locks
 from pipeline.config import load_config
 from pipeline.errors import MachineError, UserError
+from pipeline.file_urls import path_of_url
 from pipeline.machine.broker import ping
 from pipeline.settings import Settings
 from tasks.slot import SUPERVISOR_LOCK
@@ -118,7 +118,7 @@ def _silent(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "slots",
             f"{slot.host} {slot.name} has been silent for {silent:.0f} s",
-            f"look at {slot.host}, or at {slot.home}/logs/{slot.name}.log",
+            f"look at {slot.host}, or at {path_of_url(slot.home)}/logs/{slot.name}.log",
         )
 
 
@@ -154,7 +154,7 @@ def _no_slot(patient: Patient) -> Iterator[Finding]:
 
 def _disk(patient: Patient) -> Iterator[Finding]:
     settings = patient.settings
-    for what, url in (("artifacts", settings.artifact_url), ("home", str(settings.home))):
+    for what, url in (("artifacts", settings.artifact_url), ("home", settings.home_text)):
         free = files.free_bytes(url)
         if free is not None and free < settings.free:
             yield Finding(
@@ -224,7 +224,7 @@ def _notices(patient: Patient) -> Iterator[Finding]:
 def _supervisor(patient: Patient) -> Iterator[Finding]:
     """A home whose processes live and that nobody looks after."""
     path = patient.settings.lock_path(SUPERVISOR_LOCK)
-    ours = [slot for slot in patient.alive if Path(slot.home) == patient.settings.home]
+    ours = [slot for slot in patient.alive if slot.home == patient.settings.home_text]
     if path.exists() and ours and locks.holder(path) is None:
         yield Finding(
             "supervisor", "no supervisor is left here; its processes will leave", "nasnet up"

@@ -24,7 +24,13 @@ from pipeline import locks, logs
 from pipeline.machine.broker import Broker
 from pipeline.settings import Settings
 from tasks.devices import SlotSpec
-from tasks.slot import BROKER_LOCK, DASHBOARD_LOCK, SUPERVISED, SUPERVISOR_LOCK
+from tasks.slot import (
+    BROKER_LOCK,
+    DASHBOARD_LOCK,
+    KEEPER_LOCKS,
+    SUPERVISED,
+    SUPERVISOR_LOCK,
+)
 from tasks.worker import CONTROL, RECONCILE
 
 log = structlog.get_logger("pipeline")
@@ -113,6 +119,9 @@ class Supervisor:
     """Keeps the broker, control, reconcile and the training slots of one home running.
 
     And, where it is given an address (host and port), the dashboard.
+
+    Several commands may want the processes at once. One of them is in charge; when it has enough,
+    the next one takes over, and the processes never notice.
     """
 
     def __init__(
@@ -135,13 +144,19 @@ class Supervisor:
             self.workers.append(Worker(settings, DASHBOARD_LOCK, environment, command))
         self.broker = None if settings.broker_url else Broker(settings)
         self._lock: int | None = None
+        self._wish: int | None = None  # the lock by which the others know of us
         self._looked = 0.0
         self._listened = 0.0  # when the heartbeats could last be read
         self._heard: dict[str, tuple[object, float]] = {}  # each one's last, and since when
         self._noticed: set[str] = set()
 
     def take_over(self) -> bool:
-        """Become the home's supervisor; False where there is one."""
+        """Become the home's supervisor; False where there is one.
+
+        From the first call on the home's processes stay until ``stop``, whoever is in charge.
+        """
+        if self._wish is None:
+            self._wish = locks.acquire(_wish_path(self.settings, os.getpid()))
         if self._lock is None:
             self._lock = locks.acquire(self.settings.lock_path(SUPERVISOR_LOCK), patience=0.5)
             if self._lock is not None:
@@ -153,7 +168,7 @@ class Supervisor:
         ours = {worker.name for worker in self.workers} | {SUPERVISOR_LOCK, BROKER_LOCK}
         for path in self.settings.lock_path("any").parent.glob("*.lock"):
             pid = locks.holder(path)
-            if path.stem not in ours and pid:
+            if path.stem not in ours and not path.stem.startswith(KEEPER_LOCKS) and pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
 
@@ -202,7 +217,7 @@ class Supervisor:
         """
         try:
             with transaction(read_only=True) as connection:
-                rows = slots.by_home(connection, socket.gethostname(), str(self.settings.home))
+                rows = slots.by_home(connection, socket.gethostname(), self.settings.home_text)
         except AWAY:
             self._heard.clear()
             return []
@@ -218,10 +233,21 @@ class Supervisor:
     def stop(self) -> None:
         """End every process softly: leases given back, then the broker; removes the socket.
 
-        Nothing where another is in charge: its processes are not ours to end.
+        Where another command wants the processes they stay, and it takes over, if it is not in
+        charge already.
         """
-        if self._lock is None:
+        took_part = self._wish is not None
+        self._withdraw()
+        if self.is_wanted:
+            self._leave()
             return
+        if self._lock is None and took_part:  # who was in charge may have left them to us just now
+            self._lock = locks.acquire(self.settings.lock_path(SUPERVISOR_LOCK), patience=0.5)
+        if self._lock is not None:
+            self._end_all()
+            self._leave()
+
+    def _end_all(self) -> None:
         for worker in self.workers:
             worker.signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_PATIENCE
@@ -232,8 +258,23 @@ class Supervisor:
             time.sleep(0.05)
         if self.broker is not None:
             self.broker.stop()
-        os.close(self._lock)
-        self._lock = None
+
+    def _withdraw(self) -> None:
+        """Want the processes no longer."""
+        if self._wish is not None:
+            _wish_path(self.settings, os.getpid()).unlink(missing_ok=True)
+            os.close(self._wish)
+            self._wish = None
+
+    def _leave(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether another command wants the home's processes to stay."""
+        return any(pid != os.getpid() for pid in _wishers(self.settings).values())
 
 
 def supervisor_pid(settings: Settings) -> int | None:
@@ -241,13 +282,41 @@ def supervisor_pid(settings: Settings) -> int | None:
     return locks.holder(settings.lock_path(SUPERVISOR_LOCK))
 
 
+def _wish_path(settings: Settings, pid: int) -> Path:
+    return settings.lock_path(f"{KEEPER_LOCKS}{pid}")
+
+
+def _wishers(settings: Settings) -> dict[Path, int]:
+    """The commands that want a home's processes: their locks, and process ids."""
+    found = {}
+    for path in settings.lock_path("any").parent.glob(f"{KEEPER_LOCKS}*.lock"):
+        pid = locks.holder(path)
+        if pid is not None:
+            found[path] = pid
+        elif not _lives(path.stem.removeprefix(KEEPER_LOCKS)):
+            path.unlink(missing_ok=True)  # it was killed
+    return found
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    return True
+
+
 def end_home(settings: Settings) -> list[str]:
     """End every process of a home, supervised or not; returns the names of those that lived."""
     folder = settings.lock_path("any").parent
     pid = supervisor_pid(settings)
+    for path, wisher in _wishers(settings).items():
+        if wisher != pid:  # none may take over
+            _end(path)
     ended = _end(folder / f"{SUPERVISOR_LOCK}.lock") if pid else []
     for path in sorted(folder.glob("*.lock")):
-        if path.stem not in {BROKER_LOCK, SUPERVISOR_LOCK}:
+        of_command = path.stem.startswith(KEEPER_LOCKS)  # ended above
+        if path.stem not in {BROKER_LOCK, SUPERVISOR_LOCK} and not of_command:
             ended += _end(path)
     broker = Broker(settings)
     ended += [BROKER_LOCK] if broker.pid else []

@@ -105,6 +105,7 @@ def import_search(connection: Connection, path: Path, header: Header, name: str)
         UserError: the name is another search's; the store has the search as it was at another
             moment; or a line is refused. The caller rolls back.
     """
+    restore.wait_for_others(connection, header.search.uid)
     known = connection.execute(select(Search).where(Search.uid == header.search.uid)).one_or_none()
     if known is not None:
         if queries.search_digest(connection, known.id) != header.digest:
@@ -159,8 +160,10 @@ def _write(
     }
     try:
         written = restore.begin(connection, row, columns(), header.children)
-    except IntegrityError:  # PostgreSQL waited for another transaction with this search
-        raise UserError("line 1: another process has just imported this search") from None
+    except IntegrityError:  # PostgreSQL waited for another transaction with this name
+        raise UserError(
+            f"line 1: search {name!r} is there by now: choose another --name"
+        ) from None
     searches.add_tags(connection, written.search_id, search.tags)
     done = 1
     for count, check, add in (

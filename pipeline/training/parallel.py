@@ -91,8 +91,10 @@ def _join_group(rank: int, size: int, store: str, config: dict[str, Any]) -> Non
     # all are on this machine, whatever its name resolves to
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if os.uname().sysname == "Darwin" else "lo")
     backend = "nccl" if config["training"]["device"] == "cuda" else "gloo"
+    # not by a URL: TMPDIR may hold a "#"
+    meeting = torch._C._distributed_c10d.FileStore(store, size)
     distributed.init_process_group(
-        backend, init_method=f"file://{store}", rank=rank, world_size=size, timeout=TIMEOUT
+        backend, store=meeting, rank=rank, world_size=size, timeout=TIMEOUT
     )
 
 

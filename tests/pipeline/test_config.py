@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from db.session import database_url
 from pipeline.config import load_config, make_config
 from pipeline.config_tables import (
     differences,
@@ -142,7 +143,7 @@ def test_a_bad_setting_names_its_variable(home, monkeypatch, name, value):
 def test_postgresql_is_spoken_by_psycopg_3(home, monkeypatch):
     for scheme in ("postgres", "postgresql"):
         found = settings(monkeypatch, DATABASE_URL=f"{scheme}://u@h/d")
-        assert found.database == "postgresql+psycopg://u@h/d"
+        assert str(database_url(found)) == "postgresql+psycopg://u@h/d"
 
 
 def test_first_biases_need_heads_that_have_some():

@@ -661,14 +661,14 @@ def test_an_export_is_of_one_moment(store, tmp_path, monkeypatch):
     import threading
 
     from db import dump
-    from db.session import make_engine
+    from db.session import database_url, make_engine
 
     search_id = fill()
     versions = dump.versions
 
     def disturbed(connection, of_search):
         def write():
-            engine = make_engine(get_settings().database)
+            engine = make_engine(database_url(get_settings()))
             with engine.begin() as other:
                 other.execute(
                     update(Child).where(Child.search_id == search_id).values(k=Child.k + 100)

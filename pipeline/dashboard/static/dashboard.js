@@ -61,7 +61,7 @@ function update(now) {
       return;
     }
     element.textContent = shown(key, now[key]);
-    if (key === "state") element.className = "state " + now.state;
+    if (key === "status") element.className = "state " + now.status;
   });
 }
 

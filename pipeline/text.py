@@ -1,0 +1,17 @@
+"""Text from elsewhere (arguments, file names, other libraries' errors), made fit for its place."""
+
+
+def one_line(text: str) -> str:
+    r"""Text that a terminal shows as one line: what is no letter, sign or blank is escaped.
+
+    So are the bytes of a file name that is not UTF-8 (``\udcff``), which no terminal prints.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def storable(text: str) -> str:
+    r"""Text that a column of either database takes: UTF-8, and no NUL in PostgreSQL."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
