@@ -140,8 +140,7 @@ def delete(name: str) -> deletion.Owned:
     The rows go in one transaction, the files after it.
     """
     with transaction() as connection:
-        search_id = searches.get(connection, name).id
-        search = children.lock_search(connection, search_id)
+        search = _locked(connection, name)
         deletion.check_rests(connection, search)
         gone = deletion.owned(connection, search)
         places = deletion.delete_search(connection, search)
@@ -163,11 +162,21 @@ def rename(name: str, new: str) -> str:
 def _change(name: str, change: Callable[[Connection, Any], str], *, then_ring: bool = True) -> str:
     """Change a search under its lock, then ring."""
     with transaction() as connection:
-        search_id = searches.get(connection, name).id
-        done = change(connection, children.lock_search(connection, search_id))
+        search = _locked(connection, name)
+        done = change(connection, search)
     if then_ring:
-        ring_here(search_id)
+        ring_here(search.id)
     return done
+
+
+def _locked(connection: Connection, name: str) -> Any:
+    """A search's row, kept from other writers.
+
+    Raises:
+        UserError: there is none of this name, or it was deleted at this moment.
+    """
+    search = children.lock_search(connection, searches.get(connection, name).id)
+    return searches.get(connection, name) if search is None else search
 
 
 def ring_here(search_id: int) -> None:

@@ -13,6 +13,7 @@ from db import queries
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.cli.output import duration, print_json
+from pipeline.errors import UserError
 from pipeline.text import one_line
 
 # Children are asked for again from so long before the last one seen: on a cluster the order of
@@ -66,7 +67,8 @@ class Watcher:
         """The search as it is now."""
         with transaction(read_only=True) as connection:
             now = progress(connection, self.search_id)
-            assert now is not None
+            if now is None:
+                raise UserError("the search was deleted")
             _, reason = queries.search_state(connection, self.search_id)
             counts = queries.state_counts(connection, self.search_id)
             rewards, of_control = queries.rewards(connection, self.search_id)

@@ -9,6 +9,7 @@ from db.enums import RunState
 from db.models import Base, Child, Run
 from db.session import get_engine, transaction
 from pipeline import files
+from pipeline.cli.watch import Watcher
 from pipeline.errors import UserError
 from tasks import leftovers, sample, steering
 from tests.factories import (
@@ -179,6 +180,17 @@ def test_what_was_drawn_for_a_search_that_is_gone_is_not_written_to_the_next_of_
         if second == first:
             assert not sample._is_as_seen(connection, seen)
         assert sample._is_as_seen(connection, sample.progress(connection, second))
+
+
+def test_who_watches_it_is_told_and_a_second_deletion_finds_none(store):
+    watcher = Watcher(make_search("a"), from_now=True)
+    watcher.look()
+    steering.delete("a")
+    with pytest.raises(UserError, match="was deleted"):
+        watcher.look()
+    for change in (steering.delete, steering.pause):
+        with pytest.raises(UserError, match="no search 'a'"):
+            change("a")
 
 
 def test_another_name_is_a_free_one(two):
