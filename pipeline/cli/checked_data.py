@@ -10,7 +10,6 @@ from pipeline.config import DataConfig
 from pipeline.errors import DataChangedError, MachineError, UserError
 from pipeline.settings import get_settings
 from pipeline.training.dataset_names import absolute_name, check_dataset
-from tasks.changed_data import explain_change
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -98,6 +97,8 @@ def _told(config: DataConfig) -> Iterator[None]:
     try:
         yield
     except DataChangedError as error:
+        from tasks.changed_data import explain_change
+
         raise UserError(explain_change(error, config)) from None
     except MachineError as error:
         raise UserError(str(error)) from None
