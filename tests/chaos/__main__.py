@@ -14,6 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
+
+from pipeline.config import DataConfig
+from pipeline.training.datasets import load_dataset
 from tests.chaos import bad_children
 from tests.chaos.laws import TRUE_CLASS
 from tests.chaos.monkey import LEASE, Monkey, check_the_end, disturb_until, wait_for_end
@@ -39,6 +43,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--children", type=int, help="let the search end by itself after so many")
     parser.add_argument("--control", type=float, default=0.0, help="share of random search")
     parser.add_argument("--epochs", type=int, default=2, help="of a child")
+    parser.add_argument(
+        "--images", action="store_true", help="train on a folder, which moves away and comes back"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and leave it")
     return parser.parse_args()
 
@@ -57,7 +64,7 @@ def main() -> None:
     with kept(arguments.keep) as folder, contextlib.ExitStack() as stack:
         folder = Path(folder)
         kinds = TRUE_CLASS if arguments.mode == "rolling" else DETERMINATE
-        settings = {"memory": "1536M", "free": "64K", "lease": str(LEASE)}
+        settings = {"memory": "1536M", "free": "64K", "lease": str(LEASE), "loaders": "0"}
         servers = start_servers(stack, folder, settings) if arguments.database != "sqlite" else {}
         home = Home(folder / "home", **settings)
         stack.callback(home.close)
@@ -71,15 +78,27 @@ def main() -> None:
                 "CHAOS_BAD": ",".join(kinds),
                 "PYTHONPATH": os.pathsep.join([*bad_children.__path__, str(ROOT)]),
             }
-        (home.folder / "tiny.toml").write_text(TINY)
+        images = folder / "images" if arguments.images else None
+        (home.folder / "tiny.toml").write_text(TINY if images is None else on_images(images))
         budget = arguments.children or 1_000_000
-        monkey = Monkey(home, command(arguments, budget), arguments.seed, **servers)
+        monkey = Monkey(home, command(arguments, budget), arguments.seed, images=images, **servers)
         try:
             print(json.dumps(run(home, monkey, arguments)))
         finally:
             monkey.rest()
             stack.close()
             monkey.close()
+
+
+def on_images(folder: Path) -> str:
+    """The search TINY on image files; draws them."""
+    data = load_dataset(DataConfig(), folder)
+    for number, (image, label) in enumerate(zip(*data.test, strict=True)):
+        path = folder / str(label.item()) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(path)
+    dataset = f'dataset = "imagefolder:{folder}"\nimage_size = 8'
+    return TINY.replace('dataset = "digits"', dataset)
 
 
 def start_servers(stack: contextlib.ExitStack, folder: Path, settings: dict[str, str]) -> dict:

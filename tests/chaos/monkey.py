@@ -17,6 +17,7 @@ from pathlib import Path
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from PIL import Image
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -38,6 +39,7 @@ class Monkey:
     """Faults for the processes of one home, drawn from a seed.
 
     A broker over TCP replaces the home's own; another host has one worker, and a link to cut.
+    ``images`` is a folder that the search trains on: it moves away and comes back.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Monkey:
         postgres: Postgres | None = None,
         broker: Broker | None = None,
         other: Host | None = None,
+        images: Path | None = None,
     ) -> None:
         self.home = home
         self.arguments = arguments
@@ -62,6 +65,7 @@ class Monkey:
         self._frozen: list[tuple[int, float]] = []  # processes, and until when
         self._full_until: float | None = None
         self._cut_until: float | None = None
+        self._images = MovingImages(images) if images else None
         self._disk = _mount(home.folder / "artifacts")
         self.command = home.start(*arguments)
 
@@ -76,11 +80,17 @@ class Monkey:
         if code is None:
             return None
         self.said, _ = self.command.communicate(timeout=60)
-        if code >= 0 and not (self.postgres and "nasnet: the database:" in self.said):
+        if code >= 0 and not self._found_something_away():
             return code
         self.home.started.remove(self.command)
         self.command = self.home.start(*self.arguments, **self._clock())
         return None
+
+    def _found_something_away(self) -> bool:
+        """Whether a command refused to start for a fault of ours."""
+        if self.postgres and "nasnet: the database:" in self.said:
+            return True
+        return self._images is not None and "dataset" in self.said and "nasnet: " in self.said
 
     def _keep_the_other_running(self, other: Host) -> None:
         if other.started and other.started[-1].poll() is None:
@@ -103,6 +113,8 @@ class Monkey:
             faults.append(self._kill_postgres)
         if self.other:
             faults.append(self._cut)
+        if self._images:
+            faults += [self._images.move] * 2
         said = self.random.choice(faults)()
         self.done[said] += 1
         if said.split()[-1] in {"reconcile", "supervisor", "postgresql"}:
@@ -214,6 +226,8 @@ class Monkey:
         if self._full_until and (at_once or now > self._full_until):
             self._filler.unlink()
             self._full_until = None
+        if self._images:
+            self._images.come_back(at_once=at_once)
         if self._cut_until and (at_once or now > self._cut_until):
             self.other.mend()
             self._cut_until = None
@@ -264,6 +278,39 @@ class Monkey:
         except (RedisError, OSError):
             return "absent broker"
         return "double messages"
+
+
+class MovingImages:
+    """A folder of images that goes away, comes back with one of them replaced, and is mended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.away = folder.with_name("away")
+        self.original = folder.with_name("original")
+        self._until: float | None = None
+
+    def move(self) -> str:
+        """Move it away, unless it is on its way back."""
+        if self._until is not None:
+            return "absent images"
+        self.folder.rename(self.away)
+        self._until = time.monotonic() + 1.5 * LEASE
+        return "move images"
+
+    def come_back(self, *, at_once: bool) -> None:
+        """One step back, when it is time; all of them at once."""
+        if self._until is None or not (at_once or time.monotonic() > self._until):
+            return
+        if self.away.exists():
+            self.away.rename(self.folder)
+            replaced = min(self.folder.rglob("*.png"))
+            replaced.rename(self.original)
+            Image.new("RGB", (40, 40)).save(replaced)
+            self._until = time.monotonic() + 1.5 * LEASE
+            if not at_once:
+                return
+        self.original.rename(min(self.folder.rglob("*.png")))
+        self._until = None
 
 
 FORGED = (
