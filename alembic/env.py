@@ -11,7 +11,7 @@ from alembic.autogenerate.api import AutogenContext
 from db.clock import UTCDateTime
 from db.models import Base
 from db.schema import VERSION_TABLE
-from db.session import get_engine
+from db.session import current_engine
 
 
 def render_item(kind: str, obj: Any, _context: AutogenContext) -> str | bool:
@@ -25,7 +25,7 @@ def run() -> None:
     """Migrate over the connection that ``db.schema`` hands in, or over one of our own."""
     connection = context.config.attributes.get("connection")
     if connection is None:
-        with get_engine().connect() as own:
+        with current_engine().connect() as own:
             context.config.attributes["connection"] = own
             return run()
     context.configure(

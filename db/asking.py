@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db.session import SERVER_GONE, database_url, sqlite_module
+from db.session import SERVER_GONE, current_engine, sqlite_module
 from pipeline.errors import UserError
-from pipeline.settings import get_settings
 
 # Rows that are fetched at a time, and virtual-machine steps between looks at the clock.
 PORTION = 1000
@@ -48,7 +47,7 @@ def ask(statement: str, *, seconds: float) -> Iterator[Answer]:
         raise UserError('no statement: try nasnet query "select * from searches"')
     if "\0" in text:
         raise UserError("a statement has no NUL characters")
-    url = database_url(get_settings())
+    url = current_engine().url
     sqlite = url.get_backend_name() == "sqlite"
     asking = _ask_sqlite(url.database, text, seconds) if sqlite else _ask_postgres(text, seconds)
     with asking as answer:
@@ -106,7 +105,7 @@ def _ask_postgres(statement: str, seconds: float) -> Iterator[Answer]:
 
 def _connected(psycopg: Any) -> Any:
     """A connection of its own, that hands out JSON as text."""
-    url = database_url(get_settings()).set(drivername="postgresql")
+    url = current_engine().url.set(drivername="postgresql")
     try:
         connection = psycopg.connect(url.render_as_string(hide_password=False), **SERVER_GONE)
     except psycopg.Error as error:

@@ -241,8 +241,10 @@ def ended_children(connection: Connection, search_id: int, after: dt.datetime | 
             Child.parameters,
             Child.stopped_epoch,
             Genotype.digest,
+            Run.message,  # why it failed
         )
         .join(Genotype, Child.genotype_id == Genotype.id)
+        .join(Run, Run.child_id == Child.id, isouter=True)
         .where(Child.search_id == search_id, Child.ended_at.is_not(None))
         .order_by(Child.ended_at, Child.id)
     )

@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from db.session import get_engine
+from db.session import current_engine
 from pipeline.errors import UserError
 
 # of our own, since another application may keep an `alembic_version` in the same database
@@ -37,7 +37,7 @@ def stored_revision(connection: Connection) -> str | None:
 def upgrade() -> bool:
     """Bring the store to this release's schema; returns whether anything was to do."""
     script = ScriptDirectory.from_config(_config())
-    with get_engine().connect() as connection:
+    with current_engine().connect() as connection:
         if connection.dialect.name == "postgresql":  # one upgrade at a time
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _UPGRADE_LOCK})
         try:
@@ -75,7 +75,7 @@ def is_made() -> bool:
 
     Asking makes no SQLite file, as connecting would.
     """
-    engine = get_engine()
+    engine = current_engine()
     if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
         return False
     with engine.connect().execution_options(read_only=True) as connection:
@@ -91,7 +91,7 @@ def require() -> None:
     if not is_made():
         raise UserError("the database is empty: run `nasnet db upgrade`")
     script = ScriptDirectory.from_config(_config())
-    with get_engine().connect().execution_options(read_only=True) as connection:
+    with current_engine().connect().execution_options(read_only=True) as connection:
         revision = stored_revision(connection)
     if revision != script.get_current_head() and not _is_newer(script, revision):
         raise UserError(

@@ -11,6 +11,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -179,13 +180,31 @@ def get_engine() -> Engine:
     return make_engine(database_url(get_settings()))
 
 
+_used: ContextVar[Engine | None] = ContextVar("_used", default=None)
+
+
+@contextlib.contextmanager
+def using(engine: Engine) -> Iterator[None]:
+    """Let what is done meanwhile, in this thread, be done to another store than the process's."""
+    token = _used.set(engine)
+    try:
+        yield
+    finally:
+        _used.reset(token)
+
+
+def current_engine() -> Engine:
+    """The engine of the store that is in use: the process's, or the one of ``using``."""
+    return _used.get() or get_engine()
+
+
 @contextlib.contextmanager
 def transaction(*, read_only: bool = False) -> Iterator[Connection]:
     """A connection in a transaction: committed at the end, rolled back by an exception.
 
     Never nest two in a thread: there is one connection.
     """
-    with get_engine().connect() as connection:
+    with current_engine().connect() as connection:
         if read_only and connection.dialect.name == "postgresql":
             # a statement sees what is committed, in a transaction or not: spare begin and end
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -202,7 +221,7 @@ def snapshot() -> Iterator[Connection]:
     SQLite's transactions are that by themselves; PostgreSQL's ``transaction(read_only=True)`` is
     not: there each statement sees what was committed before it.
     """
-    with get_engine().connect() as connection:
+    with current_engine().connect() as connection:
         if connection.dialect.name == "postgresql":
             connection = connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -242,7 +261,7 @@ def retrying(seconds: float, stopping: threading.Event) -> Retrying:
 
 def checkpoint_wal() -> None:
     """Fold the write-ahead log into the database file, where nobody else may (see SAFE_WAL)."""
-    engine = get_engine()
+    engine = current_engine()
     if engine.dialect.name == "sqlite" and not sqlite_is_safe():
         with engine.connect() as connection:
             connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -254,7 +273,7 @@ def backup(path: Path) -> None:
     Raises:
         UserError: the database is a server's, which has tools of its own.
     """
-    engine = get_engine()
+    engine = current_engine()
     if engine.dialect.name != "sqlite":
         raise UserError("the database is PostgreSQL: back it up with pg_dump")
     beside = path.with_name(f".{path.name}.{os.getpid()}")

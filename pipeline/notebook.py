@@ -14,23 +14,26 @@ It only reads. Needs the extra `notebook`; data frames are pandas', or polars' w
 """
 
 import os
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import plotly.graph_objects as go
+from sqlalchemy import Connection, Engine
 
 from db import queries, ranking, schema, searches
 from db.asking import ask
 from db.enums import Arm, Order, Place
 from db.ranks import Rank
-from db.session import get_engine, transaction
+from db.session import database_url, make_engine, transaction, using
 from pipeline import search_figures
 from pipeline.drawing import picture_of, svg_fragment
 from pipeline.errors import UserError
 from pipeline.genotype import Genotype, genotype_from_data, operation_mask
-from pipeline.settings import get_settings
+from pipeline.settings import read_settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,29 +50,37 @@ COLUMNS = (
 
 
 def open_store(home: str | Path | None = None, *, frames: Frames = "pandas") -> "Store":
-    """The store of a home, or of the environment's settings; a process has one at a time.
+    """The store in a home, or that of the environment's settings; several may be open at once.
+
+    Args:
+        home: a folder with a SQLite store; None: what NASNET_DATABASE_URL or NASNET_HOME says.
 
     Raises:
         UserError: there is none, or it is older than this release.
     """
-    if home is not None:
-        os.environ["NASNET_HOME"] = str(Path(home).expanduser().absolute())
-        get_settings.cache_clear()
-        if get_engine.cache_info().currsize:
-            get_engine().dispose()
-            get_engine.cache_clear()
-    settings = get_settings()
-    if settings.database_url is None and not (settings.home / "nasnet.db").exists():
-        raise UserError(f"no store in {settings.home}: `nasnet run digits` makes one")
-    schema.require()
-    return Store(frames)
+    settings = read_settings() if home is None else read_settings(home=home, database_url=None)
+    if settings.database_path is not None and not settings.database_path.exists():
+        other = os.environ.get("NASNET_DATABASE_URL") and "; open_store() opens the database's"
+        raise UserError(f"no store in {settings.home}: `nasnet run digits` makes one{other or ''}")
+    store = Store(make_engine(database_url(settings)), frames)
+    weakref.finalize(store, store.engine.dispose)  # a cell run again opens another
+    with using(store.engine):
+        schema.require()
+    return store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Store:
-    """All searches, and any question."""
+    """All searches, and any question. It has a connection of its own."""
 
+    engine: Engine
     frames: Frames = "pandas"
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that reads this store."""
+        with using(self.engine), transaction(read_only=True) as connection:
+            yield connection
 
     def query(self, statement: str, *, seconds: float = 60.0) -> Any:
         """A data frame of one SELECT's answer (docs/queries.md).
@@ -77,7 +88,7 @@ class Store:
         Raises:
             UserError: the database refuses the statement, or it took too long.
         """
-        with ask(statement, seconds=seconds) as answer:
+        with using(self.engine), ask(statement, seconds=seconds) as answer:
             return _frame(self.frames, answer.columns, answer.rows)
 
     def searches(self) -> Any:
@@ -92,7 +103,7 @@ class Store:
         Raises:
             UserError: there is none of this name.
         """
-        with transaction(read_only=True) as connection:
+        with self.reading() as connection:
             return Search(self, searches.get(connection, name).id, name)
 
     def genotype(self, digest: str) -> "Found":
@@ -101,7 +112,7 @@ class Store:
         Raises:
             UserError: none, or more than one begins so.
         """
-        with transaction(read_only=True) as connection:
+        with self.reading() as connection:
             rows = queries.genotypes_by_prefix(connection, digest) if digest else []
         if len(rows) != 1:
             found = "none" if not rows else "more than one"
@@ -115,7 +126,8 @@ class Found:
 
     genotype: Genotype
     reward: float | None = None
-    rank: Rank | None = None  # among a search's best
+    rank: Rank | None = None  # among a search's best ...
+    store: "Store | None" = None  # ... in this store
 
     @property
     def digest(self) -> str:
@@ -167,9 +179,9 @@ class Found:
         """The network of the search that it was taken from, if it was."""
         from pipeline.search_networks import network_at
 
-        if self.rank is None:
+        if self.rank is None or self.store is None:
             return None
-        with transaction(read_only=True) as connection:
+        with self.store.reading() as connection:
             return network_at(connection, self.rank)
 
 
@@ -224,22 +236,22 @@ class Search:
             max_parameters=max_parameters,
             max_macs=max_macs,
         )
-        with transaction(read_only=True) as connection:
+        with self.store.reading() as connection:
             rows = ranking.ranked(connection, self.id, wanted, order=Order(sort), limit=limit)
         values = [[_plain(getattr(row, column)) for column in COLUMNS] for row in rows]
         return _frame(self.store.frames, COLUMNS, values)
 
     def best(self, count: int = 10) -> list[Found]:
         """The best genotypes."""
-        with transaction(read_only=True) as connection:
+        with self.store.reading() as connection:
             rows = ranking.best(connection, self.id, limit=count)
         return [
-            Found(genotype_from_data(row.body), row.reward, Rank(self.name, rank))
+            Found(genotype_from_data(row.body), row.reward, Rank(self.name, rank), self.store)
             for rank, row in enumerate(rows, start=1)
         ]
 
     def _figure(self, key: str) -> go.Figure:
-        with transaction(read_only=True) as connection:
+        with self.store.reading() as connection:
             return search_figures.FIGURES[key](connection, self.id)
 
     def plot_history(self) -> go.Figure:

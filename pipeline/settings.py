@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -175,8 +176,17 @@ def get_settings() -> Settings:
     Raises:
         UserError: a variable has a value that cannot be.
     """
+    return read_settings()
+
+
+def read_settings(**given: Any) -> Settings:
+    """The environment's settings as they are now, but for those that are given.
+
+    Raises:
+        UserError: a variable has a value that cannot be.
+    """
     try:
-        settings = Settings()
+        settings = Settings(**given)
     except ValidationError as error:
         raise refusal(error, Settings, name=_variable, got=_as_written) from None
     check_broker_url(settings.broker_url)

@@ -1,8 +1,11 @@
 """One machine's processes, killed: whatever dies, the search ends, and ends the same."""
 
+import fcntl
 import json
 import os
 import signal
+import subprocess
+import termios
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -173,6 +176,50 @@ def test_two_runs_in_one_home_share_its_processes(make_home):
     assert second.wait(180) == 0
     digests = [home.nasnet("search", "digest", name).stdout for name in ("a", "b")]
     assert digests[0] == digests[1]
+
+
+def in_terminal(home, *arguments):
+    """A command in a terminal of its own: the process, and a function that reads what it shows."""
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [*home.command, *arguments],
+        env={**home.environment, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+        cwd=home.folder,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(its, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    home.started.append(process)
+    shown = ""
+
+    def read_until(text):
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(ours, 2**16).decode(errors="replace")
+        return shown
+
+    return process, ours, read_until
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_what_starts_what_is_trained_and_answers_ctrl_c_at_once(make_home):
+    home = make_home()
+    process, terminal, read_until = in_terminal(
+        home, "run", "tiny.toml", "--set=budget.children=400", "--set=training.epochs=40"
+    )
+    shown = read_until("starting: broker, control, reconcile, 2 workers")
+    shown = read_until("child 0.0: epoch ")
+    assert "None" not in shown
+    os.write(terminal, b"\x03")
+    read_until("; Ctrl-C again to leave now")
+    os.write(terminal, b"\x03")
+    read_until("go on with: nasnet run tiny.toml --set budget.children=400")
+    assert process.wait(60) == 130
+    os.close(terminal)
+    assert not any(home.pid(name) for name in ("cpu-0", "cpu-1", "control", "broker"))
 
 
 @pytest.mark.slow

@@ -22,12 +22,18 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._count = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hang_up)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self.number = number
+        self._count += 1
+
+    def is_repeated(self) -> bool:
+        """Whether whoever asked to stop will wait no longer."""
+        return self._count > 1
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
         print_nowhere()
@@ -44,6 +50,10 @@ class Looked(Protocol):
     @property
     def rests(self) -> bool:
         """Whether there is nothing more to wait for."""
+
+    @property
+    def lacks_slots(self) -> bool:
+        """Whether no slot is there yet for what waits."""
 
 
 V = TypeVar("V", bound=Looked)
@@ -82,6 +92,10 @@ def follow(
     view = watched.look()
     next_look = 0.0
     try:
+        if not view.rests:
+            if supervisor.take_over() and view.lacks_slots:
+                quietly(show.say, f"starting: {supervisor.processes}")
+            quietly(show.update, view)
         while not view.rests and interruption.number is None:
             if supervisor.take_over():  # at once, or when the other supervisor has gone
                 supervisor.tick()
@@ -95,6 +109,8 @@ def follow(
             took = time.monotonic() - started
             next_look = started + max(LOOK, 10 * took)  # a slow store is asked less often
             quietly(show.update, view)
+        if interruption.number is not None:
+            quietly(show.say, supervisor.leaving())
     finally:
         quietly(show.close)
     return view

@@ -11,7 +11,7 @@ from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 
 if TYPE_CHECKING:
-    from pipeline.cli.request import Typed
+    from pipeline.cli.request import Opened, Typed
     from pipeline.cli.watch import View
     from pipeline.machine.supervisor import Supervisor
 
@@ -42,10 +42,10 @@ def run(
     logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
     as_json = as_json or not sys.stdout.isatty()
     _announce(opened, settings.home, as_json)
-    raise typer.Exit(_run_to_its_end(opened.search_id, opened.name, as_json, typed))
+    raise typer.Exit(_run_to_its_end(opened, typed, as_json))
 
 
-def _announce(opened: Any, home: Any, as_json: bool) -> None:
+def _announce(opened: "Opened", home: Any, as_json: bool) -> None:
     verb = "created" if opened.created else "resumed"
     if as_json:
         data = {} if opened.data is None else {"data": opened.data.to_data()}
@@ -57,9 +57,10 @@ def _announce(opened: Any, home: Any, as_json: bool) -> None:
     say(f"home {home}: {verb} search {opened.name!r}{changed}")
 
 
-def _run_to_its_end(search_id: int, name: str, as_json: bool, typed: "Typed") -> int:
+def _run_to_its_end(opened: "Opened", typed: "Typed", as_json: bool) -> int:
     from pipeline.cli.watch import JsonShow, LiveShow, Watcher
 
+    search_id, name = opened.search_id, opened.name
     interruption = Interruption()
     supervisor = make_supervisor()
     watcher = Watcher(search_id, from_now=True)
@@ -67,11 +68,11 @@ def _run_to_its_end(search_id: int, name: str, as_json: bool, typed: "Typed") ->
         view = follow(supervisor, watcher, JsonShow() if as_json else LiveShow(name), interruption)
         ended = _follow_then(supervisor, search_id, view, as_json, interruption)
     finally:
-        supervisor.stop()
+        supervisor.stop(interruption.is_repeated)
     if interruption.number is not None and view.progress.state.is_active:
-        _say_how_to_go_on(name, as_json, view, typed.command())
+        _say_how_to_go_on(name, typed.command(), as_json, view)
         return interruption.exit_code
-    code = _report(search_id, name, view, as_json, typed)
+    code = _report(opened, typed, view, as_json)
     if ended is None:
         return code
     if interruption.number is not None:
@@ -101,7 +102,7 @@ def _follow_then(
     return follow(supervisor, RunsWatcher(waiting), runs_show(as_json), interruption)
 
 
-def _say_how_to_go_on(name: str, as_json: bool, view: "View", command: str) -> None:
+def _say_how_to_go_on(name: str, command: str, as_json: bool, view: "View") -> None:
     if as_json:
         print_json({"event": "interrupted", "search": name, "go_on": command})
     else:
@@ -111,7 +112,7 @@ def _say_how_to_go_on(name: str, as_json: bool, view: "View", command: str) -> N
         )
 
 
-def _report(search_id: int, name: str, view: "View", as_json: bool, typed: "Typed") -> int:
+def _report(opened: "Opened", typed: "Typed", view: "View", as_json: bool) -> int:
     """Print the result of a search that rests; returns the exit code."""
     from db import ranking, searches
     from db.enums import SearchState
@@ -119,8 +120,9 @@ def _report(search_id: int, name: str, view: "View", as_json: bool, typed: "Type
     from pipeline.cli.genotype import best_rows, print_best
     from pipeline.cli.watch import BEST
 
+    name = opened.name
     with transaction(read_only=True) as connection:
-        rows = best_rows(ranking.best(connection, search_id, limit=BEST), name)
+        rows = best_rows(ranking.best(connection, opened.search_id, limit=BEST), name)
     finished = view.progress.state is SearchState.FINISHED
     met = finished and view.reason != searches.STOPPED_BY_HAND
     command = typed.command()
@@ -187,8 +189,9 @@ def up() -> None:
             for notice in supervisor.notices():
                 quietly(say, notice)
             time.sleep(TICK)
+        quietly(say, supervisor.leaving())
     finally:
-        supervisor.stop()
+        supervisor.stop(interruption.is_repeated)
 
 
 def down() -> None:

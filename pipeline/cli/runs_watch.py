@@ -37,6 +37,7 @@ class RunsView:
 
     rows: list[Any]
     notices: list[str]
+    lacks_slots: bool  # for some of them; they may still be starting
 
     @property
     def rests(self) -> bool:
@@ -62,10 +63,11 @@ class RunsWatcher:
             rows = runs.views(connection, self.run_ids)
             lonely = runs.without_slot(connection, run_ids=self.run_ids)
         notices = []
-        if time.monotonic() - self._since > NO_SLOT_AFTER:
+        late = time.monotonic() - self._since > NO_SLOT_AFTER
+        if late:
             notices = [no_slot(row) for row in lonely if row.id not in self._told]
             self._told.update(row.id for row in lonely)
-        return RunsView(rows, notices)
+        return RunsView(rows, notices, lacks_slots=bool(lonely) and not late)
 
     def look_again(self, last: RunsView) -> RunsView:
         """The runs as they are now; as they were while the database is away."""
@@ -187,6 +189,8 @@ class RunsLive:
         if len(rows) > LINES:
             lines.append(Text(f"... and {len(rows) - LINES} more"))
         done = sum(row.state in ENDED for row in rows)
+        if view.lacks_slots:
+            lines.append(Text("slots are starting"))
         self._live.update(
             Group(Text(f"{done} of {len(rows)} ended", "bold"), *lines), refresh=True
         )

@@ -12,6 +12,7 @@ from pipeline.errors import UserError
 
 app = typer.Typer(help="Create, list, watch, steer, mark, delete searches.", no_args_is_help=True)
 
+NO_SLOTS = "none is there: `nasnet up` starts those of this machine"
 NameArgument = Annotated[str, typer.Argument(help="The search's name.")]
 
 
@@ -173,7 +174,7 @@ def watch(name: NameArgument, as_json: JsonFlag = False) -> None:
     with transaction(read_only=True) as connection:
         search_id = searches.get(connection, name).id
     watcher = Watcher(search_id, from_now=True)
-    show = JsonShow() if as_json or not sys.stdout.isatty() else LiveShow(name)
+    show = JsonShow() if as_json or not sys.stdout.isatty() else LiveShow(name, no_slots=NO_SLOTS)
     try:
         while True:
             view = watcher.look()

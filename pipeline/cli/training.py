@@ -397,7 +397,7 @@ def _train(config: RunConfig, ask: Callable[[Any, RunConfig], list[int]], as_jso
     try:
         view = follow(supervisor, RunsWatcher(run_ids), runs_show(as_json), interruption)
     finally:
-        supervisor.stop()
+        supervisor.stop(interruption.is_repeated)
     if interruption.number is not None and not view.rests:
         if as_json:
             print_json({"event": "interrupted", "runs": run_ids})

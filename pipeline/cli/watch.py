@@ -2,14 +2,15 @@
 
 import dataclasses
 import datetime as dt
-import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from db import at_work, queries
 from db import forecast as forecasts
-from db import queries
+from db.enums import Arm
 from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.cli.output import duration, print_json
@@ -20,6 +21,8 @@ from pipeline.text import one_line
 # commits is not that of the times in them.
 OVERLAP = dt.timedelta(seconds=60)
 BEST = 5  # genotypes printed at the end
+SLOTS = 8  # lines for what slots do
+LATEST = 4  # children whose end is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,17 @@ class View:
     version: Any
     eta: forecasts.Forecast | None
     ended: list[Any]  # children that ended since the last view
+    slots: list[Any]  # each with what it holds (db.at_work)
 
     @property
     def rests(self) -> bool:
         """Whether nothing of the search is to be waited for."""
         return not self.progress.state.is_active
+
+    @property
+    def lacks_slots(self) -> bool:
+        """Whether no slot is there yet that could take its work."""
+        return self.progress.slots == 0
 
 
 class Watcher:
@@ -75,12 +84,24 @@ class Watcher:
             control = queries.control_arm(now, of_control)
             version = queries.newest_version(connection, self.search_id)
             eta = forecasts.ahead(connection, now)
+            slots = at_work.slots(connection)
         ended = [row for row in self._ended() if row.id not in self._seen]
         for row in ended:
             self._see(row)
         if self._since is not None:
             self._seen = {i: at for i, at in self._seen.items() if at >= self._since}
-        return View(now, reason, counts, rewards.best, rewards.mean, control, version, eta, ended)
+        return View(
+            progress=now,
+            reason=reason,
+            counts=counts,
+            best=rewards.best,
+            mean=rewards.mean,
+            control=control,
+            version=version,
+            eta=eta,
+            ended=ended,
+            slots=slots,
+        )
 
     def look_again(self, last: View) -> View:
         """The search as it is now; as it was, without news, while the database is away."""
@@ -102,6 +123,7 @@ def child_event(row: Any) -> dict[str, Any]:
         "reward": row.reward,
         "accuracy": row.accuracy,
         "failure": row.failure,
+        "message": row.message,
         "stopped_epoch": row.stopped_epoch,
         "duplicate": row.duplicate_of is not None,
         "parameters": row.parameters,
@@ -113,9 +135,14 @@ class JsonShow:
 
     def __init__(self) -> None:
         self._version: int | None = None
+        self._status: str | None = None
 
     def update(self, view: View) -> None:
         """Print what is new."""
+        now = view.progress
+        if now.status != self._status:
+            self._status = now.status
+            print_json({"event": "state", "state": str(now.state), "status": now.status})
         for row in view.ended:
             print_json(child_event(row))
         if view.version is not None and view.version.version != self._version:
@@ -133,17 +160,19 @@ class JsonShow:
 class LiveShow:
     """A few lines that renew themselves, for a terminal."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, no_slots: str = "starting") -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._name = name
-        self._started = time.monotonic()
+        self._no_slots = no_slots  # said where none is there
+        self._ended: deque[Any] = deque(maxlen=LATEST)
         self._live = Live(console=Console(), auto_refresh=False)
         self._live.start()
 
     def update(self, view: View) -> None:
         """Draw the view."""
+        self._ended.extend(view.ended)
         self._live.update(self._draw(view), refresh=True)
 
     def say(self, notice: str) -> None:
@@ -162,9 +191,14 @@ class LiveShow:
 
         now = view.progress
         bar = ProgressBar(total=now.budget, completed=min(now.completed, now.budget), width=50)
-        head = Text.assemble((self._name, "bold"), f"  {now.state}")
+        head = Text.assemble((self._name, "bold"), f"  {now.status}")
+        lines = [*self._lines(view), *slot_lines(view.slots, self._name)]
+        if view.lacks_slots and not view.rests:
+            lines.append(f"workers   {self._no_slots}")
+        lines += [child_line(row) for row in self._ended]
+        shown = (Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
         # the bar alone ends no line
-        return Group(head, Padding(bar, 0), *(Text(line) for line in self._lines(view)))
+        return Group(head, Padding(bar, 0), *shown)
 
     def _lines(self, view: View) -> list[str]:
         now, counts = view.progress, view.counts
@@ -173,8 +207,6 @@ class LiveShow:
             f"{now.unstarted} waiting, {counts['failed']} failed, "
             f"{counts['duplicates']} duplicates"
         )
-        if now.slots == 0 and now.unstarted and now.state.is_active:
-            children += "\n          no worker is ready for them yet"
         rewards = "reward    none yet"
         if view.best is not None and view.mean is not None:
             rewards = f"reward    best {view.best:.4f}, mean {view.mean:.4f}"
@@ -182,17 +214,24 @@ class LiveShow:
                 rewards += " (scores of shared weights)"
         if view.control is not None:
             rewards += "\n" + _control_line(view.control)
-        policy = f"policy    version {now.version}"
-        if view.version is not None and view.version.entropy is not None:
-            policy += f", entropy {view.version.entropy:.3f}"
-        if now.sharing is not None:
-            phase = min(now.phases, (now.version or 0) // now.sharing.updates + 1)
-            policy += f", phase {phase} of {now.phases}"
-        eta = "eta       -"
-        if view.eta is not None:
+        lines = [children, rewards]
+        if now.version is not None:
+            lines.append(_policy_line(view))
+        if view.eta is not None and now.state.is_active and not view.lacks_slots:
             left, spread = duration(view.eta.seconds), duration(view.eta.spread)
-            eta = f"eta       {left} \N{PLUS-MINUS SIGN} {spread}"
-        return [children, rewards, policy, eta]
+            lines.append(f"eta       {left} \N{PLUS-MINUS SIGN} {spread}")
+        return lines
+
+
+def _policy_line(view: View) -> str:
+    now = view.progress
+    line = f"policy    version {now.version}"
+    if view.version is not None and view.version.entropy is not None:
+        line += f", entropy {view.version.entropy:.3f}"
+    if now.sharing is not None:
+        phase = min(now.phases, (now.version or 0) // now.sharing.updates + 1)
+        line += f", phase {phase} of {now.phases}"
+    return line
 
 
 def _control_line(control: dict[str, Any]) -> str:
@@ -200,3 +239,48 @@ def _control_line(control: dict[str, Any]) -> str:
     if control["best"] is not None:
         line += f", best {control['best']:.4f}, mean {control['mean']:.4f}"
     return line
+
+
+def slot_lines(slots: list[Any], search: str) -> list[str]:
+    """What each slot does, a line for each; of this search unless another is named."""
+    several = len({slot.host for slot in slots}) > 1
+    lines = []
+    for slot in slots[:SLOTS]:
+        name = f"{slot.host} {slot.name}" if several else slot.name
+        lines.append(f"{name:<9} {_doing(slot, search)}")
+    if len(slots) > SLOTS:
+        busy = sum(slot.run is not None for slot in slots[SLOTS:])
+        lines.append(f"          and {len(slots) - SLOTS} more slots, {busy} of them busy")
+    return lines
+
+
+def _doing(slot: Any, search: str) -> str:
+    if slot.run is None:
+        return f"takes no runs: {one_line(slot.reason)}" if slot.reason else "idle"
+    what = f"run {slot.run} ({slot.purpose})"
+    if slot.k is not None:
+        what = _child_name(slot)
+    if slot.search != search:
+        what = f"{slot.search or 'no search'}: {what}"
+    epoch = min((slot.epoch or 0) + 1, slot.of or 1)
+    progress = f"epoch {epoch} of {slot.of}" if slot.of else "at work"
+    accuracy = "" if slot.accuracy is None else f", accuracy {slot.accuracy:.4f}"
+    return f"{what}: {progress}{accuracy}, {duration(slot.seconds)}"
+
+
+def _child_name(row: Any) -> str:
+    arm = "" if row.arm == Arm.POLICY else f" ({row.arm})"
+    return f"child {row.version}.{row.k}{arm}"
+
+
+def child_line(row: Any) -> str:
+    """How a child ended."""
+    how = "skipped" if row.reward is None else f"reward {row.reward:.4f}"
+    if row.duplicate_of is not None:
+        how += ", a duplicate"
+    elif row.parameters is not None:
+        how += f", {row.parameters:,} parameters"
+    if row.failure is not None:
+        how += f", {row.failure}"
+        how += f": {one_line(row.message)}" if row.message else ""
+    return f"ended     {_child_name(row)}: {how}"

@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from db import slots
+from db import at_work, slots
 from db.queue import LEASES_UNTIL_GONE
 from db.session import AWAY, transaction
 from pipeline import locks, logs
@@ -41,6 +41,7 @@ EARLY_ENDS = 3  # so often in a row before that: somebody should look
 START_PATIENCE = 60.0  # until a process that was started holds its lock
 STOP_PATIENCE = 60.0  # for a step and a checkpoint, before SIGKILL
 HUNG_CHECK = 2.0  # seconds between looks at the heartbeats
+_NO_SLOTS = (CONTROL, RECONCILE, DASHBOARD_LOCK)
 
 
 class Worker:
@@ -150,6 +151,27 @@ class Supervisor:
         self._heard: dict[str, tuple[object, float]] = {}  # each one's last, and since when
         self._noticed: set[str] = set()
 
+    @property
+    def processes(self) -> str:
+        """What is kept running, in words."""
+        slots = len([worker for worker in self.workers if worker.name not in _NO_SLOTS])
+        names = [] if self.broker is None else [BROKER_LOCK]
+        names += [worker.name for worker in self.workers if worker.name in _NO_SLOTS]
+        return ", ".join([*names, f"{slots} worker{'' if slots == 1 else 's'}"])
+
+    def leaving(self) -> str:
+        """What `stop` is about to do, in words."""
+        if self._lock is None or self.is_wanted:
+            return "leaving; another command keeps the workers running"
+        try:
+            with transaction(read_only=True) as connection:
+                host, home = socket.gethostname(), self.settings.home_text
+                count = at_work.held(connection, host, home)
+        except AWAY:
+            count = 0
+        what = f"giving back {count} run{'' if count == 1 else 's'}" if count else "ending workers"
+        return f"{what}; Ctrl-C again to leave now"
+
     def take_over(self) -> bool:
         """Become the home's supervisor; False where there is one.
 
@@ -230,11 +252,15 @@ class Supervisor:
                 self._heard[row.name] = beat, now
         return rows
 
-    def stop(self) -> None:
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
         """End every process softly: leases given back, then the broker; removes the socket.
 
         Where another command wants the processes they stay, and it takes over, if it is not in
         charge already.
+
+        Args:
+            hurry: whether to wait no longer: then they are killed, and what they held goes on
+                from its last checkpoint, later.
         """
         took_part = self._wish is not None
         self._withdraw()
@@ -244,15 +270,15 @@ class Supervisor:
         if self._lock is None and took_part:  # who was in charge may have left them to us just now
             self._lock = locks.acquire(self.settings.lock_path(SUPERVISOR_LOCK), patience=0.5)
         if self._lock is not None:
-            self._end_all()
+            self._end_all(hurry)
             self._leave()
 
-    def _end_all(self) -> None:
+    def _end_all(self, hurry: Callable[[], bool]) -> None:
         for worker in self.workers:
             worker.signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_PATIENCE
         while any(worker.pid is not None for worker in self.workers):
-            if time.monotonic() > deadline:
+            if hurry() or time.monotonic() > deadline:
                 for worker in self.workers:
                     worker.kill()
             time.sleep(0.05)

@@ -1,16 +1,18 @@
 """A store in a notebook: what it hands out is what the rows say."""
 
 import ast
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from db import ranking
-from db.session import transaction
+from db.session import make_engine, transaction, using
 from pipeline.errors import UserError
 from pipeline.search_figures import FIGURES
-from tests.factories import EVIL, fill_search
+from tests.factories import EVIL, fill_search, make_search, make_version
 from tests.tasks.test_dashboard import Elements
 
 notebook = pytest.importorskip("pipeline.notebook")
@@ -98,6 +100,41 @@ def test_another_home_may_be_opened_and_one_without_a_store_is_refused(sqlite_st
     assert len(notebook.open_store(sqlite_store.parent).searches()) == 0
     with pytest.raises(UserError, match="no store"):
         notebook.open_store(tmp_path / "nowhere")
+
+
+def test_stores_that_are_open_at_once_are_independent_and_a_refused_one_breaks_none(
+    sqlite_template, tmp_path, home, monkeypatch
+):
+    stores = {}
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        shutil.copy(sqlite_template, tmp_path / name / "nasnet.db")
+        with using(make_engine(f"sqlite:///{tmp_path}/{name}/nasnet.db")):
+            make_version(make_search(name))
+        stores[name] = notebook.open_store(tmp_path / name)
+    searches = {name: store.search(name) for name, store in stores.items()}
+    before = dict(os.environ)
+    with pytest.raises(UserError, match="no store"):
+        notebook.open_store(tmp_path / "nowhere")
+    assert dict(os.environ) == before
+    with pytest.raises(UserError, match="no store"):
+        notebook.open_store()  # of the environment's home, which is another
+    for name, store in stores.items():
+        assert store.searches().name.to_list() == [name]
+        assert store.query("SELECT name FROM searches").name.to_list() == [name]
+        assert searches[name].plot_history().to_json()
+        assert searches[name].best() == []
+    both = [store.search(name) for name, store in reversed(stores.items())]
+    assert [search.store.searches().name.to_list() for search in both] == [["second"], ["first"]]
+
+
+def test_a_home_that_is_named_is_opened_whatever_database_the_environment_names(
+    sqlite_store, monkeypatch
+):
+    monkeypatch.setenv("NASNET_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert len(notebook.open_store(sqlite_store.parent).searches()) == 0
+    with pytest.raises(UserError, match=r"open_store\(\) opens the database's"):
+        notebook.open_store(sqlite_store.parent / "nowhere")
 
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
