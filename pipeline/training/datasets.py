@@ -24,12 +24,13 @@ from torch import Tensor
 from pipeline import locks
 from pipeline.config import DataConfig
 from pipeline.errors import DataChangedError, MachineError, UserError
+from pipeline.text import storable
 from pipeline.training.data_summary import DataSummary, summarize_arrays, summarize_files
 from pipeline.training.dataset_names import DOWNLOADED, NAMES, check_dataset, own_path
 from pipeline.training.image_arrays import Arrays, Images, Labels, read_hdf5, read_npz
 from pipeline.training.image_files import ImageFiles
 from pipeline.training.image_folders import list_images
-from pipeline.training.image_trees import ImageFile, printable
+from pipeline.training.image_trees import ImageFile
 from pipeline.training.own_images import read_images
 from pipeline.training.splits import Numbers, hold_out
 
@@ -154,7 +155,7 @@ def _arrays_source(config: DataConfig, folder: Path) -> Source:
         arrays = _digits() if config.dataset == "digits" else _known(config.dataset, folder)
     else:
         kind, path = own
-        with blaming_the_user(printable(path)):
+        with blaming_the_user(storable(str(path))):
             as_before = config.reading == 1
             arrays = read_npz(path, as_before=as_before) if kind == "npz" else read_hdf5(path)
     summary = summarize_arrays(arrays.class_names, arrays.parts)

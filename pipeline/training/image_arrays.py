@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import MachineError, UserError
-from pipeline.training.image_trees import printable
+from pipeline.text import storable
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, C)
 Labels = npt.NDArray[np.int64]  # (N,)
@@ -59,13 +59,13 @@ def read_npz(path: Path, *, as_before: bool = False) -> Arrays:
         # opened here, since np.load leaves a file open that it cannot read
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, Mapping):
-                raise UserError(f"{printable(path)}: one array, and no archive: use np.savez")
+                raise UserError(f"{_named(path)}: one array, and no archive: use np.savez")
             return _read(path, archive, as_before)
     except UserError:
         raise
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{printable(path)}: cannot be read: {reason}") from None
+        raise UserError(f"{_named(path)}: cannot be read: {reason}") from None
 
 
 def read_hdf5(path: Path) -> Arrays:
@@ -88,17 +88,21 @@ def read_hdf5(path: Path) -> Arrays:
             return _read(path, arrays, False)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{printable(path)}: cannot be read: {reason}") from None
+        raise UserError(f"{_named(path)}: cannot be read: {reason}") from None
+
+
+def _named(path: Path) -> str:
+    return storable(str(path))
 
 
 def _check_file(path: Path) -> None:
     try:
         if not path.is_file():  # a pipe would be waited for without end
             path.stat()
-            raise UserError(f"{printable(path)}: is no file")
+            raise UserError(f"{_named(path)}: is no file")
         path.open("rb").close()
     except OSError as error:
-        raise MachineError(f"{printable(path)}: {error.strerror or error}") from None
+        raise MachineError(f"{_named(path)}: {error.strerror or error}") from None
 
 
 def _read(path: Path, archive: Mapping[str, Any], as_before: bool) -> Arrays:
@@ -110,7 +114,7 @@ def _read(path: Path, archive: Mapping[str, Any], as_before: bool) -> Arrays:
         classes = _checked_labels(path, labels, _loaded(archive, labels))
         if len(classes) != len(pixels):
             raise UserError(
-                f"{printable(path)}: {len(pixels)} images in {images}, "
+                f"{_named(path)}: {len(pixels)} images in {images}, "
                 f"{len(classes)} labels in {labels}"
             )
         raw[part] = pixels, classes
@@ -134,8 +138,8 @@ def _found(path: Path, archive: Mapping[str, Any]) -> dict[str, tuple[str, str]]
         labels = next((by_name[name] for name in LABELS[part] if name in by_name), None)
         if (images is None) != (labels is None) or (part == "train" and images is None):
             missing = (IMAGES if images is None else LABELS)[part][0]
-            there = ", ".join(map(printable, archive)) or "none"
-            raise UserError(f"{printable(path)}: no array {missing}; there are: {there}")
+            there = ", ".join(map(storable, archive)) or "none"
+            raise UserError(f"{_named(path)}: no array {missing}; there are: {there}")
         if images is not None and labels is not None:
             found[part] = images, labels
     return found
@@ -158,7 +162,7 @@ def _checked_images(path: Path, name: str, images: AnyArray, remarks: list[str])
     Raises:
         UserError: they could be read in two ways, or in none.
     """
-    where = f"{printable(path)}: {name} is {images.dtype}{list(images.shape)}"
+    where = f"{_named(path)}: {name} is {images.dtype}{list(images.shape)}"
     if images.dtype.kind not in "uifb" or images.ndim not in {3, 4} or not images.size:
         flat = " (flat images: reshape them)" if images.ndim == 2 else ""
         raise UserError(f"{where}; expected numbers (N, H, W, C) or (N, H, W){flat}")
@@ -201,7 +205,7 @@ def _checked_labels(path: Path, name: str, labels: AnyArray) -> AnyArray:
     Raises:
         UserError: they are neither, nor one-hot.
     """
-    where = f"{printable(path)}: {name} is {labels.dtype}{list(labels.shape)}"
+    where = f"{_named(path)}: {name} is {labels.dtype}{list(labels.shape)}"
     if labels.dtype.kind not in "uibfUS" or labels.ndim not in {1, 2} or not labels.size:
         raise UserError(f"{where}; expected integers or texts (N,), or one-hot (N, classes)")
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -237,12 +241,12 @@ def _number(
     """
     values = np.unique(labels["train"])
     if len(values) < 2:
-        raise UserError(f"{printable(path)}: all labels to train with are {values[0]}: one class")
+        raise UserError(f"{_named(path)}: all labels to train with are {values[0]}: one class")
     for part, part_labels in labels.items():
         unknown = np.setdiff1d(part_labels, values)
         if len(unknown):
             raise UserError(
-                f"{printable(path)}: {part} has label {unknown[0]}, which none to train with has"
+                f"{_named(path)}: {part} has label {unknown[0]}, which none to train with has"
             )
         labels[part] = np.searchsorted(values, part_labels)
     names = tuple(map(str, values.tolist()))
@@ -261,7 +265,7 @@ def _check_sizes(path: Path, found: dict[str, tuple[str, str]], parts: dict[str,
     for part, images in parts.items():
         if images.shape[1:] != parts["train"].shape[1:]:
             raise UserError(
-                f"{printable(path)}: {found['train'][0]} has images of {_size(parts['train'])}, "
+                f"{_named(path)}: {found['train'][0]} has images of {_size(parts['train'])}, "
                 f"{found[part][0]} of {_size(images)}"
             )
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.training.image_trees import Folder, ImageFile, printable, read_tree
+from pipeline.text import storable
+from pipeline.training.image_trees import Folder, ImageFile, read_tree
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -46,7 +47,7 @@ def list_images(path: Path, *, as_before: bool = False) -> Listing:
         MachineError: the folder is not here, or cannot be read.
         UserError: it has no layout that is known; says which folder is in the way.
     """
-    return _by_class(printable(path), read_tree(path), as_before)
+    return _by_class(storable(str(path)), read_tree(path), as_before)
 
 
 def _by_class(where: str, root: Folder, as_before: bool) -> Listing:
@@ -83,7 +84,7 @@ def _parts(where: str, root: Folder) -> dict[str, Folder]:
     if others or len(with_classes) < len(named):
         other = (others or [n for n in named if n not in with_classes])[0]
         raise UserError(
-            f"{where}: has the parts {_listed(with_classes)} and images in {printable(other)!r} "
+            f"{where}: has the parts {_listed(with_classes)} and images in {storable(other)!r} "
             "beside them; move it away, or give the folder that holds the classes"
         )
     folders: dict[str, Folder] = {}
@@ -98,7 +99,7 @@ def _parts(where: str, root: Folder) -> dict[str, Folder]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return " and ".join(printable(name) for name in sorted(names))
+    return " and ".join(storable(name) for name in sorted(names))
 
 
 def _class_names(where: str, train: Folder) -> list[str]:
@@ -113,11 +114,11 @@ def _class_names(where: str, train: Folder) -> list[str]:
             found = train.folders[name].all_others()
             has = ", ".join(f"{count} {what}" for what, count in found.most_common(3))
             raise UserError(
-                f"{where}: class {printable(name)!r} has no images ({has or 'it is empty'}): "
+                f"{where}: class {storable(name)!r} has no images ({has or 'it is empty'}): "
                 "remove the folder, or fill it"
             )
-        if printable(name) != name:
-            raise UserError(f"{where}: the name of class {printable(name)!r} is not UTF-8")
+        if storable(name) != name:
+            raise UserError(f"{where}: the name of class {storable(name)!r} is not UTF-8")
     if len(names) < 2:
         inner = [f"{where}/{n}" for n in names if len(train.folders[n].folders) > 1]
         hint = f"; did you mean {inner[0]}?" if inner else ""
@@ -142,7 +143,7 @@ def _classes(where: str, part: Folder, names: list[str]) -> list[list[ImageFile]
         if not images:
             continue
         if name.casefold() not in label:
-            raise UserError(f"{where}: class {printable(name)!r} is not among those to train with")
+            raise UserError(f"{where}: class {storable(name)!r} is not among those to train with")
         classes[label[name.casefold()]] += images
     for images in classes:
         images.sort(key=lambda image: image.name.split("/"))

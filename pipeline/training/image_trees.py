@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import MachineError, UserError
+from pipeline.text import storable
 
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
 # What file managers, archivers and file systems leave behind, beside all that begins with a dot.
@@ -17,11 +18,6 @@ LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin",
 HIDDEN = "hidden or left behind by a program"
 MAX_IMAGE_BYTES = 2**30
 MAX_DEPTH = 64  # folders in one another
-
-
-def printable(name: object) -> str:
-    """A file's name as text that any terminal, file or database takes."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class ImageFile:
     size: int  # bytes
 
     def __str__(self) -> str:
-        return printable(self.root / self.name)
+        return storable(str(self.root / self.name))
 
     def read(self) -> bytes:
         """Its bytes.
@@ -116,12 +112,12 @@ def read_tree(path: Path) -> Folder:
         if stat.S_ISDIR(found.st_mode):
             return _walk(path, path, "", frozenset({(found.st_dev, found.st_ino)}))
         if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for without end
-            raise UserError(f"{printable(path)}: neither a folder nor a zip archive")
+            raise UserError(f"{storable(str(path))}: neither a folder nor a zip archive")
         infos = _archive(path, found.st_mtime_ns, found.st_size).infolist()
     except zipfile.BadZipFile:
-        raise UserError(f"{printable(path)}: neither a folder nor a zip archive") from None
+        raise UserError(f"{storable(str(path))}: neither a folder nor a zip archive") from None
     except OSError as error:
-        where = printable(error.filename or path)
+        where = storable(str(error.filename or path))
         raise MachineError(f"{where}: {error.strerror or error}") from None
     return _tree_of_archive(path, infos)
 
@@ -183,7 +179,7 @@ def _reason_for_file(name: str, size: int) -> str | None:
         return HIDDEN
     ending = PurePosixPath(name).suffix.lower()
     if ending not in IMAGE_ENDINGS:
-        return f"ending in {printable(ending)}" if ending else "without an ending"
+        return f"ending in {storable(ending)}" if ending else "without an ending"
     if size == 0:
         return "empty"
     return "larger than 1 GiB" if size > MAX_IMAGE_BYTES else None

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import MachineError, UserError
+from pipeline.text import storable
 from pipeline.training.image_arrays import Images
-from pipeline.training.image_trees import ImageFile, printable
+from pipeline.training.image_trees import ImageFile
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3)
 
@@ -53,14 +54,14 @@ def read_image(file: Path | ImageFile, *, as_before: bool = False) -> Pixels:
 
 
 def _name(file: Path | ImageFile) -> str:
-    return str(file) if isinstance(file, ImageFile) else printable(file)
+    return str(file) if isinstance(file, ImageFile) else storable(str(file))
 
 
 def _bytes_of(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise MachineError(f"{printable(file)}: {error.strerror or error}") from None
+        raise MachineError(f"{storable(str(file))}: {error.strerror or error}") from None
 
 
 def _shown(image: Any) -> Any:
