@@ -328,13 +328,31 @@ def fetch_dataset(name: str, folder: Path) -> None:
     """
     if name not in DOWNLOADED:
         return
-    with blaming_the_user(f"dataset {name} cannot be downloaded to {folder}"):
+    lock = folder / f".{name}.lock"
+    what = f"dataset {name} cannot be downloaded to {folder}"
+    with blaming_the_user(what), _leaving_nothing(folder, lock):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.closing(locks.Waiting(folder / f".{name}.lock")):
+        with contextlib.closing(locks.Waiting(lock)):
             try:
                 _known(name, folder)
             except MachineError:
                 _download(name, folder)
+
+
+@contextlib.contextmanager
+def _leaving_nothing(folder: Path, lock: Path) -> Iterator[None]:
+    """Take away the folders and the lock that were made for what then could not be done."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(lock.with_suffix(".partial"), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+        for path in new:
+            with contextlib.suppress(OSError):  # somebody else put something there
+                path.rmdir()
+        raise
 
 
 def _download(name: str, folder: Path) -> None:

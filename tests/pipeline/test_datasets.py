@@ -388,6 +388,9 @@ def test_download_that_fails_is_one_line_and_leaves_nothing_to_load(tmp_path, mo
     assert "\n" not in str(caught.value)
     with pytest.raises(MachineError):
         load(name, tmp_path)
+    with pytest.raises(UserError, match="refused"):
+        fetch_dataset(name, tmp_path / "new home" / "data")
+    assert not (tmp_path / "new home").exists()
 
 
 def idx(array):
