@@ -73,6 +73,8 @@ def _run_to_its_end(opened: "Opened", typed: "Typed", as_json: bool) -> int:
         _say_how_to_go_on(name, typed.command(), as_json, view)
         return interruption.exit_code
     code = _report(opened, typed, view, as_json)
+    if not (as_json or supervisor.is_wanted):
+        _say_who_waits(search_id)
     if ended is None:
         return code
     if interruption.number is not None:
@@ -80,6 +82,20 @@ def _run_to_its_end(opened: "Opened", typed: "Typed", as_json: bool) -> int:
     from pipeline.cli.runs_watch import report_runs
 
     return code or report_runs(ended, as_json)
+
+
+def _say_who_waits(but: int) -> None:
+    """Name the searches that are left without workers, now that those of this home have gone."""
+    from db import searches
+    from db.progress import WAITING_FOR_WORKERS, progress
+    from db.session import transaction
+
+    with transaction(read_only=True) as connection:
+        for search_id in searches.active(connection):
+            now = progress(connection, search_id)
+            if search_id != but and now is not None and now.status == WAITING_FOR_WORKERS:
+                name = searches.by_id(connection, search_id).name
+                say(f"search {name!r} is {now.status}: `nasnet up` starts them")
 
 
 def _follow_then(

@@ -1,13 +1,17 @@
 """``nasnet search export`` and ``import``: whole searches in files."""
 
 import enum
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.output import OUT, JsonFlag, print_json, say
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.search_files.records import Header
 
 
 class Form(enum.StrEnum):
@@ -69,6 +73,29 @@ def _write(connection: Any, search_id: int, form: Form, path: Path) -> int:
         return write(connection, search_id, file)
 
 
+def _try_import(file: Path, header: "Header", name: str) -> None:
+    """Import into a store that goes again: a file that is refused must not leave the first one.
+
+    Raises:
+        UserError: a line is refused.
+    """
+    from sqlalchemy import URL
+
+    from db import schema
+    from db.session import make_engine, transaction, using
+    from pipeline.search_files.importing import import_search
+
+    with tempfile.TemporaryDirectory(prefix="nasnet-") as folder:
+        engine = make_engine(URL.create("sqlite", database=f"{folder}/nasnet.db"))
+        try:
+            with using(engine):
+                schema.upgrade()
+                with transaction() as connection:
+                    import_search(connection, file, header, name)
+        finally:
+            engine.dispose()
+
+
 def import_(
     file: Annotated[Path, typer.Argument(help="Of `nasnet search export --format jsonl`.")],
     name: Annotated[
@@ -89,6 +116,8 @@ def import_(
 
     header = read_header(file)
     wanted = checked_name(header.search.name if name is None else name)
+    if not schema.is_made():
+        _try_import(file, header, wanted)
     open_home()
     schema.prepare()
     with transaction() as connection:
