@@ -10,11 +10,11 @@ from db import budgets, checkpoints, children, datasets, deletion, queue, search
 from db.enums import SearchState
 from db.session import transaction
 from pipeline import files
-from pipeline.config import load_config, make_config
+from pipeline.config import SearchConfig, load_config, make_config
 from pipeline.config_tables import merge
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
-from pipeline.training.data_summary import DataSummary, changes, summary_from_data
+from pipeline.training.data_summary import changes, summary_from_data
 from tasks.app import ring
 
 BUDGETS = ("children", "hours", "device_hours", "target_reward", "plateau")
@@ -91,13 +91,16 @@ def extend(name: str, budget: Mapping[str, float]) -> str:
     return _change(name, change)
 
 
-def accept_data(name: str, summary: DataSummary) -> str:
+def accept_data(name: str, fingerprint: str, summary: dict[str, Any]) -> str:
     """Let a search go on with other images than it was made with, as they are now.
 
     Trainings that were on their way begin anew: no row points at their checkpoints any more, so
     the files are swept. Rewards that were earned stay.
+
+    Args:
+        fingerprint: of the images as they are now.
+        summary: what the table ``datasets`` says of them.
     """
-    fingerprint = summary.fingerprint
 
     def change(connection: Connection, search: Any) -> str:
         config = load_config(search.config)
@@ -105,8 +108,8 @@ def accept_data(name: str, summary: DataSummary) -> str:
             return "the images are those that it was made with"
         if search.state is SearchState.IMPORTED:
             raise UserError(f"search {name!r} was imported: it can be read, not gone on with")
-        _check_alike(connection, name, config.fingerprint, summary)
-        datasets.put(connection, fingerprint, config.dataset, summary.to_data())
+        _check_alike(connection, name, config, summary)
+        datasets.put(connection, fingerprint, config.dataset, summary)
         accepted = config.model_copy(update={"fingerprint": fingerprint})
         searches.reconfigure(connection, search.id, accepted.model_dump(mode="json"))
         for run_id in queue.change_config(connection, search.id, {"fingerprint": fingerprint}):
@@ -120,17 +123,25 @@ def accept_data(name: str, summary: DataSummary) -> str:
 
 
 def _check_alike(
-    connection: Connection, name: str, fingerprint: str | None, now: DataSummary
+    connection: Connection, name: str, config: SearchConfig, now: dict[str, Any]
 ) -> None:
-    """Other images may be accepted, other classes not: rewards would say nothing of each other."""
-    stored = None if fingerprint is None else datasets.summary(connection, fingerprint)
-    if stored is None:
+    """Other images may be accepted, but not other classes, parts or sizes.
+
+    Rewards of before and after would say nothing of each other.
+    """
+    fingerprint = config.fingerprint
+    before = None if fingerprint is None else datasets.summary(connection, fingerprint)
+    if before is None:
         return
-    before = summary_from_data(stored)
-    if (before.class_names, before.shape) != (now.class_names, now.shape):
+    alike = ["classes", "shape", *(("smallest", "largest") if config.image_size is None else ())]
+    differing = [key for key in alike if list(before[key] or ()) != list(now[key] or ())]
+    if set(before["images"]) != set(now["images"]):
+        differing.append("parts")
+    if differing:
+        what = changes(summary_from_data(before), summary_from_data(now))
         raise UserError(
-            f"search {name!r} was made with other classes or sizes: {changes(before, now)}; "
-            "create a new search"
+            f"search {name!r} was made with other {' and '.join(differing)}: {what}; create a new "
+            "search"
         )
 
 

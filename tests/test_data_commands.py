@@ -1,6 +1,8 @@
 """`nasnet data check` and `nasnet init` as a new user meets them, from any working folder."""
 
 import json
+import os
+import shutil
 import tomllib
 
 import numpy as np
@@ -57,6 +59,19 @@ def test_init_writes_a_file_that_run_takes_as_it_is(home, folder):
     [row] = home.rows("SELECT fingerprint, summary FROM datasets")
     assert row[0] == config["fingerprint"]
     assert json.loads(row[1])["classes"] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [(b"n\xff", "its path is not UTF-8"), (b"~nosuchuser", "home directory")]
+)
+def test_init_leaves_no_file_where_it_refuses(home, folder, name, says):
+    path = os.fsencode(home.folder) + b"/" + name
+    shutil.copytree(folder, path)
+    done = home.nasnet("init", name, "--out", "pets.toml", check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (home.folder / "pets.toml").exists()
 
 
 def test_a_search_is_gone_on_with_from_any_folder_and_by_any_spelling_of_its_path(home, folder):

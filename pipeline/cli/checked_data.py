@@ -48,7 +48,8 @@ def check_data(config: C) -> CheckedData[C]:
     config, source, report = _looked_at(config, LOOKED_AT)
     raise_unreadable(report.unreadable, report.looked_at)
     found = {"split": report.split, "fingerprint": report.fingerprint}
-    return CheckedData(config.model_copy(update=found), report, source.summary.to_data())
+    summary = {**source.summary.to_data(), "smallest": report.smallest, "largest": report.largest}
+    return CheckedData(config.model_copy(update=found), report, summary)
 
 
 def look_at(config: DataConfig, *, every: bool) -> "DataReport":

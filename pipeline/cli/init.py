@@ -11,6 +11,7 @@ from pipeline.cli.data import DatasetArgument
 from pipeline.cli.output import OUT
 from pipeline.config import DataConfig, make_config
 from pipeline.errors import UserError
+from pipeline.text import one_line
 
 if TYPE_CHECKING:
     from pipeline.training.data_check import DataReport
@@ -92,9 +93,9 @@ def configuration(report: "DataReport", file: str) -> str:
     trained = sum(one.train for one in report.classes)
     batch_size = max(2, min(LARGEST_BATCH, trained // STEPS_AN_EPOCH))
     return TEMPLATE.format(
-        file=file,
-        dataset=json.dumps(report.dataset, ensure_ascii=False),
-        summary=report.line().replace("\n", " "),
+        file=one_line(file),
+        dataset=json.dumps(report.dataset, ensure_ascii=False).replace("\x7f", "\\u007f"),
+        summary=one_line(report.line()),
         image_size=_image_size(report),
         batch_size=batch_size,
         augmentation=_augmentation(report),

@@ -252,14 +252,13 @@ def accept_data(name: NameArgument) -> None:
     from pipeline.cli.checked_data import check_data
     from pipeline.cli.home import open_store
     from pipeline.config import load_config
-    from pipeline.training.data_summary import summary_from_data
     from tasks import steering
 
     open_store()
     with transaction(read_only=True) as connection:
         config = load_config(searches.get(connection, name).config)
     checked = check_data(config.model_copy(update={"fingerprint": None}))
-    done = steering.accept_data(name, summary_from_data(checked.summary))
+    done = steering.accept_data(name, checked.report.fingerprint, checked.summary)
     say(f"search {name}: {done}")
     say(checked.report.line())
 

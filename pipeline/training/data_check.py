@@ -148,6 +148,11 @@ def check_source(
     """
     parts = split_parts(source, config)
     classes = _counts(source, parts)
+    untrained = [one.name for one in classes if not one.train]
+    if untrained:
+        raise UserError(
+            f"{config.dataset}: too few images: none of {_some(untrained)} is left to train with"
+        )
     looks = _looks(parts, config.reading == 1, limit, on_file)
     readable = [look for part in looks.values() for look in part if look.problem is None]
     sizes = sorted({(look.height, look.width) for look in readable})

@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 
 from pipeline.errors import MachineError, UserError
+from pipeline.text import storable
 
 DOWNLOADED = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")  # by torchvision
 NAMES = ("digits", *DOWNLOADED)
@@ -25,7 +26,14 @@ def own_path(name: str) -> tuple[str, Path] | None:
         hint = f"; did you mean {near[0]}?" if near else ""
         known = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in KINDS)])
         raise UserError(f"dataset {name!r} is unknown; known: {known}{hint}")
-    return kind, Path(path).expanduser()
+    return kind, _expanded(path)
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UserError(f"dataset {path!r}: {error}") from None
 
 
 def check_dataset(name: str) -> None:
@@ -62,7 +70,7 @@ def absolute_name(name: str) -> str:
     if name in NAMES or (colon and kind in KINDS):
         found = own_path(name)
         return name if found is None else f"{found[0]}:{_absolute(found[1])}"
-    alone = Path(name).expanduser()
+    alone = _expanded(name)
     try:
         kind = "imagefolder" if alone.is_dir() else ENDINGS.get(alone.suffix.lower(), "")
     except (OSError, ValueError):
@@ -74,5 +82,12 @@ def absolute_name(name: str) -> str:
 
 
 def _absolute(path: Path) -> Path:
-    """Absolute, with links as they are unless the way leads up again."""
-    return path.resolve() if ".." in path.parts else path.absolute()
+    """Absolute, with links as they are unless the way leads up again.
+
+    Raises:
+        UserError: it is not UTF-8, which configurations are.
+    """
+    found = path.resolve() if ".." in path.parts else path.absolute()
+    if storable(str(found)) != str(found):
+        raise UserError(f"dataset {storable(str(found))}: its path is not UTF-8: rename it")
+    return found

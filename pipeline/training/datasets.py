@@ -130,15 +130,25 @@ def read_source(config: DataConfig, folder: Path, *, decode: bool = True) -> Sou
     """
     check_dataset(config.dataset)
     own = own_path(config.dataset)
-    if own is None or own[0] != "imagefolder":
-        if config.image_size is not None:
-            raise UserError(
-                f"image_size: {config.dataset} is no image folder, its size is its own"
-            )
-        source = _arrays_source(config, folder)
-    else:
-        source = _files_source(config, own[1], decode=decode and config.image_size is None)
-    return source
+    if own is not None and own[0] == "imagefolder":
+        return _files_source(config, own[1], decode=decode and config.image_size is None)
+    if config.image_size is not None:
+        raise UserError(f"image_size: {config.dataset} is no image folder, its size is its own")
+    return _arrays_source(config, folder)
+
+
+@contextlib.contextmanager
+def _as_it_was(config: DataConfig) -> Iterator[None]:
+    """What could be read when its fingerprint was taken and cannot be now is the machine's fault.
+
+    It is an empty mount point, a copy on its way, or others' images.
+    """
+    try:
+        yield
+    except UserError as error:
+        if config.fingerprint is None:
+            raise
+        raise MachineError(f"dataset {config.dataset}: is not what it was: {error}") from None
 
 
 def _compare(config: DataConfig, found: DataSummary) -> None:
@@ -155,7 +165,7 @@ def _arrays_source(config: DataConfig, folder: Path) -> Source:
         arrays = _digits() if config.dataset == "digits" else _known(config.dataset, folder)
     else:
         kind, path = own
-        with blaming_the_user(storable(str(path))):
+        with _as_it_was(config), blaming_the_user(storable(str(path))):
             as_before = config.reading == 1
             arrays = read_npz(path, as_before=as_before) if kind == "npz" else read_hdf5(path)
     summary = summarize_arrays(arrays.class_names, arrays.parts)
@@ -165,7 +175,8 @@ def _arrays_source(config: DataConfig, folder: Path) -> Source:
 
 def _files_source(config: DataConfig, path: Path, *, decode: bool) -> Source:
     as_before = config.reading == 1
-    listing = list_images(path, as_before=as_before)
+    with _as_it_was(config):
+        listing = list_images(path, as_before=as_before)
     parts: Parts = {}
     files: dict[str, tuple[list[ImageFile], Labels]] = {}
     for part, classes in listing.parts.items():
@@ -181,7 +192,7 @@ def _files_source(config: DataConfig, path: Path, *, decode: bool) -> Source:
             at += len(listed)
     else:
         parts = {**files}
-    return Source(listing.class_names, parts, summary, listing.left_out)
+    return Source(listing.class_names, parts, summary, listing.left_out, listing.remarks)
 
 
 def split_source(source: Source, config: DataConfig) -> ImageData | ImageFiles:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipeline.errors import MachineError, UserError
 from pipeline.text import storable
+from pipeline.training.image_trees import DAMAGED
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, C)
 Labels = npt.NDArray[np.int64]  # (N,)
@@ -55,15 +56,15 @@ def read_npz(path: Path, *, as_before: bool = False) -> Arrays:
         UserError: naming the file and the array.
     """
     _check_file(path)
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{_named(path)}: cannot be read: no archive as np.savez writes it")
     try:
         # opened here, since np.load leaves a file open that it cannot read
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, Mapping):
-                raise UserError(f"{_named(path)}: one array, and no archive: use np.savez")
             return _read(path, archive, as_before)
     except UserError:
         raise
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, *DAMAGED) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{_named(path)}: cannot be read: {reason}") from None
 
@@ -108,10 +109,16 @@ def _check_file(path: Path) -> None:
 def _read(path: Path, archive: Mapping[str, Any], as_before: bool) -> Arrays:
     found = _found(path, archive)
     remarks: list[str] = []
+    loaded = {
+        part: _with_channels_last(path, images, _loaded(path, archive, images), remarks)
+        for part, (images, _) in found.items()
+    }
+    floats = [images for images in loaded.values() if images.dtype.kind == "f"]
+    is_unit = all(float(images.max()) <= 1 for images in floats)  # all parts are, or none
     raw = {}
     for part, (images, labels) in found.items():
-        pixels = _checked_images(path, images, np.asarray(archive[images]), remarks)
-        classes = _checked_labels(path, labels, _loaded(archive, labels))
+        pixels = _as_bytes(path, images, loaded[part], is_unit, remarks)
+        classes = _checked_labels(path, labels, _loaded(path, archive, labels))
         if len(classes) != len(pixels):
             raise UserError(
                 f"{_named(path)}: {len(pixels)} images in {images}, "
@@ -124,18 +131,18 @@ def _read(path: Path, archive: Mapping[str, Any], as_before: bool) -> Arrays:
     if as_before:
         names = tuple(map(str, range(int(numbers["train"].max()) + 1)))
     else:
-        names = _number(path, numbers, None if given is None else _texts(archive, given), remarks)
+        texts = () if given is None else _texts(path, archive, given)
+        names = _number(path, numbers, texts, remarks)
     parts = {part: (raw[part][0], numbers[part].astype(np.int64)) for part in raw}
     return Arrays(names, parts, tuple(remarks))
 
 
 def _found(path: Path, archive: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """The names of each part's images and labels."""
-    by_name = {name.casefold(): name for name in archive}
     found = {}
     for part in IMAGES:
-        images = next((by_name[name] for name in IMAGES[part] if name in by_name), None)
-        labels = next((by_name[name] for name in LABELS[part] if name in by_name), None)
+        images = _only(path, archive, IMAGES[part])
+        labels = _only(path, archive, LABELS[part])
         if (images is None) != (labels is None) or (part == "train" and images is None):
             missing = (IMAGES if images is None else LABELS)[part][0]
             there = ", ".join(map(storable, archive)) or "none"
@@ -145,19 +152,49 @@ def _found(path: Path, archive: Mapping[str, Any]) -> dict[str, tuple[str, str]]
     return found
 
 
-def _loaded(archive: Mapping[str, Any], name: str) -> AnyArray:
-    array = archive[name]
+def _only(path: Path, archive: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """The one array of some names, if there is one.
+
+    Raises:
+        UserError: there are several.
+    """
+    found = [name for name in archive if name.casefold() in names]
+    if len(found) > 1:
+        raise UserError(
+            f"{_named(path)}: has {' and '.join(map(storable, found))}, which may mean the same: "
+            "keep one"
+        )
+    return found[0] if found else None
+
+
+def _loaded(path: Path, archive: Mapping[str, Any], name: str) -> AnyArray:
+    try:
+        array = archive[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise UserError(
+            f"{_named(path)}: {storable(name)} holds Python objects; save numbers or texts"
+        ) from None
     if array.dtype == object and hasattr(array, "asstr"):  # how HDF5 keeps texts
         return np.array(array.asstr()[()], dtype=np.str_)
     return np.asarray(array)
 
 
-def _texts(archive: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    return tuple(str(text) for text in _loaded(archive, name).reshape(-1).tolist())
+def _texts(path: Path, archive: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    found = _decoded(_loaded(path, archive, name))
+    return tuple(str(text) for text in found.reshape(-1).tolist())
 
 
-def _checked_images(path: Path, name: str, images: AnyArray, remarks: list[str]) -> Images:
-    """Images as bytes, (N, H, W, C), whatever way they were stored.
+def _decoded(texts: AnyArray) -> AnyArray:
+    """Bytes as texts; other arrays as they are."""
+    if texts.dtype.kind != "S":
+        return texts
+    return np.char.decode(texts, "utf-8", "backslashreplace")
+
+
+def _with_channels_last(path: Path, name: str, images: AnyArray, remarks: list[str]) -> AnyArray:
+    """Images as (N, H, W, C), whatever way they were stored.
 
     Raises:
         UserError: they could be read in two ways, or in none.
@@ -178,23 +215,30 @@ def _checked_images(path: Path, name: str, images: AnyArray, remarks: list[str])
         remarks.append(f"{name}: read as (N, C, H, W)")
     elif images.shape[3] not in CHANNELS:
         raise UserError(f"{where}: {images.shape[3]} channels; expected 1 or 3")
-    return _as_bytes(where, name, images, remarks)
+    return images
 
 
-def _as_bytes(where: str, name: str, images: AnyArray, remarks: list[str]) -> Images:
+def _as_bytes(
+    path: Path, name: str, images: AnyArray, is_unit: bool, remarks: list[str]
+) -> Images:
+    """Numbers as bytes.
+
+    Raises:
+        UserError: they are neither from 0 to 255 nor, as floats, from 0 to 1.
+    """
     if images.dtype == np.uint8:
         return np.asarray(images, dtype=np.uint8)
     if images.dtype == np.bool_:
         images = np.where(images, 255, 0)
     low, high = float(images.min()), float(images.max())
-    is_whole = images.dtype.kind in "ui" or bool((images == np.floor(images)).all())
-    if low >= 0 and high <= 255 and is_whole and (high > 1 or images.dtype.kind in "ui"):
-        return np.asarray(images, dtype=np.uint8)
-    if low >= 0 and high <= 1:
+    if low >= 0 and is_unit and images.dtype.kind == "f":
         remarks.append(f"{name}: read as 0 to 1 and brought to 0 to 255")
         return np.asarray(np.rint(images * 255), dtype=np.uint8)
+    if low >= 0 and high <= 255:
+        return np.asarray(np.rint(images), dtype=np.uint8)
     raise UserError(
-        f"{where} with values {low:g} to {high:g}; expected bytes, or floats from 0 to 1 "
+        f"{_named(path)}: {name} is {images.dtype}{list(images.shape)} with values {low:g} to "
+        f"{high:g}; expected bytes, or floats from 0 to 1 "
         "(as they were before they were normalised)"
     )
 
@@ -215,15 +259,14 @@ def _checked_labels(path: Path, name: str, labels: AnyArray) -> AnyArray:
     labels = labels.reshape(-1)
     if labels.dtype.kind == "f" and not bool((labels == np.floor(labels)).all()):
         raise UserError(f"{where} with values that are not whole; expected classes")
-    if labels.dtype.kind == "S":
-        labels = np.char.decode(labels, "utf-8", "replace")
+    labels = _decoded(labels)
     return labels if labels.dtype.kind == "U" else _as_numbers(where, labels)
 
 
 def _as_numbers(where: str, labels: AnyArray) -> AnyArray:
     low, high = labels.min(), labels.max()
     if not (low >= 0 and high < MAX_CLASSES):  # NaN is neither
-        raise UserError(f"{where} with labels {low} to {high}; expected 0 and up")
+        raise UserError(f"{where} with labels {low} to {high}; expected 0 to {MAX_CLASSES - 1}")
     return np.asarray(labels, dtype=np.int64)
 
 
@@ -232,7 +275,7 @@ def _is_one_hot(labels: AnyArray) -> bool:
 
 
 def _number(
-    path: Path, labels: dict[str, AnyArray], given: tuple[str, ...] | None, remarks: list[str]
+    path: Path, labels: dict[str, AnyArray], given: tuple[str, ...], remarks: list[str]
 ) -> tuple[str, ...]:
     """Number the classes that are trained from 0, in place; returns their names.
 
@@ -252,13 +295,30 @@ def _number(
     names = tuple(map(str, values.tolist()))
     if values.dtype.kind == "U":
         return names
-    if given is not None and len(given) > int(values.max()):
-        return tuple(given[value] for value in values)
     if int(values.max()) >= len(values):
         remarks.append(
             f"labels {values[0]} to {values[-1]} are {len(values)} classes, numbered anew from 0"
         )
-    return names
+    return _given_names(values, given, remarks) or names
+
+
+def _given_names(
+    values: AnyArray, given: tuple[str, ...], remarks: list[str]
+) -> tuple[str, ...] | None:
+    """The names that an archive has for its labels, if they fit."""
+    if len(given) > int(values.max()):
+        chosen = tuple(given[value] for value in values)
+    elif len(given) == len(values):
+        chosen = given
+    else:
+        chosen = ()
+    if chosen and len(set(chosen)) == len(chosen):
+        return chosen
+    if given:
+        remarks.append(
+            f"suspicious: {len(given)} names of classes do not fit {len(values)} labels"
+        )
+    return None
 
 
 def _check_sizes(path: Path, found: dict[str, tuple[str, str]], parts: dict[str, Images]) -> None:

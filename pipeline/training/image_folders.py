@@ -7,6 +7,8 @@ Three layouts, names of parts in any case (docs/data.md):
 - train/CLASS, val/CLASS and test/CLASS: what val holds earns the rewards.
 """
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ class Listing:
     class_names: tuple[str, ...]
     parts: dict[str, list[list[ImageFile]]]
     left_out: Counter[str]  # files by reason
+    remarks: tuple[str, ...] = ()  # what looks like another layout
 
 
 def list_images(path: Path, *, as_before: bool = False) -> Listing:
@@ -64,7 +67,7 @@ def _by_class(where: str, root: Folder, as_before: bool) -> Listing:
     listed = sum(len(images) for classes in parts.values() for images in classes)
     if beside := sum(1 for _ in root.all_images()) - listed:
         left_out["in no class folder"] += beside
-    return Listing(tuple(names), parts, left_out)
+    return Listing(tuple(names), parts, left_out, _remarks(folders["train"]))
 
 
 def _parts(where: str, root: Folder) -> dict[str, Folder]:
@@ -125,9 +128,36 @@ def _class_names(where: str, train: Folder) -> list[str]:
         raise UserError(
             f"{where}: expected a folder for each of two or more classes, found {len(names)}{hint}"
         )
-    if len({name.casefold() for name in names}) < len(names):
-        raise UserError(f"{where}: two classes have names that differ in their case alone")
+    if len({_key(name) for name in names}) < len(names):
+        raise UserError(
+            f"{where}: two classes have names that differ in their case, blanks or accents' "
+            "encoding alone"
+        )
+    if all(_words(name) & set(PARTS) for name in names):
+        raise UserError(
+            f"{where}: {_listed(names)} look like parts; call them train and test, or give the "
+            "folder that holds the classes"
+        )
     return names
+
+
+def _key(name: str) -> str:
+    """What two spellings of a class have in common."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", name.casefold()))
+
+
+def _remarks(train: Folder) -> tuple[str, ...]:
+    """That every class holds the same folders, which may be the classes that are meant."""
+    inner = [{n for n, f in c.folders.items() if f.holds_images()} for c in train.folders.values()]
+    common = set.intersection(*inner)
+    if len(common) < 2:
+        return ()
+    shown = ", ".join(storable(name) for name in sorted(common)[:3])
+    return (f"suspicious: every class holds the folders {shown}: are those the classes?",)
 
 
 def _classes(where: str, part: Folder, names: list[str]) -> list[list[ImageFile]]:
@@ -136,15 +166,15 @@ def _classes(where: str, part: Folder, names: list[str]) -> list[list[ImageFile]
     Raises:
         UserError: it has a class that is not trained.
     """
-    label = {name.casefold(): number for number, name in enumerate(names)}
+    label = {_key(name): number for number, name in enumerate(names)}
     classes: list[list[ImageFile]] = [[] for _ in names]
     for name, folder in part.folders.items():
         images = list(folder.all_images())
         if not images:
             continue
-        if name.casefold() not in label:
+        if _key(name) not in label:
             raise UserError(f"{where}: class {storable(name)!r} is not among those to train with")
-        classes[label[name.casefold()]] += images
+        classes[label[_key(name)]] += images
     for images in classes:
         images.sort(key=lambda image: image.name.split("/"))
     return classes

@@ -1,9 +1,12 @@
 """The image files of a folder or a zip archive, as a tree; nothing is unpacked or decoded."""
 
 import functools
+import lzma
 import os
+import re
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +19,16 @@ IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif
 # What file managers, archivers and file systems leave behind, beside all that begins with a dot.
 LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"}
 HIDDEN = "hidden or left behind by a program"
+# What zipfile and its decompressors raise of archives that are damaged, encrypted or odd.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 MAX_IMAGE_BYTES = 2**30
 MAX_DEPTH = 64  # folders in one another
 
@@ -56,8 +69,12 @@ class ImageFile:
             return archive.read(self.name)
         except KeyError:
             raise MachineError(f"{self}: is not in the archive any more") from None
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        except DAMAGED as error:
             raise UserError(f"{self}: cannot be unpacked: {error}") from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise UserError(f"{self}: cannot be unpacked: {error}") from None  # bz2's
 
     def _check_size(self, now: int) -> None:
         if now != self.size:
@@ -101,7 +118,7 @@ class Folder:
 def read_tree(path: Path) -> Folder:
     """The images of a folder, or of a zip archive of one.
 
-    Links are followed, but never into a folder that they stand in.
+    Links that lead out of it are followed; no folder is read twice.
 
     Raises:
         MachineError: it is not here, or cannot be read.
@@ -110,11 +127,11 @@ def read_tree(path: Path) -> Folder:
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
-            return _walk(path, path, "", frozenset({(found.st_dev, found.st_ino)}))
+            return _walk(path, path, "", {(found.st_dev, found.st_ino)})
         if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for without end
             raise UserError(f"{storable(str(path))}: neither a folder nor a zip archive")
         infos = _archive(path, found.st_mtime_ns, found.st_size).infolist()
-    except zipfile.BadZipFile:
+    except DAMAGED:
         raise UserError(f"{storable(str(path))}: neither a folder nor a zip archive") from None
     except OSError as error:
         where = storable(str(error.filename or path))
@@ -122,21 +139,24 @@ def read_tree(path: Path) -> Folder:
     return _tree_of_archive(path, infos)
 
 
-def _walk(root: Path, path: Path, name: str, above: frozenset[tuple[int, int]]) -> Folder:
+def _walk(root: Path, path: Path, name: str, read: set[tuple[int, int]]) -> Folder:
     folder = Folder()
     with os.scandir(path) as entries:
-        for entry in entries:
+        # sorted, so that of two links to a folder the same is followed on every machine
+        for entry in sorted(entries, key=lambda entry: entry.name):
             found = _stat(entry)
             if isinstance(found, str):
                 folder.others[found] += 1
             elif not stat.S_ISDIR(found.st_mode):
                 _add_file(folder, ImageFile(root, f"{name}{entry.name}", found.st_size), found)
-            elif reason := _reason_for_folder(entry.name, found, above):
+            elif reason := _reason_for_folder(root, entry, found, read):
                 folder.others[reason] += 1
+            elif name.count("/") >= MAX_DEPTH:
+                folder.others[f"deeper than {MAX_DEPTH} folders"] += 1
             else:
-                inner = above | {(found.st_dev, found.st_ino)}
-                inner_name = f"{name}{entry.name}/"
-                folder.folders[entry.name] = _walk(root, Path(entry.path), inner_name, inner)
+                read.add((found.st_dev, found.st_ino))
+                inner = f"{name}{entry.name}/"
+                folder.folders[entry.name] = _walk(root, Path(entry.path), inner, read)
     return folder
 
 
@@ -151,21 +171,24 @@ def _stat(entry: os.DirEntry[str]) -> os.stat_result | str:
 
 
 def _reason_for_folder(
-    name: str, found: os.stat_result, above: frozenset[tuple[int, int]]
+    root: Path, entry: os.DirEntry[str], found: os.stat_result, read: set[tuple[int, int]]
 ) -> str | None:
-    if _is_left_behind(name):
+    if _is_left_behind(entry.name):
         return HIDDEN
-    if (found.st_dev, found.st_ino) in above:
-        return "links to a folder that they stand in"
-    return f"deeper than {MAX_DEPTH} folders" if len(above) > MAX_DEPTH else None
+    is_inside = entry.is_symlink() and Path(entry.path).resolve().is_relative_to(root.resolve())
+    if is_inside or (found.st_dev, found.st_ino) in read:
+        return "links to a folder that is read anyway"
+    return None
 
 
 def _is_left_behind(name: str) -> bool:
     return name.startswith(".") or name.casefold() in LEFT_BEHIND
 
 
-def _add_file(folder: Folder, image: ImageFile, found: os.stat_result | None) -> None:
-    reason = _reason_for_file(image.name.rpartition("/")[2], image.size)
+def _add_file(
+    folder: Folder, image: ImageFile, found: os.stat_result | None, name: str | None = None
+) -> None:
+    reason = _reason_for_file(name or image.name.rpartition("/")[2], image.size)
     if found is not None and not stat.S_ISREG(found.st_mode):  # waited for without end
         reason = "no regular file"
     if reason is None:
@@ -187,15 +210,42 @@ def _reason_for_file(name: str, size: int) -> str | None:
 
 def _tree_of_archive(path: Path, infos: list[zipfile.ZipInfo]) -> Folder:
     root = Folder()
+    seen: set[str] = set()
     for info in infos:
         if info.is_dir():
             continue
-        *above, _ = info.filename.split("/")
-        if any(map(_is_left_behind, above)) or len(above) > MAX_DEPTH:
-            root.others[HIDDEN] += 1
+        if info.filename in seen:
+            raise UserError(
+                f"{storable(str(path))}: holds two files of the name {info.filename!r}"
+            )
+        seen.add(info.filename)
+        # some programs write backslashes, or ./ before each name
+        *above, name = [
+            part for part in re.split(r"[/\\]", info.filename) if part not in {"", "."}
+        ]
+        if reason := _reason_in_archive(info, above):
+            root.others[reason] += 1
             continue
         folder = root
         for part in above:
             folder = folder.folders.setdefault(part, Folder())
-        _add_file(folder, ImageFile(path, info.filename, info.file_size), None)
-    return root
+        _add_file(folder, ImageFile(path, info.filename, info.file_size), None, name)
+    return _unwrapped(root)
+
+
+def _reason_in_archive(info: zipfile.ZipInfo, above: list[str]) -> str | None:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "links in an archive"
+    if any(map(_is_left_behind, above)) or ".." in above:
+        return HIDDEN
+    return f"deeper than {MAX_DEPTH} folders" if len(above) > MAX_DEPTH else None
+
+
+def _unwrapped(root: Folder) -> Folder:
+    """Without the one folder that an archive of a folder begins with; nobody can name it."""
+    with_images = [folder for folder in root.folders.values() if folder.holds_images()]
+    if root.images or len(with_images) != 1 or with_images[0].images:
+        return root
+    [inner] = with_images
+    inner.others += root.all_others() - inner.all_others()
+    return _unwrapped(inner)

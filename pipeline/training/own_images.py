@@ -23,6 +23,7 @@ Pixels = npt.NDArray[np.uint8]  # (H, W, 3)
 # Pillow's modes whose conversion to RGB is what a viewer shows.
 SHOWN = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 
 
@@ -47,6 +48,8 @@ def read_image(file: Path | ImageFile, *, as_before: bool = False) -> Pixels:
             warnings.simplefilter("ignore")  # of a large image, or of odd metadata
             with Image.open(io.BytesIO(data)) as image:
                 return np.asarray(image.convert("RGB") if as_before else _shown(image))
+    except MemoryError:
+        raise UserError(f"{_name(file)}: memory does not suffice to decode it") from None
     except Exception as error:  # noqa: BLE001 - decoders raise whatever they like: SyntaxError, too
         words = re.sub(r"<_io\.BytesIO[^>]*>", "", str(error)).split()
         reason = " ".join(words) or type(error).__name__
@@ -69,16 +72,32 @@ def _shown(image: Any) -> Any:
     from PIL import Image, ImageOps
 
     sixteen_bits = image.mode in SIXTEEN_BITS or (image.mode == "I" and _has_sixteen_bits(image))
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
     image = ImageOps.exif_transpose(image)
     if sixteen_bits:
-        grey = np.asarray(image, dtype=np.int64) // 257
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_eight_bits(image, tags)).convert("RGB")
     if image.mode in TRANSPARENT or "transparency" in image.info:
         shown = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
     if image.mode in SHOWN:
         return image.convert("RGB")
     raise ValueError(f"its pixels are {image.mode} (Pillow's mode): save it with 8 or 16 bits")
+
+
+def _eight_bits(image: Any, tags: Any) -> npt.NDArray[np.uint8]:
+    """Grey of more than 8 bits, brought to 8: as many as the file says, 0 as white if it says so.
+
+    TIFF 6.0: BitsPerSample is tag 258, PhotometricInterpretation 262, of which 0 is WhiteIsZero.
+    """
+    values = np.asarray(image, dtype=np.int64)
+    white = 2 ** int(np.ravel(tags.get(BITS_PER_SAMPLE, 16))[0]) - 1
+    grey = (values * 255 // white).clip(0, 255)
+    if tags.get(PHOTOMETRIC) == 0:
+        grey = 255 - grey
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey = np.where(values == transparent, 255, grey)
+    return np.asarray(grey, dtype=np.uint8)
 
 
 def _has_sixteen_bits(image: Any) -> bool:
@@ -94,6 +113,7 @@ def read_images(files: Sequence[ImageFile], as_before: bool) -> Images:
         MachineError: one is not here now.
         UserError: some cannot be decoded, or their sizes differ; names the first.
     """
+    _check_memory(files, as_before)
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes beside the interpreter
         found = list(threads.map(functools.partial(_decoded, as_before=as_before), files))
     images = [image for image in found if not isinstance(image, str)]
@@ -106,6 +126,21 @@ def read_images(files: Sequence[ImageFile], as_before: bool) -> Images:
                 f"{width}x{height}: set image_size to bring all to one size"
             )
     return np.stack(images)
+
+
+def _check_memory(files: Sequence[ImageFile], as_before: bool) -> None:
+    """Refuse what does not fit into half of this machine's memory, by the first image's size."""
+    first = _decoded(files[0], as_before=as_before)
+    if isinstance(first, str):
+        return  # named with the others
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if len(files) * first.nbytes > memory / 2:
+        height, width = first.shape[:2]
+        raise UserError(
+            f"{files[0].root}: {len(files):,} images of {width}x{height} take "
+            f"{len(files) * first.nbytes / 2**30:.1f} GiB of memory: set image_size, so that they "
+            "are decoded while they are needed"
+        )
 
 
 def raise_unreadable(problems: Sequence[str], looked_at: int) -> None:

@@ -103,7 +103,7 @@ def noise(count, seed=0):
 
 SUSPICIOUS = {
     "few": (noise(64), [0] * 60 + [1] * 4, "fewer than 10 images to train '1'"),
-    "one": (noise(61), [0] * 60 + [1], "test has no image of '1'"),
+    "one": (noise(62), [0] * 60 + [1] * 2, "validation has no image of '1'"),
     "uneven": (noise(420), [0] * 400 + [1] * 20, "400 images of '0', 20 of '1'"),
     "constant": (noise(60) * 0 + 7, [0, 1] * 30, "all images have one colour"),
     "dark": (noise(60) // 32, [0, 1] * 30, "no pixel is brighter than 7 of 255"),
@@ -118,6 +118,13 @@ def test_what_is_suspicious_is_said(tmp_path, case):
     report = check(npz(tmp_path, images, np.array(labels)), tmp_path)
     assert says in report.line()
     assert says in "\n".join(report.rows())
+
+
+def test_a_class_with_nothing_left_to_train_with_is_refused(tmp_path):
+    for number, name in enumerate("abcde"):
+        draw(tmp_path / "images" / name / "0.png", number)
+    with pytest.raises(UserError, match=r"too few images: none of 'a'.* is left to train with"):
+        check(f"imagefolder:{tmp_path / 'images'}", tmp_path)
 
 
 def test_one_class_is_refused(tmp_path):

@@ -120,6 +120,56 @@ def test_a_list_of_names_names_the_classes(write):
     assert found.class_names == ("cat", "ant", "bee")
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (dict(X_train=IMAGES), "has x_train and X_train, which may mean the same"),
+        (dict(images=IMAGES), "has x_train and images, which may mean the same"),
+        (dict(label_names=np.array([{}])), "label_names holds Python objects"),
+    ],
+)
+def test_arrays_that_may_mean_the_same_are_refused(write, more, says):
+    with pytest.raises(UserError, match=says):
+        read_npz(write(**four(), **more))
+
+
+def test_all_parts_have_one_scale(write):
+    black_and_white = (TEST > 127).astype(np.float32)
+    found = read_npz(write(**four(images=IMAGES.astype(np.float32), test=black_and_white)))
+    assert found.parts["test"][0].max() == 1
+    found = read_npz(write(**four(images=IMAGES / 255, test=black_and_white)))
+    assert found.parts["test"][0].max() == 255
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "expected"),
+    [
+        ([b"cat", b"ant", b"bee"], LABELS, ("cat", "ant", "bee")),
+        (["cat", "ant", "bee"], LABELS + 1, ("cat", "ant", "bee")),
+        (["cat", "ant"], LABELS, ("0", "1", "2")),
+        (["cat", "cat", "bee"], LABELS, ("0", "1", "2")),
+    ],
+)
+def test_names_of_classes_that_do_not_fit_are_said_and_not_used(write, names, labels, expected):
+    found = read_npz(write(**four(labels=labels, test_labels=labels[:12]), names=np.array(names)))
+    assert found.class_names == expected
+    assert any("do not fit" in remark for remark in found.remarks) == (expected[0] == "0")
+
+
+def test_bytes_that_are_no_utf_8_stay_different_labels(write):
+    labels = np.array([b"a\xff", b"a\xfe", b"c"])[LABELS]
+    found = read_npz(write(**four(labels=labels, test_labels=labels[:12])))
+    assert len(found.class_names) == 3
+
+
+def test_one_array_is_no_archive(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES)
+    with pytest.raises(
+        UserError, match=r"a\.npy: cannot be read: no archive as np\.savez writes it"
+    ):
+        read_npz(tmp_path / "a.npy")
+
+
 def test_a_stored_search_keeps_the_classes_that_it_has(write):
     found = read_npz(write(**four(labels=LABELS + 1, test_labels=LABELS[:12] + 1)), as_before=True)
     assert found.class_names == ("0", "1", "2", "3")

@@ -94,6 +94,88 @@ def pack(folder):
     return archive
 
 
+def test_names_of_one_class_may_be_encoded_in_two_ways(tmp_path):
+    tree(tmp_path, "train/caf\u00e9", "train/tea", "test/cafe\u0301", "test/tea")
+    assert counts(tmp_path)[1] == {"train": [3, 3], "test": [3, 3]}
+
+
+@pytest.mark.parametrize("folders", [("images", "masks"), ("fold1", "fold2"), ("fold1",)])
+def test_classes_that_all_hold_the_same_folders_are_suspicious(tmp_path, folders):
+    tree(tmp_path, *(f"{folder}/{name}" for folder in (*folders, "x") for name in ("a", "b")))
+    assert "every class holds the folders a, b" in list_images(tmp_path).remarks[0]
+
+
+def rewrite(archive, change):
+    """An archive whose entries' names and attributes are changed."""
+    with zipfile.ZipFile(archive) as old:
+        entries = [(info, old.read(info)) for info in old.infolist() if not info.is_dir()]
+    with zipfile.ZipFile(archive, "w") as new:
+        for info, data in entries:
+            change(info)
+            new.writestr(info, data)
+    return archive
+
+
+def prefix(before):
+    def change(info):
+        info.filename = before + info.filename
+
+    return change
+
+
+def backslashes(info):
+    info.filename = info.filename.replace("/", "\\")
+
+
+@pytest.mark.parametrize("change", [prefix("./"), prefix("pets/"), prefix("a/b/"), backslashes])
+def test_archives_are_read_as_other_programs_write_them(tmp_path, change):
+    archive = rewrite(pack(tree(tmp_path / "images", "cat", "dog")), change)
+    found = list_images(archive)
+    assert found.class_names == ("cat", "dog")
+    assert all(image.read() for images in found.parts["train"] for image in images)
+
+
+def test_links_and_ways_up_in_an_archive_are_left_out(tmp_path):
+    def change(info):
+        if info.filename == "cat/0.png":
+            info.external_attr = 0o120777 << 16
+        if info.filename == "cat/1.png":
+            info.filename = "../cat/1.png"
+
+    found = list_images(rewrite(pack(tree(tmp_path / "images", "cat", "dog")), change))
+    assert found.left_out == {
+        "links in an archive": 1,
+        "hidden or left behind by a program": 1,
+    }
+
+
+def test_two_files_of_one_name_in_an_archive_are_refused(tmp_path):
+    archive = pack(tree(tmp_path / "images", "cat", "dog"))
+    with zipfile.ZipFile(archive, "a") as packed, pytest.warns(UserWarning, match="Duplicate"):
+        packed.writestr("cat/0.png", b"another")
+    with pytest.raises(UserError, match=r"two files of the name 'cat/0\.png'"):
+        list_images(archive)
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=str
+)
+def test_members_damaged_under_any_compression_are_refused_by_name(tmp_path, method):
+    root = tree(tmp_path / "images", "cat", "dog")
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w", method) as packed:
+        for path in sorted(root.rglob("*.png")):
+            packed.write(path, path.relative_to(root))
+    [first, *_] = list_images(archive).parts["train"][0]
+    data = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as packed:
+        at = packed.getinfo(first.name).header_offset + 30 + len(first.name) + 4
+    data[at : at + 12] = b"\xff" * 12
+    archive.write_bytes(data)
+    with pytest.raises(UserError, match=r"cat/0\.png: cannot be unpacked"):
+        first.read()
+
+
 def test_an_archive_has_the_images_of_its_folder_in_the_same_order(tmp_path):
     root = tree(tmp_path / "images", "train/cat", "train/dog", "val/cat", "val/dog")
     folder, archive = list_images(root), list_images(pack(root))
@@ -103,7 +185,7 @@ def test_an_archive_has_the_images_of_its_folder_in_the_same_order(tmp_path):
             assert [i.read() for i in ours] == [i.read() for i in theirs]
 
 
-def test_links_are_followed_and_never_in_a_circle(tmp_path):
+def test_links_are_followed_and_no_folder_is_read_twice(tmp_path):
     root = tree(tmp_path / "images", "cat", "dog")
     fill(tmp_path / "elsewhere", 4)
     (root / "cat" / "more").symlink_to(tmp_path / "elsewhere")
@@ -113,11 +195,22 @@ def test_links_are_followed_and_never_in_a_circle(tmp_path):
     (root / "dog" / "nowhere.png").symlink_to(tmp_path / "gone.png")
     found = list_images(root)
     assert found.class_names == ("bird", "cat", "dog")
-    assert [len(images) for images in found.parts["train"]] == [4, 7, 4]
+    assert [len(images) for images in found.parts["train"]] == [4, 3, 4]
     assert found.left_out == {
-        "links to a folder that they stand in": 1,
+        "links to a folder that is read anyway": 2,
         "links that cannot be followed: No such file or directory": 1,
     }
+
+
+def test_links_between_all_classes_are_not_followed(tmp_path):
+    names = [f"class{number}" for number in range(12)]
+    tree(tmp_path, *names)
+    for name in names:
+        for other in names:
+            (tmp_path / name / f"to-{other}").symlink_to(tmp_path / other)
+    found = list_images(tmp_path)
+    assert [len(images) for images in found.parts["train"]] == [3] * 12
+    assert found.left_out == {"links to a folder that is read anyway": 144}
 
 
 def test_a_pipe_is_left_out_and_not_waited_for(tmp_path):
@@ -144,7 +237,12 @@ def test_folders_deeper_than_any_person_makes_are_left_out(tmp_path):
         (["train/cat", "train/dog", "test"], "has the parts train and images in 'test' beside"),
         (["train/cat", "train/dog", "Training/cat"], "two of them are the same part"),
         (["train/cat", "train/dog", "test/cow"], "class 'cow' is not among those to train with"),
-        (["cat", "Cat"], "names that differ in their case alone"),
+        (["cat", "Cat"], "names that differ in their case"),
+        (["caf\u00e9", "cafe\u0301"], "names that differ in their case"),
+        (["a", "a "], "names that differ in their case"),
+        (["training_set/cat", "test_set/cat"], "look like parts"),
+        (["seg_train/x/cat", "seg_test/x/cat"], "look like parts"),
+        (["train_images", "val_images"], "look like parts"),
         ([], "two or more classes, found 0"),
     ],
 )

@@ -1,6 +1,8 @@
 """Images are decoded as a viewer shows them, or refused by name."""
 
 import io
+import os
+import struct
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 
 from pipeline.errors import MachineError, UserError
 from pipeline.training.image_trees import ImageFile
-from pipeline.training.own_images import read_image
+from pipeline.training.own_images import read_image, read_images
 
 RAMP = (np.arange(32, dtype=np.uint16) * 2000).reshape(4, 8)  # 16 bits
 
@@ -50,6 +52,44 @@ def test_what_is_transparent_is_white(tmp_path, mode):
     )
     assert pixels[0, 1].tolist() == [10, 10, 10]
     assert pixels[2, 2].tolist() == [255, 255, 255]
+
+
+def test_grey_of_twelve_bits_and_of_white_zero_is_shown_as_it_is_meant(tmp_path):
+    path = tmp_path / "a.tif"
+    packed = bytes.fromhex("000fff 800001")  # two rows: 0, 4095; 2048, 1
+    path.write_bytes(tiff(packed, bits=12, photometric=1))
+    assert read_image(path)[:, :, 0].tolist() == [[0, 255], [127, 0]]
+    words = struct.pack("<4H", 0, 65535, 32768, 257)
+    path.write_bytes(tiff(words, bits=16, photometric=1))
+    assert read_image(path)[:, :, 0].tolist() == [[0, 255], [127, 1]]
+    path.write_bytes(tiff(words, bits=16, photometric=0))
+    assert read_image(path)[:, :, 0].tolist() == [[255, 0], [128, 254]]
+
+
+def tiff(pixels, *, bits, photometric):
+    """A grey image of 2 x 2 pixels, written by hand (TIFF 6.0, section 2)."""
+    tags = {256: 2, 257: 2, 258: bits, 259: 1, 262: photometric}
+    tags |= {273: 8, 277: 1, 278: 2, 279: len(pixels)}
+    at = 8 + len(pixels)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return struct.pack("<2sHI", b"II", 42, at) + pixels + directory
+
+
+def test_a_transparent_grey_of_sixteen_bits_is_white(tmp_path):
+    grey = np.full((4, 4), 30_000, np.uint16)
+    grey[0, 0] = 5
+    path = save(tmp_path / "a.png", Image.fromarray(grey), transparency=30_000)
+    assert read_image(path)[1, 1].tolist() == [255, 255, 255]
+    assert read_image(path)[0, 0].tolist() == [0, 0, 0]
+
+
+def test_more_images_than_memory_holds_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    save(tmp_path / "a.png", Image.new("RGB", (100, 50)))
+    files = [ImageFile(tmp_path, "a.png", (tmp_path / "a.png").stat().st_size)] * 1000
+    monkeypatch.setattr(os, "sysconf", lambda _: 2**12)  # 16 MiB in all
+    with pytest.raises(UserError, match=r"1,000 images of 100x50 take 0.0 GiB .* set image_size"):
+        read_images(files, False)
 
 
 def test_a_transparent_colour_of_a_palette_is_white(tmp_path):

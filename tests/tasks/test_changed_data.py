@@ -15,7 +15,6 @@ from pipeline.config import load_config, make_config
 from pipeline.config_tables import merge
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
-from pipeline.training.data_summary import summary_from_data
 from tasks import steering, train
 from tasks.app import ring
 from tests.factories import CHILDREN
@@ -205,8 +204,46 @@ def test_a_folder_that_moves_away_while_a_child_trains_costs_it_nothing(
 
 
 def now_of(folder):
-    config = make_config({"dataset": f"imagefolder:{folder}"})
-    return summary_from_data(check_data(config).summary)
+    checked = check_data(make_config({"dataset": f"imagefolder:{folder}"}))
+    return checked.report.fingerprint, checked.summary
+
+
+def empty(folder):
+    """As an unmounted mount point is."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def half_copied(folder):
+    shutil.rmtree(folder / "dog")
+    (folder / "dog").mkdir()
+
+
+@pytest.mark.parametrize("change", [empty, half_copied])
+def test_a_folder_that_cannot_be_read_any_more_is_the_machine_s_fault(
+    folder, post, rests, change, tmp_path
+):
+    search_id = create(folder)
+    shutil.copytree(folder, tmp_path / "whole")
+    change(folder)
+    begin(search_id, post)
+    assert "is not what it was" in rests[0][0]
+    assert {state for state, _ in states(search_id)} <= {"pending", "queued"}
+    shutil.rmtree(folder)
+    (tmp_path / "whole").rename(folder)
+    assert rests[0][1]() is None
+
+
+def test_an_archive_that_is_half_copied_is_the_machine_s_fault(tmp_path, post, rests):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", x=images, y=np.arange(60) % 2)
+    search_id = create("x", dataset=f"npz:{tmp_path / 'a.npz'}")
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole[:5000])
+    begin(search_id, post)
+    assert "is not what it was" in rests[0][0]
+    (tmp_path / "a.npz").write_bytes(whole)
+    assert rests[0][1]() is None
 
 
 def test_images_that_changed_on_purpose_are_accepted_and_searched_on(folder, post, rests):
@@ -214,23 +251,48 @@ def test_images_that_changed_on_purpose_are_accepted_and_searched_on(folder, pos
     remove_one(folder)
     begin(search_id, post)
     assert len(rests) > 0
-    summary = now_of(folder)
-    assert "as they are now" in steering.accept_data("s", summary)
+    fingerprint, summary = now_of(folder)
+    assert "as they are now" in steering.accept_data("s", fingerprint, summary)
     with transaction(read_only=True) as connection:
         runs = connection.scalars(select(Run.config).where(Run.search_id == search_id)).all()
-        assert {run["fingerprint"] for run in runs} == {summary.fingerprint}
-        assert datasets.summary(connection, summary.fingerprint) == summary.to_data()
+        assert {run["fingerprint"] for run in runs} == {fingerprint}
+        assert datasets.summary(connection, fingerprint)["classes"] == ["cat", "dog"]
     assert rests[0][1]() is None
     ring_again(search_id, post)
     assert rewarded(search_id) == 8
-    assert "those that it was made with" in steering.accept_data("s", summary)
+    assert "those that it was made with" in steering.accept_data("s", fingerprint, summary)
 
 
-def test_other_classes_are_never_accepted(folder):
+def enlarge_all(folder):
+    for path in folder.rglob("*.png"):
+        draw(path, 1, size=(20, 20))
+
+
+def make_parts(folder):
+    for name in ("cat", "dog"):
+        (folder / "train").mkdir(exist_ok=True)
+        shutil.copytree(folder / name, folder / "val" / name)
+        (folder / name).rename(folder / "train" / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (add_class, "other classes: class 'aardvark' is new"),
+        (enlarge_all, "other smallest and largest: "),
+        (make_parts, "other parts: the part test is new"),
+    ],
+)
+def test_other_classes_sizes_and_parts_are_never_accepted(folder, change, says):
+    create(folder)
+    change(folder)
+    with pytest.raises(UserError, match=says):
+        steering.accept_data("s", *now_of(folder))
+
+
+def test_a_run_on_changed_data_is_refused(folder):
     search_id = create(folder)
     add_class(folder)
-    with pytest.raises(UserError, match="other classes or sizes: class 'aardvark' is new"):
-        steering.accept_data("s", now_of(folder))
     with transaction(read_only=True) as connection:
         config = load_config(searches.by_id(connection, search_id).config)
     with pytest.raises(UserError, match="class 'aardvark' is new"):
@@ -247,7 +309,7 @@ def test_nothing_is_accepted_while_a_slot_trains(folder, post, monkeypatch):
         if not refused:
             rename_one(folder)
             with pytest.raises(UserError, match="nasnet search pause s") as caught:
-                steering.accept_data("s", now_of(folder))
+                steering.accept_data("s", *now_of(folder))
             refused.append(caught.value)
             (folder / "cat" / "zero.png").rename(folder / "cat" / "0.png")
 
