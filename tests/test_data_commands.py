@@ -65,9 +65,8 @@ def test_init_writes_a_file_that_run_takes_as_it_is(home, folder):
     ("name", "says"), [(b"n\xff", "its path is not UTF-8"), (b"~nosuchuser", "home directory")]
 )
 def test_init_leaves_no_file_where_it_refuses(home, folder, name, says):
-    path = os.fsencode(home.folder) + b"/" + name
-    shutil.copytree(folder, path)
-    done = home.nasnet("init", name, "--out", "pets.toml", check=False)
+    shutil.copytree(folder, home.folder / os.fsdecode(name))
+    done = home.nasnet("init", os.fsdecode(name), "--out", "pets.toml", check=False)
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
