@@ -323,7 +323,7 @@ def test_nothing_is_changed_by_strangers_or_by_another_site(visit, dashboard):
         page.goto("http://other.example/")
     assert answer.value.status == 403
     page.goto("/searches/digits")
-    assert page.locator("[data-live=state]").inner_text() == "paused"
+    assert page.locator("[data-live=status]").inner_text() == "paused"
     # what was refused is what was complained about
     refused = re.compile("403|other.example")
     for one in (stranger, signed_in):
@@ -348,12 +348,12 @@ def test_a_running_search_is_paused_and_resumed_and_others_see_it_live(
             owner.page.goto("/searches/tiny")
             _expect(watcher, "completed", "text != '0'")
             owner.page.get_by_role("button", name="Pause").click()
-            _expect(watcher, "state", "text == 'paused'")
+            _expect(watcher, "status", "text == 'paused'")
             _expect(watcher, "reason", "text == 'paused by hand'")
             _expect(watcher, "running", "text == '0'")
             done = watcher.page.locator("[data-live=completed]").inner_text()
             owner.page.get_by_role("button", name="Resume").click()
-            _expect(watcher, "state", "text == 'running'")
+            _expect(watcher, "status", "text == 'running'")
             _expect(watcher, "completed", f"text != '{done}'")
             assert watcher.page.evaluate("window.here") is True
             assert watcher.faults + owner.faults == []

@@ -51,7 +51,11 @@ def test_enas_cells_may_be_retrained_in_nasnet_s_skeleton():
             "retrain.network.skeleton: 'layers' is another space's; expected 'enas-micro' or",
         ),
         ("nasnet", {"network": {"skeleton": "none"}}, "network.skeleton"),
-        ("enas-macro", {"network": {"num_cells": 3}}, "network.num_cells: there is no such key"),
+        (
+            "enas-macro",
+            {"network": {"num_cells": 3}},
+            "network.num_cells: goes with network.skeleton",
+        ),
         ("enas-macro", {"network": {"filters": 3}}, "network.filters"),
         ("enas-macro", {"network": {"reductions": [4, 4]}}, "different numbers"),
         ("enas-macro", {"network": {"reductions": [13]}}, "network.reductions: the space has 12"),

@@ -154,5 +154,5 @@ def test_a_generator_s_numbers_go_on_and_begin_with_those_of_its_proposal():
 
 def test_a_tournament_larger_than_the_population_is_refused():
     tables = {"controller": {"name": "evolution", "population": 10}}
-    with pytest.raises(UserError, match=r"controller: tournament: at most the population, 10"):
+    with pytest.raises(UserError, match=r"controller\.tournament: at most the population, 10"):
         make_config(tables)

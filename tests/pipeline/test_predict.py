@@ -75,7 +75,7 @@ def _train(config, tmp_path, files_of):
         logits = torch.cat([network.eval()(images) for images, _ in feed.validation(0)])
     shape, described = data.image_shape, describe(config, data)
     return Trained(
-        Exported(GENOTYPE, NETWORK, network, shape, data.classes, described),
+        Exported(GENOTYPE, NETWORK, network, shape, data.classes, data=described),
         files_of(data),
         data.validation[1].tolist(),
         logits,

@@ -11,6 +11,7 @@ from db.session import get_engine, transaction
 from pipeline import files
 from pipeline.cli.watch import Watcher
 from pipeline.errors import UserError
+from pipeline.file_urls import path_of_url
 from tasks import leftovers, sample, steering
 from tests.factories import (
     claim,
@@ -106,9 +107,7 @@ def test_files_go_with_it_and_those_a_kill_leaves_are_swept(worker, post, monkey
     monkeypatch.undo()
     assert (done.files, done.bytes) == (len(places), sum(len(files.read(p)) for p in places))
     assert contents()["artifacts"] == []
-    assert leftovers.orphans(older_than=-1) == sorted(
-        str(files.local_path(place)) for place in places
-    )
+    assert leftovers.orphans(older_than=-1) == sorted(str(path_of_url(place)) for place in places)
 
 
 def test_a_search_with_shared_weights_goes_with_its_files(worker, post):

@@ -203,8 +203,8 @@ def test_a_slot_whose_children_fail_at_once_has_to_prove_itself(queued, worker, 
 
 
 def test_the_probe_takes_one_step_of_a_known_child(queued):
-    config = train.load_run_config(state(queued).config)
-    assert train.probe_slot(config) is None
+    assert train.probe_slot(queued) is None
+    assert train.probe_slot(queued + 1000) is None  # of a run that was deleted: nothing to prove
 
 
 def test_a_finish_queues_nothing_of_a_search_that_was_paused_meanwhile(
