@@ -76,6 +76,12 @@ def _add(dialect_insert: Any) -> Any:
 _adds = {"sqlite": _add(sqlite.insert), "postgresql": _add(postgresql.insert)}
 
 
+def made_with(connection: Connection, fingerprint: str) -> str | None:
+    """The name of a search that has images of this fingerprint, if one has."""
+    has = Search.config["fingerprint"].as_string() == fingerprint
+    return connection.scalar(select(Search.name).where(has).order_by(Search.id).limit(1))
+
+
 def create(connection: Connection, name: str, config: dict[str, Any]) -> int | None:
     """Add a running search with its whole configuration.
 

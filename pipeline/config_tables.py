@@ -1,7 +1,9 @@
 """A configuration before it is checked: tables from presets, TOML files and ``--set``, merged."""
 
+import difflib
 import itertools
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
@@ -17,6 +19,14 @@ def preset_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
 
+def _hint(name: str) -> str:
+    """What somebody may have meant."""
+    if Path(name).is_dir():
+        return f": that is a folder; `nasnet init {shlex.quote(name)}` makes a file for its images"
+    near = difflib.get_close_matches(name, preset_names(), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def preset_text(name: str) -> str:
     """A preset's TOML, comments included.
 
@@ -24,7 +34,7 @@ def preset_text(name: str) -> str:
         UserError: there is no such preset.
     """
     if name not in preset_names():
-        raise UserError(f"no preset {name!r}; there are: {', '.join(preset_names())}")
+        raise UserError(f"no preset {name!r}{_hint(name)}; there are: {', '.join(preset_names())}")
     return resources.files("pipeline.presets").joinpath(f"{name}.toml").read_text("utf-8")
 
 

@@ -2,7 +2,7 @@
 
 import socket
 
-from db import datasets
+from db import datasets, searches
 from db.session import transaction
 from pipeline.config import DataConfig
 from pipeline.errors import DataChangedError
@@ -15,9 +15,10 @@ def explain_change(error: DataChangedError, config: DataConfig) -> str:
     assert config.fingerprint is not None
     with transaction(read_only=True) as connection:
         before = datasets.summary(connection, config.fingerprint)
+        name = searches.made_with(connection, config.fingerprint)
     now = summary_from_data(error.found)
     what = "" if before is None else f": {changes(summary_from_data(before), now)}"
     return (
         f"{error} on {socket.gethostname()}{what}; bring them back, or where it is meant: "
-        "`nasnet search accept-data NAME`"
+        f"`nasnet search accept-data {name or 'NAME'}`"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.output import shown
 from pipeline.cli.request import Typed
 from pipeline.genotype import OPERATIONS
 from tests.processes import Home
@@ -278,3 +279,17 @@ def test_completion_knows_commands_and_presets(home):
     assert completed("nasnet ru") == ["run"]
     assert "delete" in completed("nasnet search ")
     assert completed("nasnet run enas-macro-d") == ["enas-macro-digits"]
+
+
+def test_numbers_are_shown_as_they_are():
+    assert [shown(value) for value in (1e-5, 0.5, 0.0, -2e-7)] == [
+        *("1e-05", "0.5000", "0.0000", "-2e-07"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [("digitz", "did you mean digits?"), (".", "that is a folder; `nasnet init .`")],
+)
+def test_a_preset_that_is_none_is_refused_with_what_may_be_meant(home, source, hint):
+    assert hint in home.nasnet("run", source, check=False).stderr

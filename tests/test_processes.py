@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import termios
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -256,6 +257,20 @@ def test_up_takes_over_from_a_run_and_down_ends_both(make_home):
     home.nasnet("down")
     assert (up.wait(60), again.wait(60)) == (0, 143)
     assert not home.pid("cpu-0")
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_leaves_at_once_and_no_slot_says_that_it_works(make_home):
+    home = make_home()
+    (home.folder / "tiny.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
+    run = home.start("run", "tiny.toml")
+    wait_until(lambda: any(row["run"] for row in home.json("worker", "list")))
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.05)  # two keys, one after the other
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    states = {state for (state,) in home.rows("SELECT state FROM slots")}
+    assert states == {"down"}
 
 
 def test_a_search_that_no_worker_is_there_for_waits_and_says_what_to_type(make_home):

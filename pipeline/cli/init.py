@@ -27,6 +27,7 @@ TEMPLATE = """\
 dataset = {dataset}
 # {summary}
 {image_size}
+# validation = {validation:<8} # images held out to earn rewards
 seed = 0                # another seed is another search
 mode = "rolling"        # or "synchronous": the same result whatever was killed in between
 
@@ -97,6 +98,7 @@ def configuration(report: "DataReport", file: str) -> str:
         dataset=json.dumps(report.dataset, ensure_ascii=False).replace("\x7f", "\\u007f"),
         summary=one_line(report.line()),
         image_size=_image_size(report),
+        validation=sum(one.validation for one in report.classes),
         batch_size=batch_size,
         augmentation=_augmentation(report),
     )

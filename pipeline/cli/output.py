@@ -65,7 +65,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return f"{value:.4f}" if not 0 < abs(value) < 1e-3 else f"{value:g}"
     if isinstance(value, list):
         return "; ".join(map(str, value)) or "-"
     if isinstance(value, dt.datetime):

@@ -60,7 +60,7 @@ def list_searches(
 ) -> None:
     """List all searches, or those with a tag."""
     from db import queries, searches
-    from db.progress import progress
+    from db.progress import WAITING_FOR_WORKERS, progress
     from db.session import transaction
     from pipeline.cli.home import open_store
 
@@ -94,6 +94,8 @@ def list_searches(
     columns = ["name", "status", "children", "budget", "best_reward", "version", "created_at"]
     columns += [key for key in ("tags", "note") if any(row[key] for row in rows)]
     print_rows(_short(rows, as_json), [*columns, "reason"], as_json=as_json)
+    if not as_json and any(row["status"] == WAITING_FOR_WORKERS for row in rows):
+        say("`nasnet up` starts workers on this machine, `nasnet doctor` says why none works")
 
 
 def _short(rows: list[dict[str, Any]], as_json: bool) -> list[dict[str, Any]]:
@@ -157,7 +159,7 @@ def _print_tree(row: dict[str, Any], indent: str = "") -> None:
             typer.echo(f"{indent}{key}")
             _print_tree(value, indent + "  ")
         else:
-            typer.echo(f"{indent}{key:<{24 - len(indent)}}{shown(value)}")
+            typer.echo(f"{indent}{key:<{23 - len(indent)}} {shown(value)}")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from db import at_work, slots
+from db.enums import SlotState
 from db.queue import LEASES_UNTIL_GONE
 from db.session import AWAY, transaction
 from pipeline import locks, logs
@@ -277,13 +278,24 @@ class Supervisor:
         for worker in self.workers:
             worker.signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_PATIENCE
+        killed = False
         while any(worker.pid is not None for worker in self.workers):
             if hurry() or time.monotonic() > deadline:
+                killed = True
                 for worker in self.workers:
                     worker.kill()
             time.sleep(0.05)
+        if killed:
+            self._note_ends()
         if self.broker is not None:
             self.broker.stop()
+
+    def _note_ends(self) -> None:
+        """Say of all slots of this home that they are down: who was killed could not."""
+        host, home = socket.gethostname(), self.settings.home_text
+        with contextlib.suppress(*AWAY), transaction() as connection:
+            for row in slots.by_home(connection, host, home):
+                slots.set_state(connection, row.id, row.pid, SlotState.DOWN)
 
     def _withdraw(self) -> None:
         """Want the processes no longer."""

@@ -22,6 +22,7 @@ from pipeline.training.own_images import read_image
 
 LOOKED_AT = 5000  # files that are decoded, where not all are to be
 SAMPLED = 100  # files that say how large the others are
+FEWEST_VALIDATED = 20  # images that say how good a network is
 FEW = 10  # images of a class
 UNEVEN = 10  # times as many images as the smallest class has
 SMALLEST_SIDE = 4  # pixels: an image_size may be no smaller
@@ -252,6 +253,12 @@ def _uneven(classes: Sequence[ClassCount]) -> Iterable[str]:
         without = [one.name for one in classes if not getattr(one, part)]
         if without:
             yield f"{part} has no image of {_some(without)}"
+    validation = sum(one.validation for one in classes)
+    if validation < FEWEST_VALIDATED:
+        yield (
+            f"{validation} images to validate with: a reward moves in steps of "
+            f"{1 / validation:.2f}; set validation"
+        )
     few = [one.name for one in classes if 0 < one.train < FEW]
     if few:
         yield f"fewer than {FEW} images to train {_some(few)}"

@@ -77,6 +77,8 @@ def absolute_name(name: str) -> str:
         kind = ""
     if name and kind:
         return f"{kind}:{_absolute(alone)}"
+    if "/" in name or name.startswith((".", "~")):
+        raise UserError(f"dataset {name!r}: there is no such folder, .zip, .npz or .h5 file")
     own_path(name)  # says which names there are
     raise AssertionError
 

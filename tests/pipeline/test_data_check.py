@@ -20,7 +20,7 @@ def draw(path, seed, size=(8, 9)):
 
 @pytest.fixture
 def folder(tmp_path):
-    for number in range(120):
+    for number in range(240):
         draw(tmp_path / "images" / ("cat", "dog")[number % 2] / f"{number}.png", number)
     return tmp_path / "images"
 
@@ -40,19 +40,19 @@ def npz(folder, images, labels, **more):
 def test_a_sound_folder_is_counted_and_nothing_is_suspicious(folder):
     report = check(f"imagefolder:{folder}", folder)
     counts = [(c.name, c.train, c.validation, c.test) for c in report.classes]
-    assert counts == [("cat", 49, 5, 6), ("dog", 49, 5, 6)]
+    assert counts == [("cat", 97, 11, 12), ("dog", 98, 10, 12)]
     assert (report.smallest, report.largest, report.channels) == ((8, 9), (8, 9), 3)
     assert (report.split, report.suggested_image_size) == ("stratified", None)
     assert report.suspicious == report.unreadable == report.remarks == ()
     assert report.line() == (
-        "data: 120 images of 8x9x3, 2 classes of 60; 98 to train, 10 to validate, 12 to test"
+        "data: 240 images of 8x9x3, 2 classes of 120; 195 to train, 21 to validate, 24 to test"
     )
 
 
 def test_the_report_s_json_says_all_of_it(folder):
     report = check(f"imagefolder:{folder}", folder)
     data = json.loads(json.dumps(report.to_data()))
-    assert data["classes"][0] == {"name": "cat", "train": 49, "validation": 5, "test": 6}
+    assert data["classes"][0] == {"name": "cat", "train": 97, "validation": 11, "test": 12}
     assert set(data) == set(report.__dataclass_fields__)
 
 
@@ -85,7 +85,7 @@ def test_damaged_files_are_all_named(folder):
     assert all("not an image that can be read" in problem for problem in report.unreadable)
 
 
-@pytest.mark.parametrize(("limit", "looked_at"), [(None, 120), (1000, 120), (40, 41)])
+@pytest.mark.parametrize(("limit", "looked_at"), [(None, 240), (1000, 240), (40, 41)])
 def test_no_more_files_are_decoded_than_the_limit_of_each_part(folder, limit, looked_at):
     seen = []
     config = DataConfig(dataset=f"imagefolder:{folder}", image_size=8)
