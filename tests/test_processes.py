@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import termios
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -264,9 +263,12 @@ def test_a_second_ctrl_c_leaves_at_once_and_no_slot_says_that_it_works(make_home
     home = make_home()
     (home.folder / "tiny.toml").write_text(TINY.replace("epochs = 2", "epochs = 100000"))
     run = home.start("run", "tiny.toml")
+    wait_until(lambda: home.pid("cpu-0"))
     wait_until(lambda: any(row["run"] for row in home.json("worker", "list")))
     run.send_signal(signal.SIGINT)
-    time.sleep(0.05)  # two keys, one after the other
+    said = ""
+    while "again" not in said:
+        said = run.stdout.readline()
     run.send_signal(signal.SIGINT)
     assert run.wait(30) == 130
     states = {state for (state,) in home.rows("SELECT state FROM slots")}
