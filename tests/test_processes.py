@@ -35,14 +35,14 @@ def make_home(tmp_path):
 
 def test_workers_outlive_their_supervisor_and_are_adopted(make_home):
     home = make_home(lease="20")
-    run = home.start("run", "tiny.toml", "--set=budget.children=32")
+    run = home.start("run", "tiny.toml", "--set=budget.children=20")
     wait_until(lambda: home.completed("tiny") >= 1)
     run.kill()
     run.wait()
     names = ("control", "reconcile", "cpu-0", "cpu-1", "broker")
     before = {name: home.pid(name) for name in names}
     assert all(before.values())
-    again = home.start("run", "tiny.toml", "--set=budget.children=32")
+    again = home.start("run", "tiny.toml", "--set=budget.children=20")
     wait_until(lambda: home.pid("supervisor") == again.pid)
     assert {name: home.pid(name) for name in names} == before
     assert again.wait(240) == 0

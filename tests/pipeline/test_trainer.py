@@ -588,6 +588,7 @@ def test_the_auxiliary_loss_counts_with_its_weight(data):
     assert not torch.equal(with_it.stem[0].weight, without.stem[0].weight)
 
 
+@pytest.mark.slow
 def test_a_moving_average_of_a_short_training_is_no_network_of_its_beginning():
     """63 steps at a decay of 0.9999 alone would leave 99 % of the first weights."""
     data = load_dataset(DataConfig(dataset="digits"), None)
