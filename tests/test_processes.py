@@ -278,7 +278,10 @@ def test_a_second_ctrl_c_leaves_at_once_and_no_slot_says_that_it_works(make_home
 def test_a_search_that_no_worker_is_there_for_waits_and_says_what_to_type(make_home):
     home = make_home()
     created = home.nasnet("search", "create", "tiny.toml", "--name=a", "--set=seed=7")
-    assert "`nasnet run tiny.toml --name a --set seed=7` works on it here" in created.stdout
+    assert (
+        "`nasnet run tiny.toml --name a --set seed=7` starts workers and follows it"
+        in created.stdout
+    )
     [listed] = home.json("search", "list")
     assert (listed["state"], listed["status"]) == ("running", "waiting for workers")
     assert "waiting for workers" in home.nasnet("search", "list").stdout

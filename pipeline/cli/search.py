@@ -42,8 +42,8 @@ def create(
         say(opened.data.line())
     command = Typed(source, name, tuple(assignments or ())).command()
     say(
-        f"created search {opened.name!r}; `{command}` works on it here, `nasnet up` on all there "
-        f"are; `nasnet search watch {opened.name}` shows it"
+        f"created search {opened.name!r}; `{command}` starts workers and follows it, "
+        f"`nasnet up` starts workers alone; `nasnet search watch {opened.name}` shows it"
     )
 
 
