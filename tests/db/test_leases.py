@@ -69,6 +69,12 @@ def test_a_run_that_is_not_queued_cannot_be_claimed(slot):
     assert claim(run_of(child_id).id, slot) is None
 
 
+@pytest.mark.parametrize("devices", [{"device": "cuda"}, {"devices": 2}, {"device": None}])
+def test_a_run_is_claimed_only_for_the_devices_that_it_was_queued_for(run, slot, devices):
+    assert claim(run, make_slot("other", **devices)) is None
+    assert claim(run, slot).attempt == 1
+
+
 def test_two_claims_at_once_give_one_holder(run, slot):
     """One connection a process: the second thread's engine is its own."""
     from db.session import get_engine
