@@ -18,6 +18,10 @@ from tasks.messages import NoMessageError, rebuilt
 
 log = structlog.get_logger("tasks")
 
+# All that is asked of a server, beside what says who asks: nobody needs to be let do more.
+COMMANDS = ("brpop", "del", "info", "llen", "lpush", "ping", "select")
+KEYS = "nasnet:*"
+
 
 class Client(redis.PrefixedStrictRedis):
     """A client whose queues hold messages of ours, and nothing else."""

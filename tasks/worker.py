@@ -12,8 +12,6 @@ import threading
 from types import FrameType
 
 import structlog
-from redis import Redis
-from redis.exceptions import RedisError
 
 from db import schema
 from pipeline import locks, logs
@@ -22,7 +20,7 @@ from pipeline.settings import LEAST_MEMORY, Settings, get_settings
 from tasks import devices
 from tasks.app import CONTROL_QUEUE, app, connect, train_queue
 from tasks.devices import SlotSpec
-from tasks.slot import Slot, become
+from tasks.slot import BROKER_LOCK, Slot, become
 
 log = structlog.get_logger("tasks")
 
@@ -116,12 +114,10 @@ def _reconcile(settings: Settings, slot: Slot) -> int:
     ).start()
     reconcile.loop(slot.stopping, owner)
     slot.say_goodbye()
-    if slot.retiring and settings.broker_url is None:
-        with (
-            contextlib.suppress(RedisError),
-            Redis(unix_socket_path=str(settings.socket)) as client,
-        ):
-            client.shutdown(nosave=True)
+    broker = locks.holder(settings.lock_path(BROKER_LOCK))
+    if slot.retiring and settings.broker_url is None and broker:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(broker, signal.SIGTERM)
     return 0
 
 

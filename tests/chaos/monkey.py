@@ -235,25 +235,28 @@ class Monkey:
         url = self.broker.url if self.broker else f"unix://{self.home.folder / 'broker.sock'}"
         return Redis.from_url(url, socket_timeout=5)
 
+    def _queues(self) -> list[str]:
+        [(uid,)] = self.home.rows("SELECT uid FROM store")
+        return [f"nasnet:{uid}:{name}" for name in (CONTROL_QUEUE, train_queue("cpu", 1))]
+
     def _flush(self) -> str:
         try:
             with self._client() as client:
-                client.flushall()
+                client.delete(*self._queues())
         except (RedisError, OSError):
             return "absent broker"
         return "flush broker"
 
     def forge(self, count: int | None = None) -> str:
         """Messages as somebody may write them who should not be able to: one of each kind."""
-        [(uid,)] = self.home.rows("SELECT uid FROM store")
         trap = self.home.folder / "forged"
-        queues = {train_queue("cpu", 1): Task.TRAIN, CONTROL_QUEUE: Task.SAMPLE}
         try:
             with self._client() as client:
-                for queue, task in queues.items():
+                for queue in self._queues():
+                    task = Task.SAMPLE if queue.endswith(CONTROL_QUEUE) else Task.TRAIN
                     items = forged(task, trap) if count is None else flood(task, trap, count)
                     for item in items:
-                        client.lpush(f"nasnet:{uid}:{queue}", item)
+                        client.lpush(queue, item)
         except (RedisError, OSError):
             return "absent broker"
         return "forge messages"
@@ -262,10 +265,10 @@ class Monkey:
         """Every message that waits is put into its queue once more."""
         try:
             with self._client() as client:
-                for key in client.scan_iter("*"):
-                    if client.type(key) == b"list":
-                        for message in client.lrange(key, 0, -1):
-                            client.lpush(key, message)
+                for queue in self._queues():
+                    for _ in range(client.llen(queue)):
+                        if found := client.brpop([queue], timeout=0.1):
+                            client.lpush(queue, found[1], found[1])
         except (RedisError, OSError):
             return "absent broker"
         return "double messages"

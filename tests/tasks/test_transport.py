@@ -10,6 +10,7 @@ from redis import Redis
 
 from tasks.app import CONTROL_QUEUE, Task
 from tasks.messages import MOST_BYTES, NoMessageError, rebuilt
+from tasks.transport import COMMANDS, KEYS
 from tests.servers import Broker
 
 GARBAGE = (
@@ -46,12 +47,13 @@ def client(broker):
 class Reader:
     """A consumer as a worker's is, that has one message in hand; and a sender."""
 
-    def __init__(self, url):
+    def __init__(self, url, **options):
         self.arrived = []
-        self.connection = Connection(url)
+        self.connection = Connection(url, transport_options=options)
         self.channel = self.connection.channel()
         self.channel.basic_qos(prefetch_count=1)
         self.sender = Celery(broker=url, set_as_current=False)
+        self.sender.conf.broker_transport_options = options
         self.consumer = Consumer(
             self.channel, Queue(CONTROL_QUEUE), on_message=self._take, accept=["json"]
         )
@@ -168,3 +170,22 @@ def test_an_item_that_takes_more_memory_than_there_is_is_dropped(reader, client,
     reader.connection.drain_events(timeout=30)
     reader.send(Task.SAMPLE, 5)
     assert reader.read_until(5) == [(Task.SAMPLE, 5)]
+
+
+def test_a_user_that_may_do_no_more_than_the_embedded_broker_s_can_ring_and_hear(broker, client):
+    allowed = [f"+{command}" for command in COMMANDS]
+    client.execute_command(
+        *("ACL", "SETUSER", "nasnet", "on", ">word", f"~{KEYS}", "resetchannels", "-@all"),
+        *allowed,
+    )
+    url = broker.url.replace(":secret@", "nasnet:word@")
+    reader = Reader(url, global_keyprefix="nasnet:store:")
+    reader.send(Task.SAMPLE, 1)
+    client.set(f"nasnet:store:{CONTROL_QUEUE}", "no list", xx=True)
+    while client.exists(f"nasnet:store:{CONTROL_QUEUE}"):
+        reader.connection.drain_events(timeout=30)
+    reader.send(Task.SAMPLE, 2)
+    reader.read_until(2)
+    reader.close()
+    refused = {entry["object"] for entry in client.acl_log()}
+    assert refused <= {"client|setinfo"}  # redis-py says its name where it may
