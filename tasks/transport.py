@@ -6,6 +6,7 @@ that were not acknowledged, queues by exchange) is not read, either.
 """
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +27,15 @@ KEYS = "nasnet:*"
 class Client(redis.PrefixedStrictRedis):
     """A client whose queues hold messages of ours, and nothing else."""
 
+    answered_at = float("-inf")  # when this process's last question for a message was
+
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
         """What the server answers; to BRPOP, a message built anew, or none."""
         answer = super().parse_response(  # type: ignore[no-untyped-call]
             connection, command_name, **options
         )
+        if command_name == "BRPOP":
+            Client.answered_at = time.monotonic()
         if command_name != "BRPOP" or not answer:
             return answer
         key, item = answer

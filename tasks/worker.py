@@ -20,6 +20,7 @@ from pipeline.settings import LEAST_MEMORY, Settings, get_settings
 from tasks import devices
 from tasks.app import CONTROL_QUEUE, app, connect, train_queue
 from tasks.devices import SlotSpec
+from tasks.hearing import Hearing
 from tasks.slot import BROKER_LOCK, Slot, become
 
 log = structlog.get_logger("tasks")
@@ -139,6 +140,7 @@ def _work(slot: Slot, queue: str) -> int:
     @worker_ready.connect(weak=False)
     def _ready(**_: object) -> None:
         slot.register()
+        slot.hearing = Hearing(slot, queue)
         slot.start_threads()
 
     app.worker_main(
