@@ -96,9 +96,7 @@ def test_a_slot_that_hears_again_takes_runs_again(look, ring, monkeypatch):
     assert look(SAYS_SO + 1) == (SlotState.UP, None)
 
 
-def test_a_slot_with_nothing_to_hear_or_a_task_in_hand_or_no_broker_is_well(
-    look, ring, broker
-):
+def test_a_slot_with_nothing_to_hear_or_a_task_in_hand_or_no_broker_is_well(look, ring, broker):
     assert look(ENDS + 1) == (SlotState.UP, None)  # its queue is empty
     ring()
     task_prerun.send(sender=None)
