@@ -102,6 +102,18 @@ def _processes(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _hosts(patient: Patient) -> Iterator[Finding]:
+    """Processes of several hosts at a database that serves one."""
+    path = patient.settings.database_path
+    hosts = {slot.host for slot in patient.alive}
+    if path is not None and len(hosts) > 1:
+        yield Finding(
+            "hosts",
+            f"{path}: {' and '.join(sorted(hosts))} work on it, and SQLite serves one host",
+            "nasnet down on all but one of them, or PostgreSQL (NASNET_DATABASE_URL)",
+        )
+
+
 def _refusing(patient: Patient) -> Iterator[Finding]:
     for slot in patient.alive:
         if slot.state is SlotState.REFUSING:
@@ -240,6 +252,7 @@ Check = Callable[[Patient], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     _broker,
     _processes,
+    _hosts,
     _refusing,
     _silent,
     _leases,
