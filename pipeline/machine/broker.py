@@ -129,8 +129,8 @@ class Broker:
             deadline = time.monotonic() + STOP_PATIENCE
             while self.pid is not None and time.monotonic() < deadline:
                 time.sleep(0.02)
-        with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()
+        if self.socket.exists():
+            self.socket.unlink(missing_ok=True)
 
 
 def _own_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from db import diagnosis, notices, runs, schema
 from db.enums import SlotState
 from db.queue import LEASES_UNTIL_GONE
-from db.session import transaction
+from db.session import fault, transaction
 from pipeline import files, locks
 from pipeline.config import load_config
 from pipeline.errors import MachineError, UserError
@@ -68,8 +68,9 @@ def diagnose(settings: Settings) -> list[Finding]:
     except UserError as error:
         return [Finding("schema", str(error), "nasnet db upgrade")]
     except DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        return [Finding("database", reason, "start the database, or set NASNET_DATABASE_URL")]
+        return [
+            Finding("database", fault(error), "start the database, or set NASNET_DATABASE_URL")
+        ]
     return found
 
 
