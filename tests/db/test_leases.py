@@ -3,10 +3,10 @@ import threading
 import pytest
 from sqlalchemy import select, text, update
 
-from db import attempts, checkpoints, leases, queue, searches
+from db import attempts, checkpoints, leases, queue, searches, slots
 from db.clock import clock
 from db.enums import ChildState, Outcome, RunState, SearchState
-from db.models import Attempt, Run
+from db.models import Attempt, Run, Tick
 from db.session import get_engine, transaction
 from pipeline.errors import Failure, LeaseLostError
 from tests.factories import (
@@ -289,3 +289,27 @@ def test_a_worker_that_was_killed_makes_no_hang_a_second_one(run, slot):
             ended.append(attempts.fail(connection, run, held.attempt, failure, message="m"))
     assert ended == [False, False, False, False, True]
     assert state(run).failure is Failure.TIMEOUT
+
+
+TOMORROW = 86_400.0
+
+
+def test_a_lease_of_before_the_clock_was_set_back_ends(run, slot):
+    claim(run, slot)
+    with transaction() as connection:
+        connection.execute(update(Run).values(lease_until=clock(TOMORROW)))
+    assert expire() == {run: 1}
+
+
+def test_a_message_that_was_lost_before_the_clock_was_set_back_is_found(run):
+    with transaction() as connection:
+        connection.execute(update(Run).values(state_since=clock(TOMORROW)))
+        assert queue.unqueue_lost(connection) == [run]
+
+
+def test_a_turn_of_before_the_clock_was_set_back_is_over():
+    with transaction() as connection:
+        assert slots.take_turn(connection, "reconcile", "one", 15.0) is not None
+        assert slots.take_turn(connection, "reconcile", "another", 15.0) is None
+        connection.execute(update(Tick).values(until=clock(TOMORROW)))
+        assert slots.take_turn(connection, "reconcile", "another", 15.0) is not None
