@@ -63,3 +63,16 @@ def slots(connection: Connection, limit: int = 100) -> list[Any]:
 def held(connection: Connection, host: str, home: str) -> int:
     """How many runs the slots of one home hold."""
     return connection.execute(_held, {"host": host, "home": home}).scalar_one()
+
+
+def alive_elsewhere(connection: Connection, host: str) -> list[Any]:
+    """Processes of other hosts that were heard of lately: (host, name, pid)."""
+    return list(
+        connection.execute(
+            select(Slot.host, Slot.name, Slot.pid).where(
+                Slot.host != host,
+                is_state(Slot.state, SlotState.UP, SlotState.REFUSING),
+                Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
+            )
+        )
+    )

@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    or_,
     select,
     update,
 )
@@ -24,7 +25,7 @@ from db import children, searches
 from db.clock import clock
 from db.enums import Outcome, RunState
 from db.leases import HELD, lost
-from db.models import Attempt, Run, Search, is_state
+from db.models import Attempt, Run, Search, Slot, is_state
 from pipeline.errors import Failure, LeaseLostError
 from pipeline.text import storable
 
@@ -286,8 +287,11 @@ def release(
     )
 
 
+_lease = select(Slot.lease).where(Slot.id == Run.slot_id).scalar_subquery()
 _expired = select(Run.id, Run.attempt).where(
-    is_state(Run.state, RunState.RUNNING), Run.lease_until < clock()
+    is_state(Run.state, RunState.RUNNING),
+    # longer than any lease lasts: the clock was set back, and its holder has not spoken since
+    or_(Run.lease_until < clock(), Run.lease_until > clock(2 * _lease)),
 )
 _held_by = select(Run.id, Run.attempt).where(
     is_state(Run.state, RunState.RUNNING), Run.slot_id == bindparam("slot_id")

@@ -47,7 +47,10 @@ def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> l
         .join(Run, Run.id == Attempt.run_id)
         .where(Run.child_id.in_(latest.select()), Attempt.outcome == Outcome.DONE)
     )
-    return [(row.ended_at - row.started_at).total_seconds() for row in connection.execute(took)]
+    return [  # a clock that was set back makes none faster than nothing
+        max(0.0, (row.ended_at - row.started_at).total_seconds())
+        for row in connection.execute(took)
+    ]
 
 
 def running(connection: Connection, search_id: int) -> list[Any]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Float,
     and_,
     bindparam,
+    exists,
     insert,
     select,
     update,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 
 from db.clock import clock
 from db.enums import Purpose, RunState, SearchState
-from db.models import Artifact, Attempt, Genotype, Run, Search, is_state
+from db.models import Artifact, Attempt, Genotype, Run, Search, Slot, is_state
 from pipeline.errors import LeaseLostError
 
 _SECONDS = bindparam("seconds", type_=Float)
@@ -50,9 +51,13 @@ class Claim:
 
 
 _start = select(Artifact).where(Artifact.id == Run.start_artifact_id)
+# a message may be in the wrong queue: a run is trained on what it was queued for
+_fits = exists().where(
+    Slot.id == bindparam("slot_id"), Slot.device == Run.device, Slot.devices == Run.devices
+)
 _claim = (
     update(Run)
-    .where(Run.id == bindparam("run_id"), is_state(Run.state, RunState.QUEUED))
+    .where(Run.id == bindparam("run_id"), is_state(Run.state, RunState.QUEUED), _fits)
     .values(
         state=RunState.RUNNING,
         state_since=clock(),
@@ -103,7 +108,7 @@ def claim(
 
     Returns:
         The claim to write under, or None where there is nothing to do: another slot has the
-        run, it has ended, or it is not queued (any more).
+        run, it has ended, it is not queued (any more), or not for such devices.
     """
     row = connection.execute(
         _claim, {"run_id": run_id, "slot_id": slot_id, "seconds": lease}

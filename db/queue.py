@@ -108,11 +108,13 @@ def queue_for_idle(connection: Connection) -> list[tuple[int, str, int]]:
     return rung
 
 
+# what became queued later than now: the clock was set back, and nobody knows how long it waits
+_from_the_future = Run.state_since > clock(MESSAGE_LATE_AFTER)
 _forget_queued = (
     update(Run)
     .where(
         is_state(Run.state, RunState.QUEUED),
-        Run.state_since < clock(-MESSAGE_LOST_AFTER),
+        or_(Run.state_since < clock(-MESSAGE_LOST_AFTER), _from_the_future),
     )
     .values(state=RunState.PENDING, state_since=clock())
     .returning(Run.id)

@@ -236,6 +236,17 @@ def snapshot() -> Iterator[Connection]:
 AWAY = (DBAPIError, PoolTimeoutError)
 
 
+def fault(error: BaseException) -> str:
+    """What a database said, in a line, with where it is if it is a file."""
+    reason = " ".join(str(getattr(error, "orig", None) or error).splitlines()[0].split())
+    path = get_settings().database_path
+    if path is None:
+        return f"the database: {reason}"
+    if not os.access(path.parent, os.W_OK):
+        reason += " (the folder cannot be written: is its disk read-only?)"
+    return f"the database {path}: {reason}"
+
+
 def is_away(error: BaseException) -> bool:
     """Whether the database does not answer or is locked: another try may do better."""
     return isinstance(error, OperationalError | PoolTimeoutError) or (

@@ -38,7 +38,7 @@ def write_holder(descriptor: int, pid: int) -> None:
 def holder(path: Path) -> int | None:
     """The process that holds a lock, or None where nobody does (0 where it is not told yet)."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a disk may be read-only
     except FileNotFoundError:
         return None
     try:

@@ -62,7 +62,16 @@ class Settings(BaseSettings):
     notify_on: str = "finished paused failing stalled"
     """Of what: finished, paused, failing, stalled, best."""
 
-    @field_validator("home", "data")
+    @field_validator("home")
+    @classmethod
+    def _resolved(cls, path: Path) -> Path:
+        # rows, locks and the socket know a home by its path: it has one, whatever leads there
+        try:
+            return path.expanduser().resolve()
+        except (OSError, RuntimeError):
+            raise ValueError("expected a folder; its links lead nowhere") from None
+
+    @field_validator("data")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

@@ -1,10 +1,9 @@
-"""The Celery application, the names of its tasks and queues, and how a message is sent.
+"""The Celery application, and how a message is sent.
 
 Redis is a doorbell: a message carries one integer, goes out after the commit that caused it
 (law 4), and may be lost or doubled. Measured reasons for the settings stand beside them.
 """
 
-import enum
 import functools
 import time
 from typing import Any
@@ -20,25 +19,11 @@ from db.progress import Progress, progress
 from db.session import transaction
 from pipeline.settings import get_settings
 from tasks import transport
+from tasks.messages import CONTROL_QUEUE as CONTROL_QUEUE
+from tasks.messages import Task as Task
+from tasks.messages import train_queue as train_queue
 
 log = structlog.get_logger("tasks")
-
-
-class Task(enum.StrEnum):
-    """Tasks by name, so that a sender need not import what a worker needs."""
-
-    SAMPLE = "tasks.sample"
-    TRAIN = "tasks.train"
-    UPDATE = "tasks.update"
-    RECONCILE = "tasks.reconcile"
-
-
-CONTROL_QUEUE = "control"
-
-
-def train_queue(device: str, devices: int) -> str:
-    """The queue of the slots that have so many devices of a kind."""
-    return f"train-{device}-{devices}"
 
 
 transport.use()  # before the first connection: kombu remembers which transport a scheme has
@@ -84,9 +69,6 @@ def connect() -> None:
         broker_url=get_settings().broker,
         broker_transport_options={
             "global_keyprefix": f"nasnet:{store_uid()}:",  # several stores may share a Redis
-            "visibility_timeout": 3600,  # any is safe: a claim decides, not the broker
-            "unacked_restore_interval": 30,
-            "unacked_restore_throttle": 1,
             "health_check_interval": 25,
             "socket_keepalive": True,
             "socket_connect_timeout": 5,

@@ -36,8 +36,11 @@ def take_turn(owner: str) -> bool:
         turn = slots.take_turn(connection, TURN, owner, 3 * interval())
         if turn is None:
             return False
-        # after a sleep of the whole machine every lease looks ended: let the workers speak first
-        if turn.since_last is not None and turn.since_last.total_seconds() > settings.lease:
+        # after a sleep of the whole machine, or where the clock was set, every lease looks ended:
+        # let the workers speak first
+        if turn.since_last is not None and not (
+            0 <= turn.since_last.total_seconds() <= settings.lease
+        ):
             slots.grant_grace(connection, TURN, settings.lease / 4)
         freed = {} if slots.in_grace(connection, TURN) else attempts.expire(connection)
         lost = queue.unqueue_lost(connection)

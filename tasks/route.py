@@ -1,5 +1,6 @@
 """The way of one attempt between the training loop and the store, under its fence."""
 
+import contextlib
 import functools
 import time
 import traceback
@@ -14,12 +15,13 @@ from db.enums import ArtifactKind
 from db.session import AWAY, is_away, transaction
 from pipeline import files
 from pipeline.config import RewardConfig, load_config
-from pipeline.errors import Failure, LeaseLostError
+from pipeline.errors import ChildError, Failure, LeaseLostError, NasnetError
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
 from pipeline.training.early_stopping import make_judge
 from pipeline.training.hooks import EpochResult
 from pipeline.training.reward import reward
+from tasks import devices
 from tasks.leftovers import run_folder
 from tasks.slot import Hold
 
@@ -189,6 +191,23 @@ class Route:
                 log.warning("checkpoint cannot be read", uri=candidate.uri, error=str(error))
         yield None
 
+    @contextlib.contextmanager
+    def going_on(self, state: dict[str, Any] | None) -> Iterator[None]:
+        """Begin from a state; what goes wrong before the first step is a checkpoint's fault.
+
+        Raises:
+            CorruptCheckpointError: it does not fit, whatever it says of itself.
+        """
+        steps = self.steps
+        try:
+            yield
+        except Exception as error:
+            if state is None or self.steps > steps or not _may_be_the_state_s(error):
+                raise
+            raise checkpoint.CorruptCheckpointError(
+                f"no training goes on from it: {type(error).__name__}: {error}"
+            ) from error
+
     def finish(
         self, result: attempts.Result, accuracies: list[float], stopped: bool, c: Connection
     ) -> None:
@@ -250,3 +269,10 @@ class Route:
             message=reason,
             work=self.work,
         )
+
+
+def _may_be_the_state_s(error: Exception) -> bool:
+    """Whether a state that a training begins from may be to blame for an error."""
+    if isinstance(error, NasnetError):
+        return isinstance(error, ChildError) and error.failure is Failure.DIVERGED
+    return not (is_away(error) or devices.is_device_lost(error))

@@ -51,15 +51,16 @@ def train_pass(
     number = claim.version // search.shared.updates
     for state in route.states():
         try:
-            shared = _begin(claim, config, data, route, number, state)
+            with route.going_on(state):
+                shared = _begin(claim, config, data, route, number, state)
+                children = draw_children(search, claim.search_id, claim.version, shared.steps)
+                with out_of_memory_is_an_answer():
+                    shared.run(children)
         except checkpoint.CorruptCheckpointError as error:
             if state is None:
                 raise ChildError(Failure.DATA, str(error)) from error
             log.warning("checkpoint does not fit; an older one is tried", error=str(error))
             continue
-        children = draw_children(search, claim.search_id, claim.version, shared.steps)
-        with out_of_memory_is_an_answer():
-            shared.run(children)
         sha256 = route.keep_weights(shared.weights())
         _keep(claim, config, data, sha256, shared.supernet)
         result = attempts.Result(images_trained=shared.images, images_scored=0)

@@ -28,6 +28,7 @@ from pipeline.settings import Settings
 from tasks import leftovers
 from tasks.app import send_runs
 from tasks.devices import SlotSpec
+from tasks.hearing import Hearing
 
 log = structlog.get_logger("tasks")
 
@@ -107,6 +108,7 @@ class Slot:
         self.retiring = False
         self.early_failures = 0  # in a row, of class data or error, before their first step
         self.id = 0
+        self.hearing: Hearing | None = None  # where it takes messages
         self._hold: Hold | None = None
         self._supervised = bool(os.environ.get(SUPERVISED))
         self._supervisor = settings.lock_path(SUPERVISOR_LOCK)
@@ -220,6 +222,8 @@ class Slot:
             hold = self._hold
             if hold is not None and hold.hangs(looked, looked - last):
                 self._give_up(hold)
+            if self.hearing is not None and not self.stopping.is_set():
+                self.hearing.look(looked, looked - last)
 
     def _give_up(self, hold: Hold) -> None:
         """End an attempt whose main thread hangs, then the process: only that ends the hang."""

@@ -182,7 +182,7 @@ def _train_network(
     job = Job(claim.genotype, claim.config, claim.seed, settings.data_folder, settings.loaders)
     for state in route.states():
         try:
-            with together(job, config.training.devices) as group:
+            with route.going_on(state), together(job, config.training.devices) as group:
                 return _train_from(state, claim, config, route, group)
         except checkpoint.CorruptCheckpointError as error:
             if state is None:  # the weights to start from

@@ -12,17 +12,17 @@ import threading
 from types import FrameType
 
 import structlog
-from redis import Redis
-from redis.exceptions import RedisError
 
-from db import schema
+from db import at_work, schema
+from db.session import transaction
 from pipeline import locks, logs
 from pipeline.errors import UserError
 from pipeline.settings import LEAST_MEMORY, Settings, get_settings
 from tasks import devices
 from tasks.app import CONTROL_QUEUE, app, connect, train_queue
 from tasks.devices import SlotSpec
-from tasks.slot import Slot, become
+from tasks.hearing import Hearing
+from tasks.slot import BROKER_LOCK, Slot, become
 
 log = structlog.get_logger("tasks")
 
@@ -39,6 +39,7 @@ def main(name: str) -> int:
     """
     check_name(name)
     schema.require()  # before the lock: what is refused has written nothing
+    check_alone()
     settings = get_settings()
     specs = {spec.name: spec for spec in devices.slot_specs(settings.devices)}
     name = _take_lock(settings, name, specs)
@@ -53,6 +54,39 @@ def main(name: str) -> int:
     if name == RECONCILE:
         return _reconcile(settings, slot)
     return _work(slot, CONTROL_QUEUE if spec is None else train_queue(spec.kind, spec.devices))
+
+
+def check_alone() -> None:
+    """Refuse a SQLite store at which processes of another host work: it serves one host.
+
+    Its log is shared memory, and our locks are this host's: neither is seen from elsewhere.
+
+    Raises:
+        UserError: there are such processes.
+    """
+    settings = get_settings()
+    if settings.database_path is None or not schema.is_made():
+        return
+    with transaction(read_only=True) as connection:
+        others = at_work.alive_elsewhere(connection, socket.gethostname())
+    for slot in others:
+        if not _is_here(settings, slot.name, slot.pid):
+            raise UserError(
+                f"{settings.database_path}: {slot.name} of host {slot.host} works on it, and "
+                "SQLite serves one host; `nasnet down` there, or use PostgreSQL "
+                "(NASNET_DATABASE_URL)"
+            )
+
+
+def _is_here(settings: Settings, name: str, pid: int) -> bool:
+    """Whether a process is this host's though another host is told: the host's name changed."""
+    if locks.holder(settings.lock_path(name)) != pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def check_name(name: str) -> None:
@@ -116,12 +150,10 @@ def _reconcile(settings: Settings, slot: Slot) -> int:
     ).start()
     reconcile.loop(slot.stopping, owner)
     slot.say_goodbye()
-    if slot.retiring and settings.broker_url is None:
-        with (
-            contextlib.suppress(RedisError),
-            Redis(unix_socket_path=str(settings.socket)) as client,
-        ):
-            client.shutdown(nosave=True)
+    broker = locks.holder(settings.lock_path(BROKER_LOCK))
+    if slot.retiring and settings.broker_url is None and broker:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(broker, signal.SIGTERM)
     return 0
 
 
@@ -143,6 +175,7 @@ def _work(slot: Slot, queue: str) -> int:
     @worker_ready.connect(weak=False)
     def _ready(**_: object) -> None:
         slot.register()
+        slot.hearing = Hearing(slot, queue)
         slot.start_threads()
 
     app.worker_main(

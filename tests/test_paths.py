@@ -5,7 +5,6 @@ import stat
 from contextlib import closing
 
 import pytest
-from kombu import Connection
 from sqlalchemy import select
 
 from db import schema
@@ -19,9 +18,11 @@ from pipeline import files
 from pipeline.errors import Failure, UserError
 from pipeline.machine.broker import Broker, ping
 from pipeline.settings import get_settings
+from tasks.app import Task
 from tests.conftest import _forget_process_state
 from tests.factories import claim, make_children, make_slot, queue_run, run_of
 from tests.processes import TINY, Home
+from tests.tasks.test_transport import Reader
 
 NAMES = [
     "hash#tag",
@@ -62,12 +63,9 @@ def test_a_message_arrives_by_the_broker_of_a_home_whatever_that_is_called(stran
     with closing(Stopped(settings)):
         assert stat.S_ISSOCK(settings.socket.stat().st_mode)
         ping(settings)
-        with (
-            Connection(settings.broker) as connection,
-            closing(connection.SimpleQueue("q")) as queue,
-        ):
-            queue.put([7])
-            assert queue.get(timeout=10).payload == [7]
+        with closing(Reader(settings.broker, global_keyprefix="nasnet:store:")) as reader:
+            reader.send(Task.SAMPLE, 7)
+            assert reader.read_until(7) == [(Task.SAMPLE, 7)]
 
 
 class Stopped(Broker):

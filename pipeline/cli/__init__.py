@@ -99,7 +99,9 @@ def main() -> None:
     except Exception as error:
         if not _is_database_error(error):
             raise
-        _say(f"the database: {_first_line(getattr(error, 'orig', error))}")
+        from db.session import fault
+
+        _say(fault(error))
 
 
 def _say(message: str) -> None:
@@ -116,7 +118,3 @@ def _is_database_error(error: Exception) -> bool:
     return isinstance(error, OperationalError) or (
         isinstance(error, DatabaseError) and "not a database" in str(error.orig)
     )
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or ["no answer"])[0]

@@ -9,17 +9,20 @@ def check_machine() -> None:
     """Look at what processes of this machine will need, before anything is written for them.
 
     Raises:
-        UserError: the devices or the addresses of notices are no such thing; no broker can start.
+        UserError: the devices or the addresses of notices are no such thing; no broker can start;
+            another host works here.
     """
     from pipeline.machine.broker import server_binary
     from tasks import notices
     from tasks.devices import slot_specs
+    from tasks.worker import check_alone
 
     settings = get_settings()
     slot_specs(settings.devices)
     notices.check_addresses()
     if settings.broker_url is None:
         server_binary()
+    check_alone()
 
 
 def open_home() -> Settings:

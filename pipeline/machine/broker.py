@@ -22,6 +22,7 @@ from pipeline import locks
 from pipeline.errors import UserError
 from pipeline.settings import Settings
 from tasks.slot import BROKER_LOCK
+from tasks.transport import COMMANDS, KEYS
 
 START_PATIENCE = 10.0  # seconds
 STOP_PATIENCE = 3.0
@@ -93,6 +94,9 @@ class Broker:
             *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
             *("--dir", str(self.socket.parent), "--save", "", "--appendonly", "no"),
             *("--maxmemory", "256mb", "--maxmemory-policy", "noeviction"),
+            # nobody may do more than ring: no scripts, no files, no other servers
+            *("--user", "default", "on", "nopass", f"~{KEYS}", "resetchannels", "-@all"),
+            *(f"+{command}" for command in COMMANDS),
         ]
         self.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -125,8 +129,8 @@ class Broker:
             deadline = time.monotonic() + STOP_PATIENCE
             while self.pid is not None and time.monotonic() < deadline:
                 time.sleep(0.02)
-        with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()
+        if self.socket.exists():
+            self.socket.unlink(missing_ok=True)
 
 
 def _own_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from db import diagnosis, notices, runs, schema
 from db.enums import SlotState
 from db.queue import LEASES_UNTIL_GONE
-from db.session import transaction
+from db.session import fault, transaction
 from pipeline import files, locks
 from pipeline.config import load_config
 from pipeline.errors import MachineError, UserError
@@ -68,8 +68,9 @@ def diagnose(settings: Settings) -> list[Finding]:
     except UserError as error:
         return [Finding("schema", str(error), "nasnet db upgrade")]
     except DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        return [Finding("database", reason, "start the database, or set NASNET_DATABASE_URL")]
+        return [
+            Finding("database", fault(error), "start the database, or set NASNET_DATABASE_URL")
+        ]
     return found
 
 
@@ -99,6 +100,18 @@ def _processes(patient: Patient) -> Iterator[Finding]:
             "reconcile",
             "no reconciler is alive: leases that end are not freed",
             "nasnet up, or nasnet worker start reconcile",
+        )
+
+
+def _hosts(patient: Patient) -> Iterator[Finding]:
+    """Processes of several hosts at a database that serves one."""
+    path = patient.settings.database_path
+    hosts = {slot.host for slot in patient.alive}
+    if path is not None and len(hosts) > 1:
+        yield Finding(
+            "hosts",
+            f"{path}: {' and '.join(sorted(hosts))} work on it, and SQLite serves one host",
+            "nasnet down on all but one of them, or PostgreSQL (NASNET_DATABASE_URL)",
         )
 
 
@@ -240,6 +253,7 @@ Check = Callable[[Patient], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     _broker,
     _processes,
+    _hosts,
     _refusing,
     _silent,
     _leases,

@@ -4,15 +4,19 @@ Any fsspec URL will do. Whoever writes a file commits its row afterwards, with t
 here; a file without a row is nobody's.
 """
 
+import dataclasses
 import hashlib
 import io
-import pickle
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pipeline import files
 from pipeline.errors import NasnetError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class CorruptCheckpointError(NasnetError):
@@ -43,15 +47,45 @@ def read(url: str, sha256: str) -> dict[str, Any]:
     """
     try:
         data = files.read(url)
-    except FileNotFoundError as error:
-        raise CorruptCheckpointError(f"{url}: {error}") from error
+    except (FileNotFoundError, MemoryError) as error:  # ours fit into memory as they are written
+        raise CorruptCheckpointError(f"{url}: {error or 'too large'}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CorruptCheckpointError(f"{url}: not the file that was written")
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptCheckpointError(f"{url}: {reason}") from error
     if not isinstance(state, dict):
         raise CorruptCheckpointError(f"{url}: not a checkpoint")
     return state
+
+
+def check_numbers(state: object) -> None:
+    """Refuse a state with numbers that are not finite: no training goes on from them.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if isinstance(state, torch.Tensor):
+        finite = not state.is_floating_point() or bool(state.isfinite().all())
+    elif isinstance(state, dict | list | tuple):
+        for value in state.values() if isinstance(state, dict) else state:
+            check_numbers(value)
+        return
+    else:
+        finite = not isinstance(state, float) or math.isfinite(state)
+    if not finite:
+        raise ValueError("a number is not finite")
+
+
+def check_progress(found: "DataclassInstance", fresh: "DataclassInstance") -> None:
+    """Refuse how far a training is where it is told in values of other types, or below zero.
+
+    Raises:
+        ValueError: one is.
+    """
+    for field in dataclasses.fields(fresh):
+        value, like = getattr(found, field.name), getattr(fresh, field.name)
+        if type(value) is not type(like) or (isinstance(value, int | float) and value < 0):
+            raise ValueError(f"{field.name} is {value!r}")

@@ -21,7 +21,7 @@ from pipeline.config_sharing import SharedConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
 from pipeline.genotype import SearchedGenotype
 from pipeline.networks import batch_statistics
-from pipeline.training.checkpoint import CorruptCheckpointError
+from pipeline.training.checkpoint import CorruptCheckpointError, check_numbers, check_progress
 from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import Normalize, autocast
 from pipeline.training.feeding import Batch, MemoryFeed, steps_per_epoch
@@ -88,7 +88,9 @@ class SharedPass:
             self.supernet.load_state_dict(weights["network"])
             self.optimizer.load_state_dict(weights["optimizer"])
             if "progress" in weights:
+                check_numbers(weights)
                 self.progress = PassProgress(**weights["progress"])
+                check_progress(self.progress, PassProgress())
             if not 0 <= self.progress.step <= self.steps:
                 raise ValueError(f"step {self.progress.step} is not of this pass")
         except (AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from pipeline.config import TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
 from pipeline.networks import CellNetwork, Heads, head_names
-from pipeline.training.checkpoint import CorruptCheckpointError
+from pipeline.training.checkpoint import CorruptCheckpointError, check_numbers, check_progress
 from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import autocast, evaluate
 from pipeline.training.feeding import Batch, Feed, make_feed, steps_per_epoch
@@ -341,13 +341,16 @@ class Training:
         Raises:
             CorruptCheckpointError: it is another network's, or another release's.
         """
+        fresh = self.progress
         try:
+            check_numbers(state)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
             self.progress = Progress(**state["progress"])
+            check_progress(self.progress, fresh)
             self._check_state()
         except (AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -362,8 +365,8 @@ class Training:
                 raise ValueError("momentum of another shape than its weights")
         if not (0 <= progress.epoch <= self.config.epochs and 0 <= progress.step <= self.steps):
             raise ValueError(f"epoch {progress.epoch}, step {progress.step} is not of this run")
-        if len(progress.accuracies) != progress.epoch:
-            raise ValueError(f"{len(progress.accuracies)} accuracies, {progress.epoch} epochs")
+        if [type(accuracy) for accuracy in progress.accuracies] != [float] * progress.epoch:
+            raise ValueError(f"accuracies {progress.accuracies}, {progress.epoch} epochs")
 
 
 class _TrainingHeads(nn.Module):

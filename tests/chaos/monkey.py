@@ -15,14 +15,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from celery import Celery
-from kombu.exceptions import OperationalError
 from PIL import Image
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.app import CONTROL_QUEUE, Task, train_queue
 from tests.chaos import laws
+from tests.chaos.forged import flood, forged
 from tests.hosts import Host
 from tests.processes import Home, wait_until
 from tests.servers import Broker, Postgres, is_root
@@ -233,37 +232,32 @@ class Monkey:
             self._cut_until = None
 
     def _client(self) -> Redis:
-        return Redis.from_url(self._broker_url("unix"), socket_timeout=5)
+        url = self.broker.url if self.broker else f"unix://{self.home.folder / 'broker.sock'}"
+        return Redis.from_url(url, socket_timeout=5)
 
-    def _broker_url(self, scheme: str) -> str:
-        """The broker's address, as Redis' client or as Celery calls a socket."""
-        return self.broker.url if self.broker else f"{scheme}://{self.home.folder / 'broker.sock'}"
+    def _queues(self) -> list[str]:
+        [(uid,)] = self.home.rows("SELECT uid FROM store")
+        return [f"nasnet:{uid}:{name}" for name in (CONTROL_QUEUE, train_queue("cpu", 1))]
 
     def _flush(self) -> str:
         try:
             with self._client() as client:
-                client.flushall()
+                client.delete(*self._queues())
         except (RedisError, OSError):
             return "absent broker"
         return "flush broker"
 
-    def forge(self) -> str:
-        """Messages as somebody may write them who should not be able to."""
-        [(uid,)] = self.home.rows("SELECT uid FROM store")
-        forger = Celery(broker=self._broker_url("redis+socket"), set_as_current=False)
-        forger.conf.broker_transport_options = {"global_keyprefix": f"nasnet:{uid}:"}
+    def forge(self, count: int | None = None) -> str:
+        """Messages as somebody may write them who should not be able to: one of each kind."""
+        trap = self.home.folder / "forged"
         try:
-            with forger:
-                for task, arguments, serializer in FORGED:
-                    queue = train_queue("cpu", 1) if task is Task.TRAIN else CONTROL_QUEUE
-                    forger.send_task(
-                        task, args=arguments, queue=queue, serializer=serializer, retry=False
-                    )
-                trap = Trap(self.home.folder / "forged")
-                forger.send_task(Task.TRAIN, (trap,), queue=queue, serializer="pickle")
             with self._client() as client:
-                client.lpush(f"nasnet:{uid}:{CONTROL_QUEUE}", b"{no message")
-        except (RedisError, OSError, OperationalError):
+                for queue in self._queues():
+                    task = Task.SAMPLE if queue.endswith(CONTROL_QUEUE) else Task.TRAIN
+                    items = forged(task, trap) if count is None else flood(task, trap, count)
+                    for item in items:
+                        client.lpush(queue, item)
+        except (RedisError, OSError):
             return "absent broker"
         return "forge messages"
 
@@ -271,10 +265,10 @@ class Monkey:
         """Every message that waits is put into its queue once more."""
         try:
             with self._client() as client:
-                for key in client.scan_iter("*"):
-                    if client.type(key) == b"list":
-                        for message in client.lrange(key, 0, -1):
-                            client.lpush(key, message)
+                for queue in self._queues():
+                    for _ in range(client.llen(queue)):
+                        if found := client.brpop([queue], timeout=0.1):
+                            client.lpush(queue, found[1], found[1])
         except (RedisError, OSError):
             return "absent broker"
         return "double messages"
@@ -311,27 +305,6 @@ class MovingImages:
                 return
         self.original.rename(min(self.folder.rglob("*.png")))
         self._until = None
-
-
-FORGED = (
-    (Task.TRAIN, (10**12,), "json"),
-    (Task.TRAIN, (-1,), "json"),
-    (Task.TRAIN, ("1; DROP TABLE runs",), "json"),
-    (Task.TRAIN, ({"id": 1}, "more"), "json"),
-    (Task.UPDATE, (None,), "json"),
-    (Task.SAMPLE, (1,), "json"),
-    ("os.system", ("touch forged",), "json"),
-)
-
-
-class Trap:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self):
-        return Path.touch, (Path(self.path),)
 
 
 def _mount(folder: Path) -> bool:

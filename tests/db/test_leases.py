@@ -3,10 +3,10 @@ import threading
 import pytest
 from sqlalchemy import select, text, update
 
-from db import attempts, checkpoints, leases, queue, searches
+from db import attempts, checkpoints, leases, queue, searches, slots
 from db.clock import clock
 from db.enums import ChildState, Outcome, RunState, SearchState
-from db.models import Attempt, Run
+from db.models import Attempt, Run, Tick
 from db.session import get_engine, transaction
 from pipeline.errors import Failure, LeaseLostError
 from tests.factories import (
@@ -67,6 +67,12 @@ def test_a_queued_run_is_claimed_once(run, slot):
 def test_a_run_that_is_not_queued_cannot_be_claimed(slot):
     _, [child_id] = make_children()
     assert claim(run_of(child_id).id, slot) is None
+
+
+@pytest.mark.parametrize("devices", [{"device": "cuda"}, {"devices": 2}, {"device": None}])
+def test_a_run_is_claimed_only_for_the_devices_that_it_was_queued_for(run, slot, devices):
+    assert claim(run, make_slot("other", **devices)) is None
+    assert claim(run, slot).attempt == 1
 
 
 def test_two_claims_at_once_give_one_holder(run, slot):
@@ -283,3 +289,27 @@ def test_a_worker_that_was_killed_makes_no_hang_a_second_one(run, slot):
             ended.append(attempts.fail(connection, run, held.attempt, failure, message="m"))
     assert ended == [False, False, False, False, True]
     assert state(run).failure is Failure.TIMEOUT
+
+
+TOMORROW = 86_400.0
+
+
+def test_a_lease_of_before_the_clock_was_set_back_ends(run, slot):
+    claim(run, slot)
+    with transaction() as connection:
+        connection.execute(update(Run).values(lease_until=clock(TOMORROW)))
+    assert expire() == {run: 1}
+
+
+def test_a_message_that_was_lost_before_the_clock_was_set_back_is_found(run):
+    with transaction() as connection:
+        connection.execute(update(Run).values(state_since=clock(TOMORROW)))
+        assert queue.unqueue_lost(connection) == [run]
+
+
+def test_a_turn_of_before_the_clock_was_set_back_is_over():
+    with transaction() as connection:
+        assert slots.take_turn(connection, "reconcile", "one", 15.0) is not None
+        assert slots.take_turn(connection, "reconcile", "another", 15.0) is None
+        connection.execute(update(Tick).values(until=clock(TOMORROW)))
+        assert slots.take_turn(connection, "reconcile", "another", 15.0) is not None

@@ -142,8 +142,14 @@ def test_a_clock_that_is_off(well, monkeypatch):
 
 
 def test_workers_with_other_libraries(well):
-    make_slot("cpu-1", versions={"torch": "1"})
-    assert "different torch: 1 on host, 2 on" in only("versions")
+    host = socket.gethostname()
+    make_slot("cpu-1", host=host, versions={"torch": "1"})
+    assert f"different torch: 1 on {host}, 2 on {host}" in only("versions")
+
+
+def test_two_hosts_at_a_store_that_serves_one(well):
+    make_slot("cpu-1", host="far")
+    assert "far" in only("hosts")
 
 
 def test_images_that_are_missing_here(well):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
@@ -19,12 +20,21 @@ from pipeline.errors import UserError
 from pipeline.machine import supervisor as supervision
 from pipeline.machine.broker import Broker
 from pipeline.machine.supervisor import Supervisor, Worker
-from pipeline.settings import MAX_SOCKET_PATH, get_settings
+from pipeline.settings import MAX_SOCKET_PATH, get_settings, read_settings
 
 
 @pytest.fixture
 def broker(home):
     broker = Broker(get_settings())
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def running_broker(tmp_path_factory):
+    """One for all that look only."""
+    broker = Broker(read_settings(home=tmp_path_factory.mktemp("b")))
+    broker.ensure()
     yield broker
     broker.stop()
 
@@ -77,10 +87,43 @@ def test_stopping_leaves_no_process_and_no_socket(broker):
 def test_the_broker_keeps_nothing_on_disk(broker, home):
     broker.ensure()
     with Redis(unix_socket_path=str(broker.socket)) as client:
-        client.set("key", "value")
+        client.lpush("nasnet:key", "value")
     broker.stop()
     assert not list(home.glob("*.rdb"))
     assert not list(home.glob("*.aof"))
+
+
+REFUSED = (
+    "ACL SETUSER default +@all",
+    "BGREWRITEAOF",
+    "CLIENT KILL TYPE normal",
+    "CONFIG SET appendonly yes",
+    "CONFIG GET dir",
+    "DEBUG SLEEP 0",
+    "EVAL return(1) 0",
+    "FLUSHALL",
+    "FUNCTION LIST",
+    "KEYS *",
+    "MIGRATE 127.0.0.1 1 nasnet:key 0 1",
+    "MODULE LIST",
+    "MONITOR",
+    "PUBLISH nasnet:key x",
+    "REPLICAOF 127.0.0.1 1",
+    "SAVE",
+    "SCRIPT FLUSH",
+    "SET nasnet:key x",
+    "SHUTDOWN NOSAVE",
+    "LPUSH key x",
+)
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_the_broker_refuses_whatever_is_not_needed_to_ring(running_broker, command):
+    with (
+        Redis(unix_socket_path=str(running_broker.socket), socket_timeout=10) as client,
+        pytest.raises(ResponseError, match=r"[Nn]o permissions|not allowed"),
+    ):
+        client.execute_command(*command.split())
 
 
 def test_a_home_with_a_long_path_has_its_socket_elsewhere(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
@@ -15,6 +16,7 @@ from db.models import Artifact, Attempt, Epoch, Run, Slot, Tick
 from db.session import transaction
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError
 from pipeline.settings import get_settings
+from pipeline.training import checkpoint
 from tasks import reconcile, route, sample, train
 from tests.factories import make_search
 
@@ -99,6 +101,51 @@ def test_a_corrupt_checkpoint_is_passed_over_for_the_older_one(queued, monkeypat
         file.write(b"damaged")
     train.train(queued)
     assert state(queued).state is RunState.DONE
+
+
+def first_momentum(state, value):
+    state["optimizer"]["state"][0]["momentum_buffer"] = value
+
+
+SPOILT = {
+    "nothing": lambda state: state.clear(),
+    "no schedule": lambda state: state.pop("schedule"),
+    "other network": lambda state: state.update(network={"weight": torch.zeros(3)}),
+    "texts": lambda state: state["network"].update(dict.fromkeys(state["network"], "text")),
+    "not finite": lambda state: next(iter(state["network"].values())).fill_(float("nan")),
+    "momentum": lambda state: first_momentum(state, [1.0]),
+    "momentum's shape": lambda state: first_momentum(state, torch.zeros(1, 1, 1, 1, 7)),
+    "rate": lambda state: state["optimizer"]["param_groups"][0].update(lr="fast"),
+    "no rate": lambda state: state["optimizer"]["param_groups"][0].pop("lr"),
+    "options": lambda state: state["optimizer"]["param_groups"][0].update(momentum=None),
+    "schedule": lambda state: state["schedule"].update(last_epoch="2", T_max=None),
+    "progress": lambda state: state["progress"].update(seconds="long"),
+    "accuracies": lambda state: state["progress"].update(epoch=1, accuracies=[None]),
+}
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_checkpoint_whose_content_is_wrong_costs_the_child_nothing(queued, monkeypatch, spoil):
+    def stop(_hold):
+        raise LeaseReturnedError("the worker was told to stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Hold, "step", stop)
+        train.train(queued)
+    with transaction() as connection:
+        [newest] = checkpoints.of_run(connection, queued)
+        content = torch.load(newest.uri, weights_only=True)
+        spoil(content)
+        Path(newest.uri).unlink()
+        sha256, _ = checkpoint.write(newest.uri, content)
+        connection.execute(update(Artifact).values(sha256=sha256))
+        connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
+    train.train(queued)
+    assert state(queued).state is RunState.DONE
+    [returned, done] = rows(select(Attempt).where(Attempt.run_id == queued))
+    assert (returned.outcome, done.outcome) == (Outcome.RETURNED, Outcome.DONE)
+    assert done.images_trained == 2 * 1297  # from the very beginning
 
 
 def test_a_database_that_is_away_as_a_training_begins_is_no_failure_of_the_child(
