@@ -69,8 +69,16 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(map(str, value)) or "-"
     if isinstance(value, dt.datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return _local_time(value)
     return one_line(str(value))
+
+
+def _local_time(time: dt.datetime) -> str:
+    try:
+        time = time.astimezone()
+    except (OverflowError, ValueError, OSError):  # of year 1 or 9999, which no zone need have
+        return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def duration(seconds: float) -> str:

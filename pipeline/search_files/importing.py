@@ -31,6 +31,7 @@ from pipeline.search_files.checking import (
     no_cycles,
     read_record,
 )
+from pipeline.search_files.limits import check_header
 from pipeline.search_files.records import FORMAT, Header
 
 # A portion ends with so many lines or bytes; a line that is longer is none of ours.
@@ -85,7 +86,9 @@ def read_header(path: Path) -> Header:
     except UserError as error:
         raise UserError(f"{path}, {error}") from None
     try:
-        return _with_configs(header)
+        header = _with_configs(header)
+        check_header(header)
+        return header
     except UserError as error:
         raise UserError(f"{path}, line 1: {error}") from None
 
