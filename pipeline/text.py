@@ -12,6 +12,13 @@ def one_line(text: str) -> str:
     )
 
 
+def escaped(text: str) -> str:
+    """Text that a terminal shows as the lines it is: all but ends of lines as ``one_line``."""
+    if text.isprintable():
+        return text
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def storable(text: str) -> str:
     r"""Text that a column of either database takes: UTF-8, and no NUL in PostgreSQL."""
     return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
