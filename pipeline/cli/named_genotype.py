@@ -49,11 +49,12 @@ def find(text: str) -> Named:
     from pipeline.errors import UserError
     from pipeline.genotype_files import read_genotype
     from pipeline.published_cells import PUBLISHED
+    from pipeline.reading import HANDED
 
     if text in PUBLISHED:
         return Named(PUBLISHED[text])
     path = Path(text)
-    if text.endswith(".json") or path.is_file():
+    if text.endswith(".json") or text.startswith(HANDED) or path.is_file():
         return Named(read_genotype(path))
     name, colon, rank = text.rpartition(":")
     if colon:
