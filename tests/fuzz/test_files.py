@@ -89,7 +89,8 @@ PIECES = st.one_of(
     st.binary(max_size=12),
     st.sampled_from(
         [
-            b"9" * 5000, b"[" * 5000, b'{"a":' * 5000, b"-1", b"1e999", b"NaN", b"null", b'"\\ud800"',
+            b"9" * 5000, b"[" * 5000, b'{"a":' * 5000, b"-1", b"1e999", b"NaN", b"null",
+            b'"\\ud800"',
             b'"kind":"cell","kind":"cell",', b"\xff", b"\0" * 8, b"\xff" * 8, b"{}", b"[[a]]\n",
             b"'descr': '|O', ", b"(2147483647, 2147483647)", b"(-1,)", b"__import__('os')",
         ]
