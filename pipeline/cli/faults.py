@@ -14,6 +14,7 @@ import typer.core
 from pipeline.errors import UserError
 from pipeline.text import one_line
 
+LONGEST = 2000  # letters of what is said; what was typed may be longer
 OURS = 70  # the exit code of a fault of ours: EX_SOFTWARE of sysexits.h
 
 
@@ -63,7 +64,10 @@ def end(error: Exception) -> None:
 
 
 def _say(message: str, code: int = 2) -> None:
-    print(f"nasnet: {one_line(message)}", file=sys.stderr)  # noqa: T201
+    line = one_line(message)
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print(f"nasnet: {line}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

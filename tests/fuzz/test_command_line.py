@@ -1,6 +1,7 @@
 """Whatever is typed ends in exit code 0, 1 or 2, and never in a traceback."""
 
 import io
+import shutil
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import cli
+from tests.conftest import _forget_process_state
 from tests.factories import make_children
 
 # Those that go on until they are ended; they take no texts but a host and a port.
@@ -74,10 +76,6 @@ def command_lines(draw):
 @pytest.fixture(scope="module")
 def run(sqlite_template, tmp_path_factory):
     """A function that runs a command line in a store of its own; returns code and output."""
-    import shutil
-
-    from tests.conftest import _forget_process_state
-
     folder = tmp_path_factory.mktemp("typed")
     shutil.copy(sqlite_template, folder / "nasnet.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -101,7 +99,7 @@ def run_main(arguments):
             cli.main()
         except SystemExit as ended:
             code = ended.code or 0
-    return code, printed.getvalue().decode()
+        return code, printed.getvalue().decode()  # the streams close it when they go
 
 
 @given(arguments=command_lines())

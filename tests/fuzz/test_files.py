@@ -121,7 +121,6 @@ def test_a_damaged_file_is_read_or_refused_in_a_line(tmp_path, kind, data):
     else:
         said = "read"
     assert len(said.splitlines()) == 1
-    assert len(said) < 1000
 
 
 @given(text=st.text(max_size=30) | PIECES.map(lambda data: data.decode(errors="surrogateescape")))
@@ -133,4 +132,3 @@ def test_a_value_that_is_set_is_read_or_refused_in_a_line(text):
     else:
         said = "read"
     assert len(said.splitlines()) == 1
-    assert len(said) < 1000
