@@ -1,8 +1,10 @@
 """Whatever names and texts hold, a terminal is told nothing by them: it shows them, escaped."""
 
+import datetime as dt
 import io
 import json
 import sys
+import time
 
 import pytest
 import typer
@@ -14,6 +16,7 @@ from db.models import Attempt, Run, Search, Slot
 from db.session import transaction
 from pipeline import cli
 from pipeline.cli import console
+from pipeline.cli.output import shown
 from pipeline.terminal import escape_output
 from tests.factories import (
     claim,
@@ -191,3 +194,15 @@ def test_what_anybody_writes_is_escaped_once_output_is_the_command_line_s(monkey
     assert printed.getvalue().decode() == 2 * (
         "x\\x1b]0;title\\x07\\x1b[2J\\u202e\\x9b31m\\rz\\x08\nnasnet: all is well\\u200b\\x7f\n"
     )
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12", "UTC"])
+def test_a_time_that_some_zones_have_not_is_shown(monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for moment in (dt.datetime.min, dt.datetime.max):
+            assert shown(moment.replace(tzinfo=dt.UTC)).count("-") == 2
+    finally:
+        monkeypatch.undo()
+        time.tzset()
