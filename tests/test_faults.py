@@ -7,7 +7,7 @@ import pytest
 from pipeline import cli
 from pipeline.cli import database, preset
 from pipeline.cli import home as homes
-from pipeline.errors import UserError
+from pipeline.errors import MachineError, UserError
 
 
 def run(capsys, monkeypatch, error):
@@ -28,6 +28,7 @@ def run(capsys, monkeypatch, error):
     ("error", "code", "said"),
     [
         (UserError("no such thing\x1b[2J"), 2, "nasnet: no such thing\\x1b[2J\n"),
+        (MachineError("it is away"), 2, "nasnet: it is away\n"),
         (OSError(28, "No space left on device", "/a"), 2, "nasnet: /a: No space left on device\n"),
         (MemoryError(), 2, "nasnet: memory does not suffice\n"),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer.core
 
-from pipeline.errors import UserError
+from pipeline.errors import NasnetError
 from pipeline.text import one_line
 
 LONGEST = 2000  # letters of what is said; what was typed may be longer
@@ -47,7 +47,7 @@ def _escape(error: Exception) -> None:
 
 def end(error: Exception) -> None:
     """Say what went wrong, and end the process."""
-    if isinstance(error, UserError):
+    if isinstance(error, NasnetError):
         _say(str(error))
     if isinstance(error, UnicodeEncodeError):  # an argument that the store shall keep
         _say(f"{error.object}: not UTF-8")
