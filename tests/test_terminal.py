@@ -3,8 +3,11 @@
 import datetime as dt
 import io
 import json
+import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -208,3 +211,14 @@ def test_a_time_that_some_zones_have_not_is_shown(monkeypatch, zone):
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_a_shell_that_completes_gets_its_tabs(home):
+    asked = {
+        "_NASNET_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": "nasnet se",
+    }
+    command = Path(sys.executable).with_name("nasnet")
+    done = subprocess.run([command], env={**os.environ, **asked}, capture_output=True, text=True)
+    assert "search\tCreate, list" in done.stdout

@@ -3,6 +3,7 @@
 Modules import what is heavy inside their commands, so that ``nasnet --help`` comes at once.
 """
 
+import os
 from typing import Annotated
 
 import typer
@@ -79,9 +80,13 @@ app.add_typer(preset.app, name="preset")
 app.add_typer(data.app, name="data")
 
 
+COMPLETE = "_NASNET_COMPLETE"
+
+
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
-    escape_output()
+    if COMPLETE not in os.environ:  # a shell asks what could be typed, and parts it by tabs
+        escape_output()
     try:
         app()
     except Exception as error:  # noqa: BLE001 - the boundary: no kind of error slips through
