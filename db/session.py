@@ -289,6 +289,7 @@ def backup(path: Path) -> None:
         raise UserError("the database is PostgreSQL: back it up with pg_dump")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     source = engine.raw_connection()
+    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # as the store itself
     try:
         target = sqlite_module().connect(str(beside))
         try:

@@ -5,6 +5,9 @@ A statement that finds nothing is a law that holds (design: laws 1, 2, 6, 7, 10,
 
 from sqlalchemy import Connection, text
 
+# What no clock says; times beyond have no local time in some zones.
+TIMES = "'1970-01-01' AND '2999-01-01'"
+
 SHOWN = 5  # rows of each kind that are named
 
 # what is wrong -> the rows where it is
@@ -95,6 +98,30 @@ IMPOSSIBLE = {
         "SELECT id FROM (SELECT id, total_learned, sum(learned) OVER (PARTITION BY search_id"
         " ORDER BY version) AS total FROM policy_versions) AS counted"
         " WHERE total_learned <> total"
+    ),
+    "child {} has a reward or an accuracy that is not from 0 to 1": (
+        "SELECT id FROM children WHERE reward NOT BETWEEN 0 AND 1 OR accuracy NOT BETWEEN 0 AND 1"
+    ),
+    "run {} has an accuracy that is not from 0 to 1": (
+        "SELECT id FROM runs WHERE accuracy NOT BETWEEN 0 AND 1"
+        " OR test_accuracy NOT BETWEEN 0 AND 1"
+    ),
+    "search {} has a time that no clock says": (
+        f"SELECT id FROM searches WHERE created_at NOT BETWEEN {TIMES}"
+        f" OR resumed_at NOT BETWEEN {TIMES} OR ended_at NOT BETWEEN {TIMES}"
+    ),
+    "policy version {} has a time that no clock says": (
+        f"SELECT id FROM policy_versions WHERE created_at NOT BETWEEN {TIMES}"
+    ),
+    "child {} has a time that no clock says": (
+        f"SELECT id FROM children WHERE created_at NOT BETWEEN {TIMES}"
+        f" OR ended_at NOT BETWEEN {TIMES}"
+    ),
+    "run {} has a time that no clock says": (
+        f"SELECT id FROM runs WHERE created_at NOT BETWEEN {TIMES}"
+        f" OR state_since NOT BETWEEN {TIMES} OR ended_at NOT BETWEEN {TIMES}"
+        f" OR id IN (SELECT run_id FROM attempts WHERE started_at NOT BETWEEN {TIMES}"
+        f" OR ended_at NOT BETWEEN {TIMES})"
     ),
     "search {} has finished and still has open children or unlearned rewards": (
         "SELECT id FROM searches WHERE state = 'finished' AND EXISTS (SELECT 1 FROM children"

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.reading import blaming, read_bytes
+
+DEEPEST = 20  # tables in one another
+SHOWN = 100  # letters of an assignment that is refused
 
 
 def preset_names() -> list[str]:
@@ -64,12 +68,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, is no TOML, or has no keys.
     """
-    try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not TOML: {error}") from None
+    with blaming(path):
+        text = read_bytes(path).decode()
+    with blaming(path, "not TOML"):
+        tables = tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
+        _check_values(tables)
     if not tables:
         raise UserError(f"{path}: has no keys; `nasnet preset show digits` lists those there are")
     return tables
@@ -86,11 +89,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise UserError(f"--set {assignment}: expected key=value, such as budget.children=40")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
+        value = _parsed(assignment, text)
         *path, leaf = key.strip().split(".")
+        if len(path) > DEEPEST:
+            raise UserError(f"--set {assignment[:SHOWN]}: no key has so many parts")
         table = tables
         for part in path:
             table = table.setdefault(part, {})
@@ -100,6 +102,31 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"--set {assignment}: {leaf} is given twice")
         table[leaf] = value
     return tables
+
+
+def _parsed(assignment: str, text: str) -> Any:
+    with blaming(f"--set {assignment[:SHOWN]}", "cannot be read"):
+        try:
+            found = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            return text
+        _check_values(found)
+    return found["value"] if len(found) == 1 else text  # of several lines
+
+
+def _check_values(value: Any, depth: int = 0) -> None:
+    """Refuse what no key takes, and what others then would have to bear.
+
+    Raises:
+        ValueError: a table in a table in a table and so on, or a number of too many digits.
+    """
+    if depth > DEEPEST:
+        raise ValueError(f"tables and lists are more than {DEEPEST} deep")
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_values(inner, depth + 1)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number has more than 64 bits")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ previous cell, 1 is h_{i-1}, the output of the one before it, and block b makes 
 """
 
 import functools
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from pipeline.canonical_order import Graph, canonical_orders, stands_in_order
 from pipeline.config_spaces import MAX_BLOCKS
 from pipeline.encoded import Encoded
 from pipeline.errors import InvalidGenotypeError, UserError
+from pipeline.json_text import read_json
 from pipeline.layer_genotype import LayerGenotype
 from pipeline.macro_genotype import MacroGenotype
 
@@ -265,8 +265,8 @@ class CellGenotype(Encoded):
             InvalidGenotypeError: where the text is no genotype; names the block.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = read_json(text)
+        except ValueError as error:
             raise InvalidGenotypeError(f"not JSON: {error}") from None
         return cls.from_data(data)
 

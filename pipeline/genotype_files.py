@@ -1,11 +1,13 @@
 """Genotypes in files: JSON of ours or of DARTS, and the metadata of our safetensors."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.genotype import CellGenotype, Genotype, genotype_from_data
+from pipeline.json_text import read_json
+from pipeline.reading import blaming, open_file, read_bytes
 
 LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 
@@ -16,14 +18,16 @@ def read_genotype(path: Path) -> Genotype:
     Raises:
         UserError: the file cannot be read, or has no genotype; names the block.
     """
-    try:
+    with blaming(path):
         if path.suffix == ".safetensors":
-            return genotype_from_data(_metadata_genotype(path))
-        data = json.loads(path.read_bytes())
-    except InvalidGenotypeError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+            data = _metadata_genotype(path)
+        else:
+            data = read_json(read_bytes(path))
+    with blaming(path):
+        return _genotype(path, data)
+
+
+def _genotype(path: Path, data: Any) -> Genotype:
     try:
         if isinstance(data, dict) and "normal_concat" in data:
             return CellGenotype.from_darts(data)
@@ -33,13 +37,28 @@ def read_genotype(path: Path) -> Genotype:
 
 
 def _metadata_genotype(path: Path) -> Any:
-    """A safetensors file begins with the length of its JSON header; no tensor is read."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length < min(LARGEST_HEADER, path.stat().st_size):
-            raise ValueError("not a safetensors file")
-        header = json.loads(file.read(length))
-    text = header.get("__metadata__", {}).get("genotype") if isinstance(header, dict) else None
-    if not isinstance(text, str):
+    text = safetensors_metadata(path).get("genotype")
+    if text is None:
         raise ValueError("no genotype among its metadata")
-    return json.loads(text)
+    return read_json(text)
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """What the header of a safetensors file says beside its tensors, of which none is read.
+
+    The file begins with the length of its header, which is JSON.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has no such header.
+    """
+    with open_file(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length < min(LARGEST_HEADER, os.fstat(file.fileno()).st_size):
+            raise ValueError("not a safetensors file")
+        header = read_json(file.read(length))
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    is_text = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    if metadata is None or not is_text:
+        raise ValueError("its metadata are no texts")
+    return dict(metadata or {})

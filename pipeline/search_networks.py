@@ -100,11 +100,11 @@ def load_kept(network: nn.Module, weights: checkpoints.Weights) -> None:
         state = checkpoint.read(weights.uri, weights.sha256)
     except (MachineError, checkpoint.CorruptCheckpointError) as error:
         raise UserError(f"the weights cannot be read: {error}") from None
-    if weights.is_shared:
-        state = {name: state["network"].get(name) for name in network.state_dict()}
     try:
+        if weights.is_shared:
+            state = {name: state["network"].get(name) for name in network.state_dict()}
         network.load_state_dict(state)
-    except (RuntimeError, AttributeError):
+    except (RuntimeError, AttributeError, KeyError, TypeError):
         raise UserError(
             f"{weights.uri}: the weights are another network's: were the images others then?"
         ) from None

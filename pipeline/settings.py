@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         if isinstance(text, str) and text[-1:].upper() in units:
             try:
                 return int(float(text[:-1]) * units[text[-1].upper()])
-            except ValueError:
+            except (ValueError, OverflowError):
                 return text
         return text
 
@@ -219,7 +219,11 @@ def check_broker_url(url: str | None) -> None:
     """
     if url is None:
         return
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its own words would show the password
+        raise UserError("NASNET_BROKER_URL: not a URL: is its port a number?") from None
     if parts.scheme not in {"redis", "rediss", "redis+socket"}:
         raise UserError(
             "NASNET_BROKER_URL: expected redis://, rediss:// or redis+socket://, "

@@ -18,6 +18,7 @@ from db.session import transaction
 from pipeline import locks, logs
 from pipeline.errors import UserError
 from pipeline.settings import LEAST_MEMORY, Settings, get_settings
+from pipeline.text import whole_number
 from tasks import devices
 from tasks.app import CONTROL_QUEUE, app, connect, train_queue
 from tasks.devices import SlotSpec
@@ -106,8 +107,9 @@ def _spec(name: str, specs: dict[str, SlotSpec]) -> SlotSpec | None:
     if name in {CONTROL, RECONCILE}:
         return None
     found = specs.get(name)
-    if found is None and name.startswith("cpu-") and name[4:].isdigit():
-        return SlotSpec(name, "cpu", (int(name[4:]),))
+    number = whole_number(name.removeprefix("cpu-"))
+    if found is None and name.startswith("cpu-") and number is not None:
+        return SlotSpec(name, "cpu", (number,))
     return found
 
 

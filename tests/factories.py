@@ -31,13 +31,14 @@ CHILDREN = {
 def make_search(name="s", **tables):
     base = {
         "mode": "rolling",
+        "space": {"blocks": 2},  # as `new_child` proposes
         "controller": {"name": "random", "batch": 4},
         "network": {"num_cells": 1, "num_filters": 4},
         "training": {"epochs": 1, "device": "cpu"},
         "budget": {"children": 12},
     }
     if tables.get("space", {}).get("name", "nasnet") != "nasnet":
-        del base["network"]  # of NASNet's cells
+        del base["network"], base["space"]  # of NASNet's cells
     config = make_config(merge(base, tables)).model_dump(mode="json")
     with transaction() as connection:
         search_id = searches.create(connection, name, config)
@@ -187,7 +188,7 @@ def fill_dashboard():
     """What every page of the dashboard can show: two searches that rest, one named in markup."""
     search_id = fill_search("digits", 90, different=200)
     for version in range(1, 6):
-        health = dict(entropy=80.0 - version, kl=0.01, baseline=0.5, duplicates=version)
+        health = dict(entropy=30.0 - version, kl=0.01, baseline=0.5, duplicates=version)
         make_version(search_id, version, diagnostics=health)
     other = make_search(MARKUP)
     make_version(other)

@@ -4,7 +4,6 @@ Modules import what is heavy inside their commands, so that ``nasnet --help`` co
 """
 
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from pipeline.cli import (
     data,
     database,
     doctor,
+    faults,
     genotype,
     init,
     leaderboard,
@@ -27,11 +27,11 @@ from pipeline.cli import (
     training,
     worker,
 )
-from pipeline.errors import UserError
-from pipeline.text import one_line
+from pipeline.terminal import escape_output
 
 app = typer.Typer(
     name="nasnet",
+    cls=faults.EscapingGroup,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -80,41 +80,14 @@ app.add_typer(preset.app, name="preset")
 app.add_typer(data.app, name="data")
 
 
+COMPLETE = "_NASNET_COMPLETE"
+
+
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        # names of files and of searches are printed that the terminal's encoding may lack
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if COMPLETE not in os.environ:  # a shell asks what could be typed, and parts it by tabs
+        escape_output()
     try:
         app()
-    except UserError as error:
-        _say(str(error))
-    except UnicodeEncodeError as error:  # an argument that the store shall keep, or is asked for
-        _say(f"{error.object}: not UTF-8")
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except OSError as error:
-        _say(f"{error.filename or 'this machine'}: {error.strerror or error}")
-    except Exception as error:
-        if not _is_database_error(error):
-            raise
-        from db.session import fault
-
-        _say(fault(error))
-
-
-def _say(message: str) -> None:
-    print(f"nasnet: {one_line(message)}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
-
-
-def _is_database_error(error: Exception) -> bool:
-    """Whether the database does not answer, is full or is none; a bad statement is our fault."""
-    if "sqlalchemy.exc" not in sys.modules:
-        return False
-    from sqlalchemy.exc import DatabaseError, OperationalError
-
-    return isinstance(error, OperationalError) or (
-        isinstance(error, DatabaseError) and "not a database" in str(error.orig)
-    )
+    except Exception as error:  # noqa: BLE001 - the boundary: no kind of error slips through
+        faults.end(error)

@@ -111,9 +111,10 @@ def _progress() -> Iterator["OnFile | None"]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    from pipeline.cli.console import make_console
+
+    with Progress(console=make_console(to_stderr=True), transient=True) as bar:
         task = bar.add_task("looking at images", total=None)
         yield lambda seen, total: bar.update(task, completed=seen, total=total)

@@ -1,6 +1,8 @@
 """What commands do first: find the home and its store. What is refused has written nothing."""
 
 import os
+import stat
+from pathlib import Path
 
 from pipeline.settings import Settings, get_settings
 
@@ -26,7 +28,7 @@ def check_machine() -> None:
 
 
 def open_home() -> Settings:
-    """Make the home's folder, for ourselves only, unless it is there.
+    """Make the home's folder, unless it is there, and let it be ours only.
 
     Raises:
         UserError: the database that the settings name cannot be.
@@ -37,7 +39,15 @@ def open_home() -> Settings:
     keep_private()
     schema.is_made()  # a server that is away is found now
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(settings.home)
     return settings
+
+
+def _make_private(folder: Path) -> None:
+    """Let nobody else into a folder of ours, whoever made it; another user's stays as it is."""
+    found = folder.stat()
+    if found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
 
 
 def keep_private() -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.text import whole_number
+
 if TYPE_CHECKING:
     from db.ranks import Rank
     from pipeline.genotype import Genotype
@@ -47,11 +49,12 @@ def find(text: str) -> Named:
     from pipeline.errors import UserError
     from pipeline.genotype_files import read_genotype
     from pipeline.published_cells import PUBLISHED
+    from pipeline.reading import HANDED
 
     if text in PUBLISHED:
         return Named(PUBLISHED[text])
     path = Path(text)
-    if text.endswith(".json") or path.is_file():
+    if text.endswith(".json") or text.startswith(HANDED) or path.is_file():
         return Named(read_genotype(path))
     name, colon, rank = text.rpartition(":")
     if colon:
@@ -72,10 +75,11 @@ def _by_rank(name: str, rank: str) -> Named:
     from pipeline.errors import UserError
     from pipeline.genotype import genotype_from_data
 
-    if not (rank.isascii() and rank.isdigit()):
+    number = whole_number(rank)
+    if number is None:
         raise UserError(f"{name}:{rank}: a rank is a number from 1, the best")
     open_store()
-    place = Rank(name, int(rank))
+    place = Rank(name, number)
     with transaction(read_only=True) as connection:
         row = look_up(connection, place)
     return Named(genotype_from_data(row.body), place)

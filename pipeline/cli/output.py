@@ -38,9 +38,10 @@ def print_rows(
     if as_json:
         print_json(rows)
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from pipeline.cli.console import make_console
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -50,7 +51,7 @@ def print_rows(
         # Text: a name or an error message is never read as markup
         table.add_row(*(Text(_cell(column, row.get(column))) for column in columns))
     # a file or a pipe has no width to fold for
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console = make_console(width=None if sys.stdout.isatty() else WIDE)
     console.print(table if rows else Text("none"))
 
 
@@ -67,10 +68,18 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if not 0 < abs(value) < 1e-3 else f"{value:g}"
     if isinstance(value, list):
-        return "; ".join(map(str, value)) or "-"
+        return one_line("; ".join(map(str, value))) or "-"
     if isinstance(value, dt.datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return _local_time(value)
     return one_line(str(value))
+
+
+def _local_time(time: dt.datetime) -> str:
+    try:
+        time = time.astimezone()
+    except (OverflowError, ValueError, OSError):  # of year 1 or 9999, which no zone need have
+        return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.output import JsonFlag, print_rows, say
+from pipeline.terminal import unescaped
 
 if TYPE_CHECKING:
     from db.asking import Answer
@@ -64,7 +65,9 @@ def _print_json(answer: "Answer") -> None:
 
 
 def _print_csv(answer: "Answer") -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    # a program gets what is stored; a terminal would obey it
+    out = sys.stdout if sys.stdout.isatty() else unescaped(sys.stdout)
+    writer = csv.writer(out, lineterminator="\n")
     writer.writerow(answer.columns)
     writer.writerows(answer.rows)
 

@@ -13,6 +13,7 @@ from pipeline.cli.checked_data import CheckedData, check_data, check_unchanged
 from pipeline.config import CHANGEABLE, SearchConfig
 from pipeline.config_controllers import PolicyConfig
 from pipeline.errors import UserError
+from pipeline.reading import HANDED
 from pipeline.refused_values import UnknownKeysError
 from pipeline.settings import get_settings
 from pipeline.spaces import check_kinds, make_space
@@ -62,7 +63,7 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
     """
     own = config_tables.parse_assignments(assignments or [])
     path = Path(source)
-    if source.endswith(".toml") or path.is_file():
+    if source.endswith(".toml") or source.startswith(HANDED) or path.is_file():
         in_file = config_tables.read_toml(path)
         preset = in_file.get("preset")
         written = config_tables.merge(in_file, own)

@@ -170,10 +170,11 @@ class RunsLive:
     """A line for each training, renewed in place."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(console=Console(), auto_refresh=False)
+        from pipeline.cli.console import make_console
+
+        self._live = Live(console=make_console(), auto_refresh=False)
         self._live.start()
 
     def update(self, view: RunsView) -> None:

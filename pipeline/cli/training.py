@@ -14,6 +14,7 @@ from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.config import DataConfig, RunConfig
 from pipeline.config_spaces import KIND_OF_SPACE
 from pipeline.errors import MachineError, UserError
+from pipeline.text import whole_number
 from pipeline.training.dataset_names import absolute_name
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ def _like_tables(like: str) -> dict[str, Any]:
 
     open_store()
     with transaction(read_only=True) as connection:
-        if searches.find(connection, like) is None and like.isdigit():
-            run = runs.get(connection, int(like)) if int(like) < 2**31 else None
+        number = whole_number(like)
+        if searches.find(connection, like) is None and number is not None:
+            run = runs.get(connection, number)
             if run is None:
                 raise UserError(f"--like {like}: there is no search and no run of that name")
             stored = configs.load_run_config(run.config).model_dump(mode="json")

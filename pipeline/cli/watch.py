@@ -161,13 +161,14 @@ class LiveShow:
     """A few lines that renew themselves, for a terminal."""
 
     def __init__(self, name: str, *, no_slots: str = "starting") -> None:
-        from rich.console import Console
         from rich.live import Live
+
+        from pipeline.cli.console import make_console
 
         self._name = name
         self._no_slots = no_slots  # said where none is there
         self._ended: deque[Any] = deque(maxlen=LATEST)
-        self._live = Live(console=Console(), auto_refresh=False)
+        self._live = Live(console=make_console(), auto_refresh=False)
         self._live.start()
 
     def update(self, view: View) -> None:

@@ -50,12 +50,22 @@ def make_app(access: Access) -> FastAPI:
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for kind in (UserError, HTTPException, RequestValidationError, *AWAY):
         app.add_exception_handler(kind, _say)
+    app.add_exception_handler(Exception, _say_fault)
     return app
 
 
 def _say(request: Request, error: Exception) -> Response:
     """An error as a page, or as JSON where JSON was asked for."""
-    code, text, headers = _told(error)
+    return _answer(request, *_told(error))
+
+
+def _say_fault(request: Request, error: Exception) -> Response:
+    """A fault of ours, likewise: no page is a bare 500. The server goes on, and logs it whole."""
+    text = f"a fault of ours: {type(error).__name__}; its traceback is in the dashboard's log"
+    return _answer(request, 500, text, {})
+
+
+def _answer(request: Request, code: int, text: str, headers: dict[str, str]) -> Response:
     if request.url.path.startswith("/api/"):
         return JSONResponse({"error": text}, code, headers=headers)
     return page(request, "error.html", code=code, error=text, status_code=code)

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.config import DataConfig
 from pipeline.config_base import Config, Many, Positive
 from pipeline.errors import UserError
+from pipeline.json_text import read_json
 from pipeline.training.datasets import ImageData
 from pipeline.training.image_files import ImageFiles, resized_side
 
@@ -131,7 +132,7 @@ def _value(path: Path, key: str, text: Any) -> Any:
     if key in PLAIN:
         return text
     try:
-        return json.loads(text)
+        return read_json(text)
     except (TypeError, ValueError, RecursionError):
         raise UserError(f"{path}: its metadata: {key} = {text!r:.60} is no JSON") from None
 

@@ -4,7 +4,6 @@ Which format it has is told by its first bytes. Every problem is one line that n
 """
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +18,10 @@ from pipeline.config_networks import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import Description, read_metadata
 from pipeline.genotype import genotype_from_data
-from pipeline.genotype_files import LARGEST_HEADER
+from pipeline.genotype_files import LARGEST_HEADER, safetensors_metadata
+from pipeline.json_text import read_json
 from pipeline.networks import build
+from pipeline.reading import blaming
 
 METADATA_FILE = "metadata.json"  # in a pt2 archive, among its extra files
 LARGEST_FILE = 2**32  # bytes; ONNX itself ends at half of it
@@ -84,16 +85,11 @@ def _reader_of(start: bytes) -> Callable[[Path], Model]:
 def _blaming_the_file(path: Path) -> Iterator[None]:
     """Turn whatever a library raises over a damaged file into one line."""
     try:
-        yield
-    except ImportError:
-        raise
+        with blaming(path, "not a network that can be read"):
+            yield
     except NasnetError as error:
         said = str(error)
         raise UserError(said if said.startswith(str(path)) else f"{path}: {said}") from None
-    # no library says what it raises over a file that is damaged: RuntimeError, KeyError, ...
-    except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UserError(f"{path}: not a network that can be read: {reason}") from None
 
 
 def _read_safetensors(path: Path) -> Model:
@@ -101,8 +97,8 @@ def _read_safetensors(path: Path) -> Model:
     from safetensors import safe_open
     from safetensors.torch import load_file
 
+    metadata = safetensors_metadata(path)  # strictly: of a key twice it takes one
     with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
         shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
     description = read_metadata(path, metadata)
     network = _described_network(metadata, description)
@@ -120,7 +116,7 @@ def _described_network(metadata: Mapping[str, str], description: Description) ->
     """Without memory for its weights, whatever their number: the file's have it already."""
     if "genotype" not in metadata:
         raise UserError("no genotype among its metadata: not a file of ours")
-    genotype = genotype_from_data(json.loads(metadata["genotype"]))
+    genotype = genotype_from_data(read_json(metadata["genotype"]))
     text = metadata.get("network")
     try:
         config = TypeAdapter(AnyNetworkConfig).validate_json(text) if text else None
@@ -159,7 +155,7 @@ def _read_pt2(path: Path) -> Model:
     extra: dict[str, Any] = {METADATA_FILE: ""}
     with path.open("rb") as file, _quiet("torch.export"):
         program = torch.export.load(file, extra_files=extra)
-    metadata = json.loads(extra[METADATA_FILE] or "{}")
+    metadata = read_json(extra[METADATA_FILE] or "{}")
     if not isinstance(metadata, dict):
         raise UserError(f"its {METADATA_FILE} is no object")
     nodes = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}

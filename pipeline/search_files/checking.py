@@ -22,6 +22,8 @@ from db.enums import Outcome, RunState
 from db.restored_rows import RestoredChild, RestoredRun, Row
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.genotype import Genotype, genotype_from_data, searched_from_data
+from pipeline.json_text import read_json
+from pipeline.search_files.limits import Limits
 from pipeline.search_files.records import (
     AttemptRecord,
     ChildRecord,
@@ -39,6 +41,8 @@ UNFINISHED = {RunState.PENDING, RunState.QUEUED, RunState.RUNNING}
 NOT_ENDED = "had not ended when the search was exported"
 # An escaped NUL, which no text of PostgreSQL's can hold.
 NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+# What makes `":` more or less than a key's end: blanks before the colon, a quote in hexadecimal.
+ODD_KEYS = re.compile(rb'"[ \t\r]+:|\\u0022')
 # The words of msgspec's refusals: " - at `$.run.macs`"; an "unknown field `mood`".
 AT = re.compile(r"(?P<said>.*) - at `\$\.(?P<key>.+)`", re.DOTALL)
 FIELD = re.compile(r"Object (?P<said>.*field) `(?P<key>[^`]*)`")
@@ -103,9 +107,12 @@ def check_versions(header: Header, lines: Sequence[bytes], first: int) -> Portio
         UserError: beginning with the line, `first` and on.
     """
     portion = Portion()
+    limits = Limits(header)
     for number, record in _records(Version, lines, first):
         if record.version != number - 2:
             raise UserError(f"line {number}: version: expected {number - 2}, got {record.version}")
+        with _line(number):
+            limits.check_version(record)
         portion.versions.append(_row(Version, record))
     return portion
 
@@ -113,26 +120,34 @@ def check_versions(header: Header, lines: Sequence[bytes], first: int) -> Portio
 def check_other_runs(header: Header, lines: Sequence[bytes], first: int) -> Portion:
     """Rows of lines that are runs of no child, such as retrainings."""
     portion = Portion()
+    limits = Limits(header)
     for number, record in _records(OtherRun, lines, first):
+        _check_config(number, record, header)
+        with _line(number):
+            limits.check_run(record)
         if record.genotype is not None or record.digest is not None:
             _add_genotype(portion, number, record, genotype_from_data)
         # as if it were asked for with its own files, which did not come: asking for it here
         # trains it here
         key = _sha256(f"{header.search.uid}:{record.key}")
-        portion.other_runs.append(_run(number, record, header, record.digest, key))
+        portion.other_runs.append(_run(record, header, record.digest, key))
     return portion
 
 
 def check_children(header: Header, lines: Sequence[bytes], first: int) -> Portion:
     """Rows of lines that are children, with the rows of their runs."""
     portion = Portion()
+    limits = Limits(header)
     for number, record in _records(ChildRecord, lines, first):
         _add_genotype(portion, number, record, searched_from_data)
-        portion.children.append(_child(number, record, header))
+        portion.children.append(_child(number, record, header, limits))
+        kind = portion.genotypes[record.digest][1]
+        if kind != limits.kind:
+            raise UserError(f"line {number}: genotype: expected {limits.kind}, got {kind}")
     return portion
 
 
-def _child(number: int, record: ChildRecord, header: Header) -> RestoredChild:
+def _child(number: int, record: ChildRecord, header: Header, limits: Limits) -> RestoredChild:
     decisions = len(record.actions)
     if len(record.log_probs) != decisions:
         raise UserError(
@@ -140,6 +155,10 @@ def _child(number: int, record: ChildRecord, header: Header) -> RestoredChild:
         )
     if record.score_run is not None and record.score_run >= header.runs:
         raise UserError(f"line {number}: score_run: line 1 says that there are {header.runs} runs")
+    if record.run is not None:
+        _check_config(number, record.run, header)
+    with _line(number):
+        limits.check_child(record)
     first = record.duplicate_of
     return RestoredChild(
         row=_row(ChildRecord, record),
@@ -147,20 +166,22 @@ def _child(number: int, record: ChildRecord, header: Header) -> RestoredChild:
         digest=record.digest,
         duplicate_of=None if first is None else (first.version, str(first.arm), first.k),
         score_run=record.score_run,
-        run=None if record.run is None else _run(number, record.run, header),
+        run=None if record.run is None else _run(record.run, header),
     )
 
 
+def _check_config(number: int, record: RunRecord, header: Header) -> None:
+    if record.config >= len(header.configs):
+        raise UserError(f"line {number}: config: line 1 has {len(header.configs)} configs")
+
+
 def _run(
-    number: int,
     record: RunRecord,
     header: Header,
     digest: str | None = None,
     key: str | None = None,
 ) -> RestoredRun:
     """A run's rows; one that had not ended is cancelled: what is imported is not worked on."""
-    if record.config >= len(header.configs):
-        raise UserError(f"line {number}: config: line 1 has {len(header.configs)} configs")
     if record.state in UNFINISHED:
         record = replace(
             record, state=RunState.CANCELLED, message=NOT_ENDED, ended_at=header.exported_at
@@ -214,6 +235,15 @@ def _records(model: type[R], lines: Sequence[bytes], first: int) -> Iterator[tup
         yield number, read_record(model, line, number)
 
 
+@contextlib.contextmanager
+def _line(number: int) -> Iterator[None]:
+    """Let a refusal begin with the line."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"line {number}: {error}") from None
+
+
 def read_record(model: type[R], line: bytes, number: int) -> R:
     """What a line says.
 
@@ -224,9 +254,26 @@ def read_record(model: type[R], line: bytes, number: int) -> R:
         line = NUL.sub(rb"\1\\ufffd", line)
     try:
         record: R = _decoder(model).decode(line)
+        _check_keys(record, line)
         return record
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise UserError(f"line {number}: {_problem(str(error))}") from None
+
+
+def _check_keys(record: Record, line: bytes) -> None:
+    """Check that no key is there twice, of which msgspec would take the last.
+
+    A line that has as many keys as its record has none twice, and need not be read again.
+
+    Raises:
+        ValueError: names the key.
+    """
+    try:
+        keys = msgspec.json.encode(record).count(b'":')
+    except OverflowError:  # of a whole number that is larger than any of a line may be
+        keys = None
+    if line.count(b'":') != keys or ODD_KEYS.search(line):
+        read_json(line)
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from db import queries, restore, searches, soundness
 from db.models import Child, PolicyVersion, Run, Search
 from pipeline.config import load_config, load_run_config
 from pipeline.errors import UserError
+from pipeline.reading import blaming, check_file
 from pipeline.search_files.checking import (
     Portion,
     begin_checking,
@@ -31,6 +32,7 @@ from pipeline.search_files.checking import (
     no_cycles,
     read_record,
 )
+from pipeline.search_files.limits import check_header
 from pipeline.search_files.records import FORMAT, Header
 
 # A portion ends with so many lines or bytes; a line that is longer is none of ours.
@@ -64,11 +66,10 @@ def read_header(path: Path) -> Header:
     Raises:
         UserError: it cannot be read, is none of ours, or a newer release's.
     """
-    try:
+    with blaming(path):
+        check_file(path)  # it is read twice
         with path.open("rb") as file:
             line = file.readline(LONGEST_LINE)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -85,7 +86,10 @@ def read_header(path: Path) -> Header:
     except UserError as error:
         raise UserError(f"{path}, {error}") from None
     try:
-        return _with_configs(header)
+        with blaming("configuration", "cannot be"):
+            header = _with_configs(header)
+        check_header(header)
+        return header
     except UserError as error:
         raise UserError(f"{path}, line 1: {error}") from None
 

@@ -19,15 +19,26 @@ FORMAT = 1
 TAG = r"^[\w.+/@#=-]{1,50}\Z"  # no blanks, commas or colons
 MOST_LETTERS = 10_000  # of a note
 
+# Numbers that stay exact where sums of a million of them are taken, in any database or browser.
+LARGEST_SIZE = 2**52  # parameters, multiply-adds
+MOST_IMAGES = 2**43
+SINGLE = 3.4028235e38  # the largest number of single precision: no network computes a larger one
+
 Int = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
 Ordinal = Annotated[int, Meta(ge=1, lt=2**31)]
-BigCount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
+Images = Annotated[int, Meta(ge=0, le=MOST_IMAGES)]
+Single = Annotated[float, Meta(ge=-SINGLE, le=SINGLE)]
+Rate = Annotated[float, Meta(ge=0, le=SINGLE)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Uid = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Tag = Annotated[str, Meta(pattern=TAG)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Time = Annotated[dt.datetime, Meta(tz=False)]
+Name = Annotated[str, Meta(max_length=255)]  # of a host, a device, a library
+Words = Annotated[str, Meta(max_length=2**20)]  # what an error said
 
 
 class Record(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -38,10 +49,10 @@ class SearchRow(Record):
     """The row of `searches`."""
 
     uid: Uid
-    name: str
+    name: Name
     config: dict[str, Any]
     state: SearchState
-    reason: str | None
+    reason: Words | None
     created_at: Time
     resumed_at: Time
     ended_at: Time | None
@@ -79,23 +90,23 @@ class Version(Record, tag_field="record", tag="policy_version"):
     created_at: Time
     learned: Count
     total_learned: Count
-    loss: float | None
-    entropy: float | None
-    kl: float | None
-    clip_fraction: float | None
-    baseline: float | None
-    mean_reward: float | None
-    staleness: float | None
+    loss: Single | None
+    entropy: Single | None
+    kl: Single | None
+    clip_fraction: Share | None
+    baseline: Single | None
+    mean_reward: Share | None
+    staleness: Rate | None
     duplicates: Count | None
-    probabilities: list[list[float]] | None
+    probabilities: list[list[Single]] | None
     sha256: Sha256
 
 
 class SlotName(Record):
     """Where an attempt was made."""
 
-    host: str
-    name: str
+    host: Name
+    name: Name
 
 
 class AttemptRecord(Record):
@@ -103,16 +114,16 @@ class AttemptRecord(Record):
 
     number: Ordinal
     slot: SlotName | None
-    device: str | None
-    versions: dict[str, Any] | None
-    images_trained: BigCount | None
-    images_scored: BigCount | None
+    device: Words | None  # the names of all that it was made on
+    versions: Annotated[dict[Name, Name], Meta(max_length=100)] | None
+    images_trained: Images | None
+    images_scored: Images | None
     started_at: Time
     ended_at: Time | None
     outcome: Outcome | None
     failure: Failure | None
-    message: str | None
-    traceback: str | None
+    message: Words | None
+    traceback: Words | None
 
 
 class EpochRecord(Record):
@@ -120,12 +131,12 @@ class EpochRecord(Record):
 
     epoch: Ordinal
     attempt: Ordinal
-    loss: float | None
+    loss: Single | None
     train_accuracy: Share | None
     accuracy: Share | None
-    learning_rate: float | None
-    seconds: float | None
-    waited: float | None
+    learning_rate: Rate | None
+    seconds: Seconds | None
+    waited: Seconds | None
     created_at: Time
 
 
@@ -137,8 +148,8 @@ class RunRecord(Record):
     ordinal: Count | None
     config: Count  # its place in `Header.configs`
     seed: Count
-    device: str
-    devices: Ordinal
+    device: Literal["cpu", "cuda"]
+    devices: Annotated[int, Meta(ge=1, le=64)]
     state: RunState
     state_since: Time
     priority: Int
@@ -146,12 +157,12 @@ class RunRecord(Record):
     tries: Count
     accuracy: Share | None
     test_accuracy: Share | None
-    parameters: BigCount | None
-    macs: BigCount | None
-    images_trained: BigCount | None
-    images_scored: BigCount | None
+    parameters: Size | None
+    macs: Size | None
+    images_trained: Images | None
+    images_scored: Images | None
     failure: Failure | None
-    message: str | None
+    message: Words | None
     created_at: Time
     ended_at: Time | None
     attempts: list[AttemptRecord]
@@ -181,18 +192,18 @@ class ChildRecord(Record, tag_field="record", tag="child"):
     arm: Arm
     k: Count
     actions: list[Count]
-    log_probs: list[float]
+    log_probs: list[Single]
     digest: Sha256
     genotype: dict[str, Any]
     state: ChildState
     created_at: Time
     ended_at: Time | None
-    reward: float | None
+    reward: Share | None
     reward_kind: RewardKind | None
     stopped_epoch: Ordinal | None
     accuracy: Share | None
-    parameters: BigCount | None
-    macs: BigCount | None
+    parameters: Size | None
+    macs: Size | None
     failure: Failure | None
     duplicate_of: ChildKey | None
     score_run: Count | None  # its place among the file's run lines

@@ -53,7 +53,7 @@ def read(url: str, sha256: str) -> dict[str, Any]:
         raise CorruptCheckpointError(f"{url}: not the file that was written")
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # torch does not say what it raises over bytes of another kind
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CorruptCheckpointError(f"{url}: {reason}") from error
     if not isinstance(state, dict):

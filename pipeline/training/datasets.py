@@ -10,6 +10,7 @@ import http.client
 import importlib.util
 import pickle
 import shutil
+import sys
 import tarfile
 import zlib
 from collections import Counter
@@ -24,6 +25,7 @@ from torch import Tensor
 from pipeline import locks
 from pipeline.config import DataConfig
 from pipeline.errors import DataChangedError, MachineError, UserError
+from pipeline.terminal import unescaped
 from pipeline.text import storable
 from pipeline.training.data_summary import DataSummary, summarize_arrays, summarize_files
 from pipeline.training.dataset_names import DOWNLOADED, NAMES, check_dataset, own_path
@@ -375,7 +377,8 @@ def _download(name: str, folder: Path) -> None:
     shutil.rmtree(beside, ignore_errors=True)
     if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir():
         _unpack_debian(beside / "FashionMNIST" / "raw")
-    _torchvision_parts(name, beside, download=True)
+    with contextlib.redirect_stderr(unescaped(sys.stderr)):  # its bar moves the cursor
+        _torchvision_parts(name, beside, download=True)
     for file in sorted(beside.rglob("*")):
         if file.is_file():
             target = folder / file.relative_to(beside)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import MachineError, UserError
+from pipeline.reading import blaming, open_file
 from pipeline.text import storable
-from pipeline.training.image_trees import DAMAGED
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, C)
 Labels = npt.NDArray[np.int64]  # (N,)
@@ -58,15 +58,13 @@ def read_npz(path: Path, *, as_before: bool = False) -> Arrays:
     _check_file(path)
     if not zipfile.is_zipfile(path):
         raise UserError(f"{_named(path)}: cannot be read: no archive as np.savez writes it")
-    try:
-        # opened here, since np.load leaves a file open that it cannot read
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return _read(path, archive, as_before)
-    except UserError:
-        raise
-    except (OSError, ValueError, TypeError, *DAMAGED) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{_named(path)}: cannot be read: {reason}") from None
+    # opened here, since np.load leaves a file open that it cannot read
+    with (
+        blaming(path),
+        open_file(path) as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        return _read(path, archive, as_before)
 
 
 def read_hdf5(path: Path) -> Arrays:
@@ -83,13 +81,9 @@ def read_hdf5(path: Path) -> Arrays:
         raise UserError(
             "HDF5 files need the extra `hdf5`: pip install 'nasnet-pipeline[hdf5]'"
         ) from None
-    try:
-        with h5py.File(path) as file:
-            arrays = {name: file[name] for name in file if hasattr(file[name], "dtype")}
-            return _read(path, arrays, False)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{_named(path)}: cannot be read: {reason}") from None
+    with blaming(path), h5py.File(path) as file:
+        arrays = {name: file[name] for name in file if hasattr(file[name], "dtype")}
+        return _read(path, arrays, False)
 
 
 def _named(path: Path) -> str:

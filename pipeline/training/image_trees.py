@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import MachineError, UserError
+from pipeline.reading import open_file
 from pipeline.text import storable
 
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
@@ -57,7 +58,7 @@ class ImageFile:
             raise MachineError(f"{self}: {error.strerror or error}") from None
 
     def _from_folder(self) -> bytes:
-        with (self.root / self.name).open("rb") as file:
+        with open_file(self.root / self.name) as file:
             self._check_size(os.fstat(file.fileno()).st_size)
             return file.read()
 

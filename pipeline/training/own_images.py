@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import MachineError, UserError
+from pipeline.reading import read_bytes
 from pipeline.text import storable
 from pipeline.training.image_arrays import Images
-from pipeline.training.image_trees import ImageFile
+from pipeline.training.image_trees import MAX_IMAGE_BYTES, ImageFile
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3)
 
@@ -62,7 +63,7 @@ def _name(file: Path | ImageFile) -> str:
 
 def _bytes_of(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_bytes(file, MAX_IMAGE_BYTES)
     except OSError as error:
         raise MachineError(f"{storable(str(file))}: {error.strerror or error}") from None
 

@@ -77,6 +77,18 @@ def test_a_search_on_its_way_is_sound(search):
         ("UPDATE searches SET state = 'finished'", "has finished and still has open"),
         ("UPDATE children SET arm = 'control' WHERE id = 1", "child 1 of the control arm was"),
         ("UPDATE children SET arm = 'control' WHERE id = 3", "whose numbers have a gap"),
+        ("UPDATE children SET reward = 1.7e308 WHERE id = 1", "child 1 has a reward or"),
+        ("UPDATE runs SET test_accuracy = 2 WHERE id = 1", "run 1 has an accuracy that"),
+        *(
+            (f"UPDATE {table} SET {column} = '{time}' WHERE id = 1", f"{what} 1 has a time that")
+            for table, column, what in (
+                ("searches", "resumed_at", "search"),
+                ("policy_versions", "created_at", "policy version"),
+                ("children", "created_at", "child"),
+                ("runs", "state_since", "run"),
+            )
+            for time in ("0001-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999")
+        ),
     ],
 )
 def test_a_row_that_cannot_be_is_named(search, change, said):

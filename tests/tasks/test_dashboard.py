@@ -361,3 +361,18 @@ def test_another_name_that_leads_to_loopback_is_refused(sqlite_store):
     ):
         assert client_of().get("/", headers={"Host": host}).status_code == 400, host
     assert client_of().get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_a_fault_of_ours_is_a_page_and_json_that_say_so(client, monkeypatch):
+    def raising(*_):
+        raise TypeError("secret")
+
+    monkeypatch.setattr("db.queries.list_searches", raising)
+    monkeypatch.setattr("db.searches.get", raising)
+    quiet = TestClient(client.app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    page = quiet.get("/searches/digits")
+    assert page.status_code == 500
+    assert "a fault of ours: TypeError" in page.text
+    assert "secret" not in page.text
+    answer = quiet.get("/api/searches/digits")
+    assert (answer.status_code, answer.json()["error"][:26]) == (500, "a fault of ours: TypeError")

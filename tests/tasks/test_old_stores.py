@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, select, text
 
-from db import ranking, schema, searches, soundness
+from db import deletion, queries, ranking, schema, searches, soundness
 from db.models import Child, Epoch, Search
 from db.session import get_engine, transaction
+from pipeline.cli.search_files import Form, export, import_
 from pipeline.config import load_config
 from pipeline.errors import UserError
 from tasks.app import ring
@@ -81,6 +82,21 @@ def test_a_search_of_an_old_release_is_read_and_goes_on(old_store, post, start_w
         assert connection.scalar(select(Search.state)) == "finished"
         assert len(connection.execute(select(Child).where(Child.reward.is_not(None))).all()) == 6
         assert soundness.impossible(connection) == []
+
+
+def test_a_search_of_an_old_release_travels(old_store, tmp_path):
+    """What a line of a file may say is what every release has written."""
+    schema.upgrade()
+    export("tiny", Form.JSONL, tmp_path / "tiny.jsonl")
+    with transaction() as connection:
+        search = searches.get(connection, "tiny")
+        searches.pause(connection, search.id, "asked")
+        digest = queries.search_digest(connection, search.id)
+        deletion.delete_search(connection, searches.get(connection, "tiny"))
+    import_(tmp_path / "tiny.jsonl")
+    with transaction(read_only=True) as connection:
+        found = searches.get(connection, "tiny")
+        assert queries.search_digest(connection, found.id) == digest
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

@@ -316,6 +316,18 @@ def of_run(key, value, number=0):
     return of_child(lambda line: line["run"].__setitem__(key, value), number)
 
 
+def of_attempt(key, value):
+    return of_child(lambda line: line["run"]["attempts"][0].__setitem__(key, value))
+
+
+def of_epoch(key, value):
+    return of_child(lambda line: line["run"]["epochs"][0].__setitem__(key, value))
+
+
+def of_version(key, value):
+    return lambda lines: lines[2].__setitem__(key, value)
+
+
 def encoded_otherwise(line):
     """The same graph in another order of its sides: no canonical form, a digest of its own."""
     from pipeline.genotype import CellGenotype
@@ -419,7 +431,89 @@ BROKEN = {
         set_key("learned_by", 1, 5),
         "line 9: child of this line of the control arm",
     ),
-    "another reward": (set_key("reward", 0.123), "line 1: digest"),
+    "another size": (set_key("parameters", 7), "line 1: digest"),
+    "a reward that its accuracy does not earn": (set_key("reward", 0.123), "line 4: reward"),
+    "a reward that no accuracy earns": (set_key("reward", 1.7e308), "line 4: reward"),
+    "a failure with another reward than failures have": (
+        set_key("failure", "oom"),
+        "line 4: reward",
+    ),
+    "a failure of a child that is open": (set_key("failure", "oom", 2), "line 6: failure"),
+    "a time before there were clocks": (
+        set_key("created_at", "0001-01-01 00:00:00.000000"),
+        "line 4: created_at",
+    ),
+    "a time that is to come": (
+        of_run("ended_at", "9999-12-31 23:59:59.999999"),
+        "line 4: run.ended_at",
+    ),
+    "an end before its beginning": (
+        of_attempt("ended_at", "2001-01-01 00:00:00.000000"),
+        r"line 4: run.attempts\[0\].ended_at",
+    ),
+    "an export that is to come": (
+        lambda lines: lines[0].__setitem__("exported_at", "9999-12-31 23:59:59.999999"),
+        "line 1: exported_at",
+    ),
+    "a search that began with no clock": (
+        lambda lines: lines[0]["search"].__setitem__("resumed_at", "0001-01-01 00:00:00"),
+        "line 1: search.resumed_at",
+    ),
+    "a choice that a decision does not have": (
+        of_child(lambda line: line["actions"].__setitem__(0, 99)),
+        r"line 4: actions\[0\]: expected a choice",
+    ),
+    "fewer choices than decisions": (
+        of_child(lambda line: (line["actions"].pop(), line["log_probs"].pop())),
+        "line 4: actions: expected one for each",
+    ),
+    "a probability above one": (
+        of_child(lambda line: line["log_probs"].__setitem__(0, 1.0)),
+        "line 4: log_probs",
+    ),
+    "shares of a decision that are not all": (
+        of_version("probabilities", [[0.5, 0.25]] * 20),
+        r"line 3: probabilities\[0\]",
+    ),
+    "shares of decisions that are not there": (
+        of_version("probabilities", [[1.0]]),
+        "line 3: probabilities: expected a list",
+    ),
+    "more entropy than choices have": (of_version("entropy", 1e6), "line 3: entropy"),
+    "a loss that no network has": (of_version("loss", 1.7e308), "line 3: loss"),
+    "a baseline that rewards never had": (of_version("baseline", 2.0), "line 3: baseline"),
+    "more repeats than rewards": (of_version("duplicates", 9), "line 3: duplicates"),
+    "an epoch that was not configured": (of_epoch("epoch", 2), r"line 4: run.epochs\[0\].epoch"),
+    "an epoch of an attempt that was not made": (
+        of_epoch("attempt", 2),
+        r"line 4: run.epochs\[0\].attempt",
+    ),
+    "an epoch of negative seconds": (of_epoch("seconds", -1.0), r"line 4: run.epochs\[0\].sec"),
+    "an attempt that ended in no way": (
+        of_attempt("outcome", None),
+        r"line 4: run.attempts\[0\].outcome",
+    ),
+    "an attempt that failed in no way": (
+        of_attempt("outcome", "failed"),
+        r"line 4: run.attempts\[0\].failure",
+    ),
+    "a run that is done and has failed": (of_run("failure", "oom"), "line 4: run.failure"),
+    "a run that is done without an end": (of_run("ended_at", None), "line 4: run.ended_at"),
+    "a run with more tries than attempts": (of_run("tries", 5), "line 4: run.tries"),
+    "a training that looked at the test images": (
+        of_run("test_accuracy", 0.5),
+        "line 4: run.test_accuracy",
+    ),
+    "a device that is none": (of_run("device", "abacus"), "line 4: run.device"),
+    "more multiply-adds than can be summed up": (set_key("macs", 2**60), "line 4: macs"),
+    "a library whose version is no text": (
+        of_attempt("versions", {"torch": [2]}),
+        r"line 4: run.attempts\[0\].versions",
+    ),
+    "a name of another length": (
+        of_attempt("slot", {"host": "h" * 300, "name": "cpu-0"}),
+        r"line 4: run.attempts\[0\].slot.host",
+    ),
     "versions with a gap": (lambda lines: lines[2].__setitem__("version", 5), "line 3: version"),
     "lines in another order": (lambda lines: lines.reverse(), "line 1: not a search"),
     "a child too many": (lambda lines: lines.append(lines[-1]), "line 10: line 1 announces"),
@@ -473,6 +567,37 @@ def test_a_file_of_another_kind_is_refused(home, tmp_path, data):
     with pytest.raises(UserError, match="line 1: "):
         import_(path)
     assert not (home / "nasnet.db").exists()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'"reward":0.1,"reward":0.1',
+        b'"reward" :0.9,"reward":0.1',
+        b'"rew\\u0061rd":0.9,"reward":0.1',
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(exported, written):
+    path, _ = exported
+    before = counted()
+    whole = path.read_bytes()
+    assert whole.count(b'"reward":0.1') == 1
+    path.write_bytes(whole.replace(b'"reward":0.1', written))
+    with pytest.raises(UserError, match="line 4: the key 'reward' is there twice"):
+        import_(path)
+    path.write_bytes(whole.replace(b'"format":1', b'"format":1,"format":1', 1))
+    with pytest.raises(UserError, match="line 1: the key 'format' is there twice"):
+        import_(path)
+    assert counted() == before
+
+
+def test_texts_that_look_like_keys_are_none(exported):
+    path, digest = exported
+    lines = lines_of(path)
+    lines[4]["run"]["message"] = 'a":1,"reward":2 "b" :3'
+    write_lines(path, lines)
+    import_(path)
+    assert digest_of("digits") == digest
 
 
 def test_a_file_that_was_cut_anywhere_is_refused(sqlite_store, tmp_path, exported_text):
