@@ -17,9 +17,9 @@ from pipeline.errors import InvalidGenotypeError
 Side = tuple[int, str]  # a state that is read, and the operation on it
 Rows = tuple[tuple[int, ...], ...]  # what each block in an order reads
 
-# Sides that are looked at: about two seconds. Graphs that are random, or symmetrical, take some
-# thousands; what takes more was made to.
-MOST_LOOKS = 4_000_000
+# Sides that are looked at: two or three seconds. Graphs that are random, or symmetrical, take some
+# ten thousand; the slowest Steiner systems that fit into 64 layers 2.8 million.
+MOST_LOOKS = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def canonical_order(graph: Graph, live: tuple[int, ...]) -> tuple[int, ...]:
     for _, group in itertools.groupby(sorted(live, key=start.__getitem__), start.__getitem__):
         ordered.append(list(group))
     search.refine(ordered, list(ordered.twins))
-    search.below(ordered, ())
+    search.below(ordered, (), ())
     return tuple(search.best)
 
 
@@ -164,26 +164,27 @@ class _Search:
         self.leaves: dict[Rows, tuple[list[int], tuple[int, ...]]] = {}
         self.symmetries: list[dict[int, int]] = []
 
-    def below(self, ordered: _Ordered, chosen: tuple[int, ...]) -> int:
+    def below(self, ordered: _Ordered, chosen: tuple[int, ...], rows: Rows) -> int:
         """Look at all orders in which these were told apart; how many of them still hold.
 
         Fewer than were chosen: the rest of what is below the last of them mirrors what was seen.
+        ``rows``: those that were fixed above.
         """
+        # before the first twins all is fixed, and with it what they read: it is less deep
+        fixed = min(ordered.twins, default=len(ordered.blocks) - 1) + 1
+        rows += tuple(self._row(b, ordered) for b in ordered.blocks[len(rows) : fixed])
         if not ordered.twins:
-            return self._leaf(ordered, chosen)
-        colour = min(ordered.twins)
-        # all before it are fixed, and what they read is: depths come before all other colours
-        fixed = tuple(self._row(b, ordered) for b in ordered.blocks[: colour + 1])
-        if self.least and fixed > self.least[: len(fixed)]:
+            return self._leaf(ordered.blocks, chosen, rows)
+        if self.best and rows > self.least[:fixed]:
             return len(chosen)
-        twins = ordered.of(colour)
+        twins = ordered.of(fixed - 1)
         tried: list[int] = []
         for twin in twins[:1] if self._interchangeable(twins) else twins:
             if twin in self._mirrored(tried, chosen):
                 continue
             next_ = ordered.told_apart(twin)
             self.refine(next_, self.beside(next_, [twin]))
-            back = self.below(next_, (*chosen, twin))
+            back = self.below(next_, (*chosen, twin), rows)
             if back < len(chosen):
                 return back
             tried.append(twin)
@@ -225,7 +226,7 @@ class _Search:
         return self._sorted(self.reads[b], ordered)
 
     def _sorted(self, sides: Sequence[tuple[int, int]], ordered: _Ordered) -> tuple[int, ...]:
-        self.looks += 1 + len(sides)
+        self.looks += 2 + len(sides)
         if self.looks > MOST_LOOKS:
             raise InvalidGenotypeError(
                 "too many parts of it look alike from every side to put them in order; "
@@ -234,26 +235,26 @@ class _Search:
         colours, many = ordered.colours, self.operations
         return tuple(sorted([colours[state] * many + operation for state, operation in sides]))
 
-    def _leaf(self, ordered: _Ordered, chosen: tuple[int, ...]) -> int:
+    def _leaf(self, blocks: list[int], chosen: tuple[int, ...], rows: Rows) -> int:
         """Keep an order if it is the least; if it mirrors another, how many of the chosen hold."""
-        rows = tuple(self._row(b, ordered) for b in ordered.blocks)
         if rows in self.leaves:
-            blocks, before = self.leaves[rows]
-            self.symmetries.append(dict(zip(blocks, ordered.blocks, strict=True)))
+            mirrored, before = self.leaves[rows]
+            moved = {a: b for a, b in zip(mirrored, blocks, strict=True) if a != b}
+            self.symmetries.append(moved)
             pairs = zip(before, chosen, strict=False)
             return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-        self.leaves[rows] = ordered.blocks, chosen
+        self.leaves[rows] = blocks, chosen
         if not self.best or rows < self.least:
-            self.best, self.least = ordered.blocks, rows
+            self.best, self.least = blocks, rows
         return len(chosen)
 
     def _mirrored(self, tried: Sequence[int], chosen: tuple[int, ...]) -> set[int]:
-        """What a symmetry that leaves the chosen blocks in place makes of those that were tried."""
-        kept = [s for s in self.symmetries if all(s[b] == b for b in chosen)]
+        """What symmetries that leave the chosen blocks in place make of those that were tried."""
+        kept = [moved for moved in self.symmetries if moved.keys().isdisjoint(chosen)]
         found, new = set(tried), list(tried)
         while new:
             b = new.pop()
-            mirrors = {symmetry[b] for symmetry in kept} - found
+            mirrors = {moved[b] for moved in kept if b in moved} - found
             found |= mirrors
             new += mirrors
         return found
