@@ -130,6 +130,22 @@ def copies(draw):
     return LayerGenotype((*made, Layer(3, 3, 8, tuple(last))))
 
 
+@st.composite
+def rings(draw):
+    """Rings of layers and of layers that read two of them: alike from every side, not the same."""
+    lengths = draw(st.sampled_from([(2, 3), (3, 2), (2, 2), (5,), (2, 4), (4, 2), (3, 3), (6,)]))
+    points = draw(st.permutations(range(1, sum(lengths) + 1)))
+    edges, first = [], 0
+    for length in lengths:
+        ring = points[first : first + length]
+        edges += [{ring[i], ring[(i + 1) % length]} for i in range(length)]
+        first += length
+    inputs = [(0,)] * len(points) + [tuple(sorted(edge)) for edge in draw(st.permutations(edges))]
+    if draw(st.booleans()):
+        inputs.append(tuple(range(1, len(points) + 1)))
+    return LayerGenotype(tuple(Layer(3, 3, 8, sources) for sources in inputs))
+
+
 def assert_the_first_form(genotype, expected):
     found = genotype.canonical()
     assert found == expected
@@ -142,7 +158,7 @@ def test_a_cell_has_the_form_that_it_always_had(cell):
     assert_the_first_form(cell, first_form(cell, cell._graph(), cell.live_blocks(), cell_key))
 
 
-@given(networks() | copies())
+@given(networks() | copies() | rings())
 def test_a_network_of_layers_has_the_form_that_it_always_had(genotype):
     live = tuple(range(len(genotype.layers)))
     expected = first_form(genotype, genotype._graph(), live, layers_key)
