@@ -11,6 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.given_files import read_given
+
+# Of a configuration; all keys with all comments, as `nasnet preset show` prints them, are 24,000.
+MOST_BYTES = 2**17
+# Parts of a dotted key; ours have four. What tomllib takes grows with their square: 20,000 parts
+# took 1.6 GB.
+MOST_PARTS = 16
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_DEEP_KEY = re.compile(
+    rf"""(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_PARTS}}}""", re.MULTILINE
+)
 
 
 def preset_names() -> list[str]:
@@ -65,14 +76,34 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, is no TOML, or has no keys.
     """
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        tables = parse_toml(read_given(path, MOST_BYTES).decode())
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not TOML: {error}") from None
     if not tables:
         raise UserError(f"{path}: has no keys; `nasnet preset show digits` lists those there are")
     return tables
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """A text's tables, unless it was made to fill the memory.
+
+    Raises:
+        TOMLDecodeError: it is no TOML, or tables or lists are in one another too deep.
+    """
+    deep = _DEEP_KEY.search(text)
+    if deep is not None:
+        line = text.count("\n", 0, deep.end()) + 1
+        raise tomllib.TOMLDecodeError(f"a key of more than {MOST_PARTS} parts (at line {line})")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("lists or tables are in one another too deep") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python's own, of a number of thousands of digits
+        raise tomllib.TOMLDecodeError("a number has too many digits") from None
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -86,11 +117,13 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise UserError(f"--set {assignment}: expected key=value, such as budget.children=40")
+        *path, leaf = key.strip().split(".")
+        if len(path) >= MOST_PARTS:
+            raise UserError(f"--set {key[:40]}...: a key of more than {MOST_PARTS} parts")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            value = parse_toml(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        *path, leaf = key.strip().split(".")
         table = tables
         for part in path:
             table = table.setdefault(part, {})
