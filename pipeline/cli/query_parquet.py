@@ -50,7 +50,9 @@ def write_parquet(answer: "Answer", names: list[str], path: Path) -> None:
                 count = _write(pa, waiting, len(schemas), schema, file)
     except (pa.ArrowException, OverflowError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"--parquet: a column has values of several types: {reason}") from None
+        raise UserError(
+            f"--parquet: a column has values of several types, or too large ones: {reason}"
+        ) from None
     except MachineError as error:
         raise UserError(str(error)) from None
     say(f"{path}: {count:,} rows")
