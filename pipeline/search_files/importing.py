@@ -38,10 +38,12 @@ from pipeline.search_files.checking import (
 )
 from pipeline.search_files.records import FORMAT, Header
 
-# A portion ends with so many lines or bytes; a line that is longer is none of ours.
+# A portion ends with so many lines or bytes.
 PORTION = 1000
-PORTION_BYTES = 2**24
-LONGEST_LINE = 2**26
+PORTION_BYTES = 2**22
+# Bytes of a line. A child that was trained for 10,000 epochs has 2,700,000, and 14,000
+# configurations are as long as this; a line of nothing but brackets takes 25 times its length.
+LONGEST_LINE = 2**24
 
 # So many portions are checked ahead of the one that is written; in other processes where there
 # are so many lines: to start one takes as long as some thousand.

@@ -18,6 +18,8 @@ from pipeline.errors import Failure
 FORMAT = 1
 TAG = r"^[\w.+/@#=-]{1,50}\Z"  # no blanks, commas or colons
 MOST_LETTERS = 10_000  # of a note
+MOST_CONFIGS = 10_000  # each takes some kilobytes once its defaults are filled in
+MOST_ACTIONS = 10_000  # 64 layers that may each read all before them take 2,400
 
 Int = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
@@ -58,7 +60,9 @@ class Header(Record, tag_field="record", tag="search", dict=True):
     versions: Count
     runs: Count
     children: Count
-    configs: list[dict[str, Any]]  # of runs, which say which by its place
+    configs: Annotated[
+        list[dict[str, Any]], Meta(max_length=MOST_CONFIGS)
+    ]  # of runs, which say which by its place
     search: SearchRow
 
     @functools.cached_property
@@ -180,8 +184,8 @@ class ChildRecord(Record, tag_field="record", tag="child"):
     version: Count
     arm: Arm
     k: Count
-    actions: list[Count]
-    log_probs: list[float]
+    actions: Annotated[list[Count], Meta(max_length=MOST_ACTIONS)]
+    log_probs: Annotated[list[float], Meta(max_length=MOST_ACTIONS)]
     digest: Sha256
     genotype: dict[str, Any]
     state: ChildState

@@ -511,6 +511,19 @@ def test_a_line_longer_than_memory_is_refused(exported, monkeypatch):
         import_(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "key", "what"),
+    [(0, "configs", {}), (4, "actions", 0), (4, "log_probs", 0.5)],
+)
+def test_a_list_longer_than_any_of_ours_is_refused(exported, line, key, what):
+    path, _ = exported
+    lines = lines_of(path)
+    lines[line][key] = [what] * 10_001
+    write_lines(path, lines)
+    with pytest.raises(UserError, match=f"line {line + 1}: {key}: .*10000"):
+        import_(path)
+
+
 def test_letters_that_postgresql_does_not_hold_are_replaced(exported):
     path, _ = exported
     lines = lines_of(path)
