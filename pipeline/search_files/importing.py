@@ -8,7 +8,6 @@ import contextlib
 import datetime as dt
 import functools
 import hashlib
-import json
 import multiprocessing
 import os
 from collections import deque
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
@@ -65,6 +65,13 @@ class Imported:
     added: bool  # or the store had it already
 
 
+class _FirstLine(msgspec.Struct):
+    """What line 1 is read for first; the rest of it becomes no objects."""
+
+    record: Any = None
+    format: Any = None
+
+
 def read_header(path: Path) -> Header:
     """What a file is of, by its first line.
 
@@ -77,14 +84,14 @@ def read_header(path: Path) -> Header:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict) or data.get("record") != "search":
+        first = msgspec.json.decode(line, type=_FirstLine)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        first = _FirstLine()
+    if first.record != "search":
         raise UserError(f"{path}, line 1: not a search of `nasnet search export --format jsonl`")
-    if isinstance(data.get("format"), int) and data["format"] > FORMAT:
+    if isinstance(first.format, int) and first.format > FORMAT:
         raise UserError(
-            f"{path}, line 1: format {data['format']}, this release knows {FORMAT}: "
+            f"{path}, line 1: format {first.format}, this release knows {FORMAT}: "
             "upgrade the package"
         )
     try:
