@@ -99,7 +99,7 @@ def main() -> None:
     except Exception as error:
         if not _is_database_error(error):
             raise
-        _say(f"the database: {_first_line(getattr(error, 'orig', error))}")
+        _say(f"the database: {_reason(getattr(error, 'orig', error))}")
 
 
 def _say(message: str) -> None:
@@ -118,5 +118,10 @@ def _is_database_error(error: Exception) -> bool:
     )
 
 
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or ["no answer"])[0]
+def _reason(error: object) -> str:
+    reason = (str(error).strip().splitlines() or ["no answer"])[0]
+    if reason == "database is locked":  # for longer than the busy timeout
+        return (
+            f"{reason}: something writes to it, such as a long `nasnet search import`; try again"
+        )
+    return reason

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import canonical_order
 from pipeline.config_tables import MOST_BYTES, parse_assignments, parse_toml, read_toml
 from pipeline.errors import UserError
 from pipeline.genotype_files import MOST_BYTES as MOST_OF_GENOTYPE
 from pipeline.genotype_files import read_genotype
+from tests.pipeline.test_canonical_order import cycles
 
 ROOM = MOST_BYTES - 100
 MADE = {
@@ -101,3 +103,11 @@ def test_texts_with_dots_and_braces_are_no_deep_keys(texts):
 def test_a_path_of_many_dotted_parts_is_a_text():
     path = "/data/a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t"
     assert parse_toml(f"dataset = '{path}'  # {path}") == {"dataset": path}
+
+
+def test_a_genotype_that_would_take_too_long_is_refused_by_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(canonical_order, "MOST_LOOKS", 100_000)
+    path = tmp_path / "rings.json"
+    path.write_text(cycles(2, 2, 3, 3, 4, 5, 6, 7).to_json())
+    with pytest.raises(UserError, match=r"rings.json: too many parts of it look alike"):
+        read_genotype(path)
