@@ -7,8 +7,6 @@ files, is that role's: SECURITY.md.
 """
 
 import contextlib
-import datetime as dt
-import decimal
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -16,12 +14,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from db.answered_values import plain, prefer_text, size
 from db.session import SERVER_GONE, current_engine, sqlite_module
 from pipeline.errors import UserError
 
-# Rows that are fetched at a time, and virtual-machine steps between looks at the clock.
-PORTION = 1000
+# Virtual-machine steps between looks at the clock.
 STEPS = 10_000
+# Bytes of one row; the largest state of a policy has a tenth.
+MOST_ROW = 2**25
+# Bytes that SQLite may take in this process: its cache is 64 MiB, the rest is for rows and sorts.
+# From then on, too: a process may only lower it.
+MOST_HEAP = 2**28
+# What SQLite may be asked, where its module lets that be set (pysqlite3's does not).
+LIMITS = {
+    "SQLITE_LIMIT_LENGTH": MOST_ROW,
+    "SQLITE_LIMIT_SQL_LENGTH": 2**20,
+    "SQLITE_LIMIT_COLUMN": 1000,
+    "SQLITE_LIMIT_EXPR_DEPTH": 500,
+    "SQLITE_LIMIT_COMPOUND_SELECT": 100,
+    "SQLITE_LIMIT_LIKE_PATTERN_LENGTH": 1000,
+}
+TOO_LARGE = f"a row has more than {MOST_ROW:,} bytes"
+LESS = "ask for less of it, such as length(...)"
+# PostgreSQL sends a row as a whole, a gigabyte if it is asked: it shall look before it does. A
+# cast that fails is its only way to say so in SQL.
+ROW = '"nasnet row"'
+MEASURED = f"""
+    SELECT {ROW}.*, CASE WHEN pg_column_size({ROW}) > {MOST_ROW}
+        THEN CAST('{TOO_LARGE}: ' || pg_column_size({ROW}) AS integer) END
+    FROM ({{}}
+    ) AS {ROW}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +60,7 @@ class Answer:
 
 @contextlib.contextmanager
 def ask(statement: str, *, seconds: float) -> Iterator[Answer]:
-    """The answer to a SELECT, which may take so many seconds.
+    """The answer to a SELECT, which may take so many seconds, those between its rows as well.
 
     Raises:
         UserError: the database refuses the statement, now or while rows are read; says why.
@@ -66,6 +89,11 @@ def _ask_sqlite(path: str | None, statement: str, seconds: float) -> Iterator[An
         return int(sqlite.SQLITE_OK if action in reads or function else sqlite.SQLITE_DENY)
 
     deadline = time.monotonic() + seconds
+    connection.execute(f"PRAGMA hard_heap_limit = {MOST_HEAP}")
+    if hasattr(connection, "setlimit"):
+        for name, most in LIMITS.items():
+            connection.setlimit(getattr(sqlite, name), most)
+    connection.text_factory = lambda data: data.decode(errors="backslashreplace")
     connection.set_authorizer(allow)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
     with contextlib.closing(connection), _refusals((sqlite.Error, sqlite.Warning), deadline):
@@ -73,7 +101,7 @@ def _ask_sqlite(path: str | None, statement: str, seconds: float) -> Iterator[An
         if cursor.description is None:
             raise UserError("query: expected a SELECT")
         names = [column[0] for column in cursor.description]
-        yield Answer(names, _rows(iter(lambda: cursor.fetchmany(PORTION), [])))
+        yield Answer(names, _rows(cursor, deadline))
 
 
 @contextlib.contextmanager
@@ -89,29 +117,26 @@ def _ask_postgres(statement: str, seconds: float) -> Iterator[Answer]:
         cursor = connection.cursor()
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute("SET LOCAL TIME ZONE 'UTC'")
-
-        def fetch() -> list[Any]:
-            left = max(1, round(1000 * (deadline - time.monotonic())))
-            cursor.execute(f"SET LOCAL statement_timeout = {left}")
-            rows: list[Any] = cursor.execute(f"FETCH {PORTION} FROM answer").fetchall()
-            return rows
-
+        cursor.execute("SET LOCAL DateStyle = 'ISO'")
+        cursor.execute(f"SET LOCAL statement_timeout = {max(1, round(1000 * seconds))}")
         # prepared, so that the server takes one statement; a cursor, so that it takes a SELECT
-        cursor.execute(f"DECLARE answer NO SCROLL CURSOR FOR {statement}\n", prepare=True)
-        first = fetch()
-        names = [column.name for column in cursor.description]
-        yield Answer(names, _rows(itertools.chain([first], iter(fetch, []))))
+        measured = MEASURED.replace("{}", statement)
+        cursor.execute(f"DECLARE answer NO SCROLL CURSOR FOR {measured}", prepare=True)
+        cursor.execute("FETCH 0 FROM answer")
+        names = [column.name for column in cursor.description[:-1]]
+        # row by row: a thousand of them may be larger than the memory
+        found = (row[:-1] for row in cursor.stream("FETCH ALL FROM answer"))
+        yield Answer(names, _rows(found, deadline))
 
 
 def _connected(psycopg: Any) -> Any:
-    """A connection of its own, that hands out JSON as text."""
+    """A connection of its own, that hands out as text what Python has no words for."""
     url = current_engine().url.set(drivername="postgresql")
     try:
         connection = psycopg.connect(url.render_as_string(hide_password=False), **SERVER_GONE)
     except psycopg.Error as error:
         raise UserError(f"the database does not answer: {_first_line(error)}") from None
-    for name in ("json", "jsonb"):
-        connection.adapters.register_loader(name, psycopg.types.string.TextLoader)
+    prefer_text(psycopg, connection)
     return contextlib.closing(connection)
 
 
@@ -120,31 +145,35 @@ def _refusals(errors: tuple[type[Exception], ...], deadline: float) -> Iterator[
     """What the database objects to is the user's to mend, whenever a row brings it up."""
     try:
         yield
+    except MemoryError:
+        raise UserError(
+            f"query: it takes more than {MOST_HEAP:,} bytes of memory; ask for less at a time"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError("query: a text is in no encoding that can be read; cast it") from None
     except errors as error:
         if time.monotonic() >= deadline:
             raise UserError("query: took too long; --timeout SECONDS allows more") from None
         reason = _first_line(error)
+        if TOO_LARGE in reason or "string or blob too big" in reason:
+            raise UserError(f"query: {TOO_LARGE}; {LESS}") from None
         only = "; only SELECT is allowed" if "authoriz" in reason or "syntax" in reason else ""
         raise UserError(f"query: {reason}{only}") from None
 
 
-def _rows(portions: Iterator[list[Any]]) -> Iterator[Sequence[Any]]:
-    for portion in portions:
-        yield from (tuple(map(_plain, row)) for row in portion)
+def _rows(rows: Iterator[Sequence[Any]], deadline: float) -> Iterator[Sequence[Any]]:
+    for count in itertools.count():
+        if time.monotonic() >= deadline:
+            raise UserError(
+                f"query: took too long, after {count:,} rows; --timeout SECONDS allows more"
+            )
+        row = next(rows, None)
+        if row is None:
+            return
+        if sum(map(size, row)) > MOST_ROW:
+            raise UserError(f"query: {TOO_LARGE}; {LESS}")
+        yield tuple(map(plain, row))
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
-
-
-def _plain(value: Any) -> Any:
-    """A value as both databases give it."""
-    if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-    if isinstance(value, decimal.Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
-    if value is None or isinstance(value, int | float | str):
-        return value
-    return str(value)  # an interval, an array, an inet: PostgreSQL has many

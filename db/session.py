@@ -242,6 +242,8 @@ def fault(error: BaseException) -> str:
     path = get_settings().database_path
     if path is None:
         return f"the database: {reason}"
+    if reason == "database is locked":  # for longer than the busy timeout
+        reason += ": something writes to it, such as a long `nasnet search import`; try again"
     if not os.access(path.parent, os.W_OK):
         reason += " (the folder cannot be written: is its disk read-only?)"
     return f"the database {path}: {reason}"

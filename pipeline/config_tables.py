@@ -13,7 +13,16 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.reading import blaming, read_bytes
 
-DEEPEST = 20  # tables in one another
+# Of a configuration; all keys with all comments, as `nasnet preset show` prints them, are 24,000.
+MOST_BYTES = 2**17
+# Parts of a dotted key; ours have four. What tomllib takes grows with their square: 20,000 parts
+# took 1.6 GB.
+MOST_PARTS = 16
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_DEEP_KEY = re.compile(
+    rf"""(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{MOST_PARTS}}}""", re.MULTILINE
+)
+DEEPEST = 20  # tables and lists in one another
 SHOWN = 100  # letters of an assignment that is refused
 
 
@@ -69,12 +78,28 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, is no TOML, or has no keys.
     """
     with blaming(path):
-        text = read_bytes(path).decode()
+        text = read_bytes(path, MOST_BYTES).decode()
     with blaming(path, "not TOML"):
-        tables = tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
-        _check_values(tables)
+        tables = parse_toml(text.replace("\r\n", "\n").replace("\r", "\n"))
     if not tables:
         raise UserError(f"{path}: has no keys; `nasnet preset show digits` lists those there are")
+    return tables
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """A text's tables, unless it was made to fill the memory, or what no key takes is in it.
+
+    Raises:
+        ValueError: it is no TOML (``TOMLDecodeError``); tables or lists are in one another too
+            deep; a whole number is too long.
+        RecursionError: much too deep.
+    """
+    deep = _DEEP_KEY.search(text)
+    if deep is not None:
+        line = text.count("\n", 0, deep.end()) + 1
+        raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {line})")
+    tables = tomllib.loads(text)
+    _check_values(tables)
     return tables
 
 
@@ -91,8 +116,8 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"--set {assignment}: expected key=value, such as budget.children=40")
         value = _parsed(assignment, text)
         *path, leaf = key.strip().split(".")
-        if len(path) > DEEPEST:
-            raise UserError(f"--set {assignment[:SHOWN]}: no key has so many parts")
+        if len(path) >= MOST_PARTS:
+            raise UserError(f"--set {key[:SHOWN]}...: a key of more than {MOST_PARTS} parts")
         table = tables
         for part in path:
             table = table.setdefault(part, {})
@@ -107,10 +132,9 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 def _parsed(assignment: str, text: str) -> Any:
     with blaming(f"--set {assignment[:SHOWN]}", "cannot be read"):
         try:
-            found = tomllib.loads(f"value = {text}")
+            found = parse_toml(f"value = {text}")
         except tomllib.TOMLDecodeError:
             return text
-        _check_values(found)
     return found["value"] if len(found) == 1 else text  # of several lines
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.canonical_order import Graph, canonical_orders, stands_in_order
+from pipeline.canonical_order import Graph, canonical_order, stands_in_order
 from pipeline.config_spaces import MAX_BLOCKS
 from pipeline.encoded import Encoded
 from pipeline.errors import InvalidGenotypeError, UserError
@@ -146,8 +146,7 @@ class Cell:
         whose 1x1 convolution makes it as symmetric) are ordered, blocks are renumbered, and the
         output states are sorted.
         """
-        orders = canonical_orders(self._graph(), self.live_blocks())
-        return min((self._renumbered(order) for order in orders), key=_cell_key)
+        return self._renumbered(canonical_order(self._graph(), self.live_blocks()))
 
     def _graph(self) -> Graph:
         return Graph(
@@ -383,7 +382,3 @@ def searched_from_data(data: Any) -> SearchedGenotype:
     if isinstance(found, KnownNetwork):
         raise InvalidGenotypeError(f"no search proposes {found.name}, a known network")
     return found
-
-
-def _cell_key(cell: Cell) -> tuple[Any, ...]:
-    return tuple((b.sides, b.combine) for b in cell.blocks), cell.concat

@@ -9,7 +9,9 @@ from pipeline.genotype import CellGenotype, Genotype, genotype_from_data
 from pipeline.json_text import read_json
 from pipeline.reading import blaming, open_file, read_bytes
 
-LARGEST_HEADER = 100_000_000  # bytes, as safetensors itself allows
+MOST_BYTES = 2**18  # of a genotype's JSON; 64 layers that read all before them are 15,000
+# Of a safetensors header: 100 a tensor, of which the largest networks have some thousand.
+MOST_HEADER = 2**23
 
 
 def read_genotype(path: Path) -> Genotype:
@@ -22,7 +24,7 @@ def read_genotype(path: Path) -> Genotype:
         if path.suffix == ".safetensors":
             data = _metadata_genotype(path)
         else:
-            data = read_json(read_bytes(path))
+            data = read_json(read_bytes(path, MOST_BYTES))
     with blaming(path):
         return _genotype(path, data)
 
@@ -30,10 +32,13 @@ def read_genotype(path: Path) -> Genotype:
 def _genotype(path: Path, data: Any) -> Genotype:
     try:
         if isinstance(data, dict) and "normal_concat" in data:
-            return CellGenotype.from_darts(data)
-        return genotype_from_data(data)
+            found: Genotype = CellGenotype.from_darts(data)
+        else:
+            found = genotype_from_data(data)
+        found.canonical()  # what cannot be put in order is no use to anyone
     except InvalidGenotypeError as error:
         raise UserError(f"{path}: {error}") from None
+    return found
 
 
 def _metadata_genotype(path: Path) -> Any:
@@ -54,7 +59,7 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
     """
     with open_file(path) as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 0 < length < min(LARGEST_HEADER, os.fstat(file.fileno()).st_size):
+        if not 0 < length < min(MOST_HEADER, os.fstat(file.fileno()).st_size):
             raise ValueError("not a safetensors file")
         header = read_json(file.read(length))
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.canonical_order import Graph, canonical_orders, stands_in_order
+from pipeline.canonical_order import Graph, canonical_order, stands_in_order
 from pipeline.config_spaces import MAX_FILTERS, MAX_LAYERS, MAX_SIDE, MAX_STRIDE
 from pipeline.encoded import Encoded
 from pipeline.errors import InvalidGenotypeError
@@ -98,8 +98,7 @@ class LayerGenotype(Encoded):
 
     def canonical(self) -> "LayerGenotype":
         """The one genotype that stands for all orders of the same layers (law 10)."""
-        orders = canonical_orders(self._graph(), tuple(range(len(self.layers))))
-        return min((self._renumbered(order) for order in orders), key=_key)
+        return self._renumbered(canonical_order(self._graph(), tuple(range(len(self.layers)))))
 
     def _graph(self) -> Graph:
         return Graph(
@@ -164,7 +163,3 @@ def _layer(row: Any, number: int) -> Layer:
 
 def _label(layer: Layer) -> str:
     return json.dumps([getattr(layer, key) for key in KEYS])
-
-
-def _key(genotype: LayerGenotype) -> Any:
-    return [[getattr(layer, key) for key in (*KEYS, "inputs")] for layer in genotype.layers]

@@ -10,7 +10,6 @@ from typing import BinaryIO
 from pipeline.errors import NasnetError, UserError
 from pipeline.text import storable
 
-LARGEST_TEXT = 2**26  # bytes of a configuration or a genotype
 LONGEST_REASON = 200
 # What a shell hands over open: its other end is there, or has been.
 HANDED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
@@ -88,7 +87,7 @@ def check_file(path: Path) -> None:
         )
 
 
-def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
+def read_bytes(path: Path, most: int) -> bytes:
     """A whole file.
 
     Raises:

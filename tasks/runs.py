@@ -15,14 +15,16 @@ from pipeline.genotype import Genotype
 from tasks.app import send_runs
 
 
-def add_genotype(connection: Connection, genotype: Genotype) -> int:
-    """The genotype's row, added unless the store has it; returns its id."""
-    canonical = genotype.canonical()
+def add_genotype(connection: Connection, canonical: Genotype) -> int:
+    """The row of a genotype in its canonical form, added unless the store has it; returns its id.
+
+    That form is found before the transaction: it may take seconds.
+    """
     ops_normal, ops_reduction = canonical.operation_masks
     return runs.add_genotype(
         connection,
-        digest=genotype.digest,
-        kind=genotype.kind,
+        digest=canonical.literal_digest,
+        kind=canonical.kind,
         body=canonical.to_data(),
         ops_normal=ops_normal,
         ops_reduction=ops_reduction,

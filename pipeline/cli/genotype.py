@@ -264,15 +264,15 @@ def import_genotype(
     from pipeline.genotype_files import read_genotype
     from tasks.runs import add_genotype
 
-    found = read_genotype(file)
+    canonical = read_genotype(file).canonical()
     open_home()
     schema.prepare()
     with transaction() as connection:
-        genotype_id = add_genotype(connection, found)
+        genotype_id = add_genotype(connection, canonical)
     if as_json:
-        print_json({"digest": found.digest, "id": genotype_id})
+        print_json({"digest": canonical.literal_digest, "id": genotype_id})
     else:
-        typer.echo(f"genotype {found.digest}")
+        typer.echo(f"genotype {canonical.literal_digest}")
 
 
 def _found_rows(genotype: "Genotype") -> list[dict[str, Any]]:

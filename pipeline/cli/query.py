@@ -1,24 +1,30 @@
 """``nasnet query``: any question, in SQL."""
 
+import contextlib
 import csv
-import io
 import itertools
 import json
+import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_rows, say
+from pipeline.cli.output import JsonFlag, print_rows
+from pipeline.cli.query_parquet import write_parquet
 from pipeline.terminal import unescaped
 
 if TYPE_CHECKING:
     from db.asking import Answer
 
 SHOWN = 1000  # rows of a table for people
-PORTION = 50_000  # rows of a row group in a Parquet file
+SHOWN_LETTERS = 2**20  # of all of them together
+CELL = 5000  # letters of one value in it
+GRACE = 5.0  # seconds after which what does not end by itself is ended
 
 
 def query(
@@ -43,15 +49,36 @@ def query(
     if as_json + as_csv + (parquet is not None) > 1:
         raise UserError("--json, --csv and --parquet: give one of them")
     open_store()
-    with ask(statement, seconds=timeout) as answer:
+    with _ended(timeout), ask(statement, seconds=timeout) as answer:
         if as_json:
             _print_json(answer)
         elif as_csv:
             _print_csv(answer)
         elif parquet is not None:
-            _write_parquet(answer, parquet)
+            write_parquet(answer, _distinct(answer.columns), parquet)
         else:
             _print_table(answer)
+
+
+@contextlib.contextmanager
+def _ended(seconds: float) -> Iterator[None]:
+    """End the process some time after it should have.
+
+    A single function of the database's may take hours without a look at the clock, and whoever
+    reads our output may have stopped reading.
+    """
+    timer = threading.Timer(seconds + GRACE, _end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end() -> None:
+    os.write(2, b"nasnet: query: took too long; --timeout SECONDS allows more\n")
+    os._exit(2)
 
 
 def _print_json(answer: "Answer") -> None:
@@ -59,9 +86,17 @@ def _print_json(answer: "Answer") -> None:
     names = _distinct(answer.columns)
     separator = "[\n"
     for row in answer.rows:
-        sys.stdout.write(separator + json.dumps(dict(zip(names, row, strict=True))))
+        line = json.dumps(dict(zip(names, map(_strict, row), strict=True)), allow_nan=False)
+        sys.stdout.write(separator + line)
         separator = ",\n"
     sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _strict(value: Any) -> Any:
+    """JSON has no infinity: a text, as PostgreSQL's own to_json gives it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _print_csv(answer: "Answer") -> None:
@@ -74,52 +109,23 @@ def _print_csv(answer: "Answer") -> None:
 
 def _print_table(answer: "Answer") -> None:
     names = _distinct(answer.columns)
-    rows = list(itertools.islice(answer.rows, SHOWN + 1))
-    print_rows((dict(zip(names, row, strict=True)) for row in rows[:SHOWN]), names, as_json=False)
-    if len(rows) > SHOWN:
-        typer.echo(f"these are the first {SHOWN:,} rows; --csv prints all", err=True)
+    rows: list[dict[str, Any]] = []
+    letters, more = 0, False
+    for row in answer.rows:
+        if len(rows) == SHOWN or letters > SHOWN_LETTERS:
+            more = True
+            break
+        cut = [_cut(value) for value in row]
+        letters += sum(len(value) for value in cut if isinstance(value, str))
+        rows.append(dict(zip(names, cut, strict=True)))
+    print_rows(rows, names, as_json=False)
+    if more:
+        typer.echo(f"these are the first {len(rows):,} rows; --csv prints all", err=True)
 
 
-def _write_parquet(answer: "Answer", path: Path) -> None:
-    from pipeline import files
-    from pipeline.errors import MachineError, UserError
-
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError(
-            "--parquet needs the extra `notebook`: pip install 'nasnet-pipeline[notebook]'"
-        ) from None
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
-    names = _distinct(answer.columns)
-    try:
-        parts = [_table(pa, names, rows) for rows in _portions(answer.rows)]
-        # a column that begins with nulls gets its type from a later part
-        table = pa.concat_tables(parts, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UserError(f"--parquet: a column has values of several types: {error}") from None
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer)
-    try:
-        files.write(str(path), buffer.getbuffer())
-    except MachineError as error:
-        raise UserError(str(error)) from None
-    say(f"{path}: {table.num_rows:,} rows")
-
-
-def _table(pa: Any, names: list[str], rows: list[Sequence[Any]]) -> Any:
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return pa.table({name: list(values) for name, values in zip(names, columns, strict=True)})
-
-
-def _portions(rows: Iterator[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
-    """Lists of rows; one that is empty where there are none."""
-    portion = list(itertools.islice(rows, PORTION))
-    yield portion
-    while portion := list(itertools.islice(rows, PORTION)):
-        yield portion
+def _cut(value: Any) -> Any:
+    is_long = isinstance(value, str) and len(value) > CELL
+    return f"{value[:CELL]}..." if is_long else value
 
 
 def _distinct(columns: list[str]) -> list[str]:

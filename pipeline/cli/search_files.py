@@ -11,6 +11,7 @@ from pipeline.cli.output import OUT, JsonFlag, print_json, say
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pipeline.search_files.importing import CheckedFile, Imported
     from pipeline.search_files.records import Header
 
 
@@ -73,7 +74,7 @@ def _write(connection: Any, search_id: int, form: Form, path: Path) -> int:
         return write(connection, search_id, file)
 
 
-def _try_import(file: Path, header: "Header", name: str) -> None:
+def _try_import(checked: "CheckedFile", name: str) -> None:
     """Import into a store that goes again: a file that is refused must not leave the first one.
 
     Raises:
@@ -91,9 +92,31 @@ def _try_import(file: Path, header: "Header", name: str) -> None:
             with using(engine):
                 schema.upgrade()
                 with transaction() as connection:
-                    import_search(connection, file, header, name)
+                    import_search(connection, checked, name)
         finally:
             engine.dispose()
+
+
+def _import(file: Path, header: "Header", name: str) -> "Imported":
+    """Look whether the store has it, check the file, write: only that holds others up."""
+    from db import schema
+    from db.session import snapshot, transaction
+    from pipeline.cli.home import open_home
+    from pipeline.search_files.importing import checked_file, find_imported, import_search
+
+    if schema.is_made():
+        schema.require()
+        with snapshot() as connection:
+            known = find_imported(connection, file, header, name)
+        if known is not None:
+            return known
+    with checked_file(file, header) as checked:
+        if not schema.is_made():
+            _try_import(checked, name)
+        open_home()
+        schema.prepare()
+        with transaction() as connection:
+            return import_search(connection, checked, name)
 
 
 def import_(
@@ -108,20 +131,11 @@ def import_(
     All of it or nothing: a file that is refused, or a kill, leaves nothing behind. A search that
     the store has is not added again.
     """
-    from db import schema
-    from db.session import transaction
-    from pipeline.cli.home import open_home
     from pipeline.cli.request import checked_name
-    from pipeline.search_files.importing import import_search, read_header
+    from pipeline.search_files.importing import read_header
 
     header = read_header(file)
-    wanted = checked_name(header.search.name if name is None else name)
-    if not schema.is_made():
-        _try_import(file, header, wanted)
-    open_home()
-    schema.prepare()
-    with transaction() as connection:
-        done = import_search(connection, file, header, wanted)
+    done = _import(file, header, checked_name(header.search.name if name is None else name))
     if as_json:
         print_json({"search": done.name, "children": done.children, "added": done.added})
     elif done.added:

@@ -348,15 +348,17 @@ def _usual_size(dataset: str) -> int:
 def _asking(
     purpose: "Purpose", chosen: Any, seeds: int, start_id: int | None = None
 ) -> Callable[[Any, RunConfig], list[int]]:
+    canonical = chosen.canonical()
+
     def ask(connection: Any, config: RunConfig) -> list[int]:
         from tasks import runs
 
-        genotype_id = runs.add_genotype(connection, chosen)
+        genotype_id = runs.add_genotype(connection, canonical)
         return [
             runs.ask(
                 connection,
                 purpose,
-                (genotype_id, chosen.digest),
+                (genotype_id, canonical.literal_digest),
                 config,
                 seed=seed,
                 start_artifact_id=start_id,

@@ -18,7 +18,7 @@ from pipeline.config_networks import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import Description, read_metadata
 from pipeline.genotype import genotype_from_data
-from pipeline.genotype_files import LARGEST_HEADER, safetensors_metadata
+from pipeline.genotype_files import MOST_HEADER, safetensors_metadata
 from pipeline.json_text import read_json
 from pipeline.networks import build
 from pipeline.reading import blaming
@@ -74,7 +74,7 @@ def load_model(path: Path) -> Model:
 def _reader_of(start: bytes) -> Callable[[Path], Model]:
     if start.startswith(b"PK"):
         return _read_pt2
-    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER:
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MOST_HEADER:
         return _read_safetensors
     if start.lstrip().startswith(b"{"):
         raise UserError("a genotype has no weights: export it with --format onnx")

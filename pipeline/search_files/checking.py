@@ -64,9 +64,11 @@ ROWS = {
 R = TypeVar("R", bound=Record)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Portion:
     """Rows of some lines, in order; and their genotypes by digest."""
+
+    were_checked: bool = False  # these very lines: that genotypes are canonical takes longest
 
     versions: list[Row] = field(default_factory=list)
     other_runs: list[RestoredRun] = field(default_factory=list)
@@ -100,13 +102,18 @@ def columns() -> dict[str, tuple[str, ...]]:
     }
 
 
-def check_versions(header: Header, lines: Sequence[bytes], first: int) -> Portion:
+def check_versions(
+    header: Header, lines: Sequence[bytes], first: int, were_checked: bool = False
+) -> Portion:
     """Rows of lines that are policy versions; this function and the others below:
+
+    Args:
+        were_checked: these very lines were, before; rows are made of them now.
 
     Raises:
         UserError: beginning with the line, `first` and on.
     """
-    portion = Portion()
+    portion = Portion(were_checked)
     limits = Limits(header)
     for number, record in _records(Version, lines, first):
         if record.version != number - 2:
@@ -117,9 +124,11 @@ def check_versions(header: Header, lines: Sequence[bytes], first: int) -> Portio
     return portion
 
 
-def check_other_runs(header: Header, lines: Sequence[bytes], first: int) -> Portion:
+def check_other_runs(
+    header: Header, lines: Sequence[bytes], first: int, were_checked: bool = False
+) -> Portion:
     """Rows of lines that are runs of no child, such as retrainings."""
-    portion = Portion()
+    portion = Portion(were_checked)
     limits = Limits(header)
     for number, record in _records(OtherRun, lines, first):
         _check_config(number, record, header)
@@ -134,9 +143,11 @@ def check_other_runs(header: Header, lines: Sequence[bytes], first: int) -> Port
     return portion
 
 
-def check_children(header: Header, lines: Sequence[bytes], first: int) -> Portion:
+def check_children(
+    header: Header, lines: Sequence[bytes], first: int, were_checked: bool = False
+) -> Portion:
     """Rows of lines that are children, with the rows of their runs."""
-    portion = Portion()
+    portion = Portion(were_checked)
     limits = Limits(header)
     for number, record in _records(ChildRecord, lines, first):
         _add_genotype(portion, number, record, searched_from_data)
@@ -219,13 +230,15 @@ def _add_genotype(
         return
     try:
         found = read(body)
+        if not its_digest:  # data may leave out its kind
+            text = found.to_json()
+            its_digest = _sha256(text) == digest
+        is_its = its_digest and (portion.were_checked or found.is_canonical)
+        its = digest if is_its else found.digest
     except InvalidGenotypeError as error:
         raise UserError(f"line {number}: genotype: {error}") from None
-    if not its_digest:  # data may leave out its kind
-        text = found.to_json()
-        its_digest = _sha256(text) == digest
-    if digest is None or not its_digest or not found.is_canonical:
-        raise UserError(f"line {number}: digest: it is not this genotype's, {found.digest}")
+    if digest is None or not is_its:
+        raise UserError(f"line {number}: digest: it is not this genotype's, {its}")
     created_at = time_text(record.created_at)
     portion.genotypes[digest] = (digest, found.kind, text, *found.operation_masks, created_at)
 

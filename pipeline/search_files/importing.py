@@ -1,9 +1,13 @@
-"""A file of JSON lines into a store: all of it in one transaction, or nothing."""
+"""A file of JSON lines into a store: all of it in one transaction, or nothing.
+
+It is read twice. What each line says is checked first, while nothing is locked: a genotype may
+take seconds, and a file come from far. Then the rows are written.
+"""
 
 import contextlib
 import datetime as dt
 import functools
-import json
+import hashlib
 import multiprocessing
 import os
 from collections import deque
@@ -11,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
@@ -35,10 +40,12 @@ from pipeline.search_files.checking import (
 from pipeline.search_files.limits import check_header
 from pipeline.search_files.records import FORMAT, Header
 
-# A portion ends with so many lines or bytes; a line that is longer is none of ours.
+# A portion ends with so many lines or bytes.
 PORTION = 1000
-PORTION_BYTES = 2**24
-LONGEST_LINE = 2**26
+PORTION_BYTES = 2**22
+# Bytes of a line. A child that was trained for 10,000 epochs has 2,700,000, and 14,000
+# configurations are as long as this; a line of nothing but brackets takes 25 times its length.
+LONGEST_LINE = 2**24
 
 # So many portions are checked ahead of the one that is written; in other processes where there
 # are so many lines: to start one takes as long as some thousand.
@@ -46,8 +53,8 @@ AHEAD = 3
 WORTH_PROCESSES = 5000
 MOST_CHECKERS = 3  # one a core: this process often waits for the database
 
-Check = Callable[[Sequence[bytes], int], Portion]
-Checked = Callable[[], Portion]
+Check = Callable[..., Portion]  # of lines and the number of the first; were_checked
+T = TypeVar("T")
 Add = Callable[[restore.Restoration, Portion], None]
 
 
@@ -58,6 +65,13 @@ class Imported:
     name: str
     children: int
     added: bool  # or the store had it already
+
+
+class _FirstLine(msgspec.Struct):
+    """What line 1 is read for first; the rest of it becomes no objects."""
+
+    record: Any = None
+    format: Any = None
 
 
 def read_header(path: Path) -> Header:
@@ -71,14 +85,14 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             line = file.readline(LONGEST_LINE)
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict) or data.get("record") != "search":
+        first = msgspec.json.decode(line, type=_FirstLine)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        first = _FirstLine()
+    if first.record != "search":
         raise UserError(f"{path}, line 1: not a search of `nasnet search export --format jsonl`")
-    if isinstance(data.get("format"), int) and data["format"] > FORMAT:
+    if isinstance(first.format, int) and first.format > FORMAT:
         raise UserError(
-            f"{path}, line 1: format {data['format']}, this release knows {FORMAT}: "
+            f"{path}, line 1: format {first.format}, this release knows {FORMAT}: "
             "upgrade the package"
         )
     try:
@@ -102,14 +116,41 @@ def _with_configs(header: Header) -> Header:
     return replace(header, configs=configs, search=search)
 
 
-def import_search(connection: Connection, path: Path, header: Header, name: str) -> Imported:
-    """Write a file's search under a name; nothing where the store has it already.
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A file of which each line was looked at by itself."""
+
+    path: Path
+    header: Header
+    sums: Sequence[bytes]  # of its portions, in order: what is written is what was checked
+    pool: Executor | None  # that makes rows of lines, if there is one
+
+
+@contextlib.contextmanager
+def checked_file(path: Path, header: Header) -> Iterator[CheckedFile]:
+    """A file that may be written, as far as its lines by themselves say.
 
     Raises:
-        UserError: the name is another search's; the store has the search as it was at another
-            moment; or a line is refused. The caller rolls back.
+        UserError: a line is refused.
     """
-    restore.wait_for_others(connection, header.search.uid)
+    with _checkers(header) as pool, no_cycles():
+        try:
+            with path.open("rb", buffering=2**20) as file:
+                sums = _sums(file, header, pool)
+        except UserError as error:
+            raise UserError(f"{path}, {error}") from None
+        yield CheckedFile(path, header, sums, pool)
+
+
+def find_imported(
+    connection: Connection, path: Path, header: Header, name: str
+) -> Imported | None:
+    """What the store has of a file's search already.
+
+    Raises:
+        UserError: the name is another search's, or the store has the search as it was at another
+            moment.
+    """
     known = connection.execute(select(Search).where(Search.uid == header.search.uid)).one_or_none()
     if known is not None:
         if queries.search_digest(connection, known.id) != header.digest:
@@ -120,9 +161,23 @@ def import_search(connection: Connection, path: Path, header: Header, name: str)
         return Imported(known.name, header.children, added=False)
     if searches.find(connection, name) is not None:
         raise UserError(f"search {name!r} is there already: choose another --name")
+    return None
+
+
+def import_search(connection: Connection, checked: CheckedFile, name: str) -> Imported:
+    """Write a file's search under a name; nothing where the store has it already.
+
+    Raises:
+        UserError: as ``find_imported``; or the database refuses a line. The caller rolls back.
+    """
+    path, header = checked.path, checked.header
+    restore.wait_for_others(connection, header.search.uid)
+    known = find_imported(connection, path, header, name)
+    if known is not None:
+        return known
     try:
-        with path.open("rb", buffering=2**20) as file, _checkers(header) as pool, no_cycles():
-            _write(connection, file, header, name, pool)
+        with path.open("rb", buffering=2**20) as file:
+            _write(connection, file, checked, name)
     except UserError as error:
         raise UserError(f"{path}, {error}") from None
     return Imported(name, header.children, added=True)
@@ -134,7 +189,7 @@ def _checkers(header: Header) -> Iterator[Executor | None]:
     if header.lines < WORTH_PROCESSES:
         yield None
         return
-    # not forked: this process has a database connection in the middle of a transaction
+    # not forked: this process may have a database connection
     context = multiprocessing.get_context("spawn")
     processes = min(os.cpu_count() or 1, MOST_CHECKERS)
     pool = ProcessPoolExecutor(processes, context, initializer=begin_checking)
@@ -144,10 +199,61 @@ def _checkers(header: Header) -> Iterator[Executor | None]:
         pool.shutdown(cancel_futures=True)
 
 
-def _write(
-    connection: Connection, file: BinaryIO, header: Header, name: str, pool: Executor | None
-) -> None:
+def _sections(header: Header) -> tuple[tuple[int, Check, Add], ...]:
+    """What follows line 1: how many lines of each kind."""
+    return (
+        (header.versions, functools.partial(check_versions, header), _add_versions),
+        (header.runs, functools.partial(check_other_runs, header), _add_other_runs),
+        (header.children, functools.partial(check_children, header), _add_children),
+    )
+
+
+def _sums(file: BinaryIO, header: Header, pool: Executor | None) -> list[bytes]:
+    """Check all lines; the sums of their portions."""
     file.readline()
+    sums = []
+    done = 1
+    for count, check, _ in _sections(header):
+        sum_up = functools.partial(_sum, check)
+        sums += [each() for _, _, each in _ahead(pool, sum_up, _portions(file, done + 1, count))]
+        done += count
+    if file.read(1):
+        raise UserError(f"line {done + 1}: line 1 announces no more than {header.lines} lines")
+    return sums
+
+
+def _sum(check: Check, lines: Sequence[bytes], first: int) -> bytes:
+    check(lines, first)
+    return hashlib.sha256(b"".join(lines)).digest()
+
+
+def _unchanged(
+    portions: Iterator[tuple[int, list[bytes]]], sums: Iterator[bytes]
+) -> Iterator[tuple[int, list[bytes]]]:
+    """The same portions, as long as they are those that were checked."""
+    for first, lines in portions:
+        if hashlib.sha256(b"".join(lines)).digest() != next(sums, None):
+            raise UserError(f"line {first}: the file changed while it was read: import it again")
+        yield first, lines
+
+
+def _write(connection: Connection, file: BinaryIO, whole: CheckedFile, name: str) -> None:
+    header = whole.header
+    file.readline()
+    written = _begin(connection, header, name)
+    sums = iter(whole.sums)
+    done = 1
+    for count, check, add in _sections(header):
+        portions = _unchanged(_portions(file, done + 1, count), sums)
+        rows_of = functools.partial(check, were_checked=True)
+        for first, lines, rows in _ahead(whole.pool, rows_of, portions):
+            _put(written, lines, first, check, add, rows)
+        done += count
+    written.finish()
+    _check_whole(connection, written.search_id, header)
+
+
+def _begin(connection: Connection, header: Header, name: str) -> restore.Restoration:
     search = header.search
     reason = search.reason
     if search.state != "imported":
@@ -169,21 +275,7 @@ def _write(
             f"line 1: search {name!r} is there by now: choose another --name"
         ) from None
     searches.add_tags(connection, written.search_id, search.tags)
-    done = 1
-    for count, check, add in (
-        (header.versions, check_versions, _add_versions),
-        (header.runs, check_other_runs, _add_other_runs),
-        (header.children, check_children, _add_children),
-    ):
-        check_these = functools.partial(check, header)
-        portions = _portions(file, done + 1, count)
-        for first, lines, checked in _checked(pool, check_these, portions):
-            _put(written, lines, first, check_these, add, checked)
-        done += count
-    if file.read(1):
-        raise UserError(f"line {done + 1}: line 1 announces no more than {header.lines} lines")
-    written.finish()
-    _check_whole(connection, written.search_id, header)
+    return written
 
 
 def _portions(file: BinaryIO, first: int, count: int) -> Iterator[tuple[int, list[bytes]]]:
@@ -209,15 +301,17 @@ def _portions(file: BinaryIO, first: int, count: int) -> Iterator[tuple[int, lis
         count -= len(lines)
 
 
-def _checked(
-    pool: Executor | None, check: Check, portions: Iterator[tuple[int, list[bytes]]]
-) -> Iterator[tuple[int, list[bytes], Checked]]:
-    """Portions in order, each with a function that waits for its rows; some are checked ahead."""
-    ahead: deque[tuple[int, list[bytes], Checked]] = deque()
+def _ahead(
+    pool: Executor | None,
+    work: Callable[[list[bytes], int], T],
+    portions: Iterator[tuple[int, list[bytes]]],
+) -> Iterator[tuple[int, list[bytes], Callable[[], T]]]:
+    """Portions in order, each with a function that waits for its result; some are ahead."""
+    ahead: deque[tuple[int, list[bytes], Callable[[], T]]] = deque()
     problem = None
     try:
         for first, lines in portions:
-            job = functools.partial(check, lines, first)
+            job = functools.partial(work, lines, first)
             ahead.append((first, lines, job if pool is None else pool.submit(job).result))
             if len(ahead) > AHEAD:
                 yield ahead.popleft()
@@ -234,10 +328,10 @@ def _put(
     first: int,
     check: Check,
     add: Add,
-    checked: Checked,
+    rows: Callable[[], Portion],
 ) -> None:
     """Write some lines. Where one is refused, look for it by halves: the error names it."""
-    portion = checked()
+    portion = rows()
     try:
         with written.portion():
             add(written, portion)

@@ -18,6 +18,8 @@ from pipeline.errors import Failure
 FORMAT = 1
 TAG = r"^[\w.+/@#=-]{1,50}\Z"  # no blanks, commas or colons
 MOST_LETTERS = 10_000  # of a note
+MOST_CONFIGS = 10_000  # each takes some kilobytes once its defaults are filled in
+MOST_ACTIONS = 10_000  # 64 layers that may each read all before them take 2,400
 
 # Numbers that stay exact where sums of a million of them are taken, in any database or browser.
 LARGEST_SIZE = 2**52  # parameters, multiply-adds
@@ -69,7 +71,9 @@ class Header(Record, tag_field="record", tag="search", dict=True):
     versions: Count
     runs: Count
     children: Count
-    configs: list[dict[str, Any]]  # of runs, which say which by its place
+    configs: Annotated[
+        list[dict[str, Any]], Meta(max_length=MOST_CONFIGS)
+    ]  # of runs, which say which by its place
     search: SearchRow
 
     @functools.cached_property
@@ -191,8 +195,8 @@ class ChildRecord(Record, tag_field="record", tag="child"):
     version: Count
     arm: Arm
     k: Count
-    actions: list[Count]
-    log_probs: list[Single]
+    actions: Annotated[list[Count], Meta(max_length=MOST_ACTIONS)]
+    log_probs: Annotated[list[Single], Meta(max_length=MOST_ACTIONS)]
     digest: Sha256
     genotype: dict[str, Any]
     state: ChildState

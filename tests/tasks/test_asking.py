@@ -2,14 +2,16 @@
 
 import collections
 import json
+import math
 import re
 import statistics
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, update
 
-from db import attempts
+from db import asking, attempts
 from db.asking import ask
 from db.models import Search
 from db.session import get_engine, transaction
@@ -274,3 +276,22 @@ def test_both_databases_answer_in_the_same_words(store):
     assert answer("SELECT 1 AS a, 0.5 AS b, 'x' AS c, NULL AS d, count(*) AS e, sum(1) AS f") == [
         {"a": 1, "b": 0.5, "c": "x", "d": None, "e": 1, "f": 1}
     ]
+
+
+def test_postgresql_looks_at_a_row_before_it_sends_it(store, monkeypatch):
+    if store != "postgresql":
+        pytest.skip("SQLite sends nothing")
+    monkeypatch.setattr(asking, "size", lambda value: 0)  # what is looked at on arrival
+    with pytest.raises(UserError, match="a row has more than 33,554,432 bytes; ask for less"):
+        answer("SELECT repeat('x', 40000000) AS a")
+    assert len(answer("SELECT repeat('x', 30000000) AS a")[0]["a"]) == 30_000_000
+
+
+def test_rows_that_are_not_asked_for_in_time_end_the_answer(store, monkeypatch):
+    three = "SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3"
+    with ask(three, seconds=60.0) as found:
+        next(found.rows)
+        next(found.rows)
+        monkeypatch.setattr(time, "monotonic", lambda: math.inf)  # the reader takes its time
+        with pytest.raises(UserError, match=r"too long, after 2 rows; --timeout"):
+            next(found.rows)

@@ -37,7 +37,7 @@ def config(**changes):
 
 def ask_one(genotype=SMALL, purpose=Purpose.TRANSFER, seed=0, start=None, **changes):
     with transaction() as connection:
-        genotype_id = add_genotype(connection, genotype)
+        genotype_id = add_genotype(connection, genotype.canonical())
         named = genotype_id, genotype.digest
         return ask(
             connection, purpose, named, config(**changes), seed=seed, start_artifact_id=start

@@ -16,8 +16,10 @@ from db import attempts, queries, ranking, restore, searches, soundness
 from db.enums import Arm
 from db.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Search, Slot
 from db.session import get_engine, snapshot, transaction
+from pipeline import canonical_order
 from pipeline.cli.search_files import Form, export, import_
 from pipeline.errors import Failure, UserError
+from pipeline.genotype import CellGenotype
 from pipeline.search_files import importing
 from pipeline.settings import get_settings
 from tests.factories import (
@@ -31,6 +33,7 @@ from tests.factories import (
     queue_run,
     run_of,
 )
+from tests.pipeline.test_canonical_order import cycles
 
 TABLES = (Search, PolicyVersion, Genotype, Child, Run, Attempt, Epoch, Slot)
 
@@ -633,6 +636,19 @@ def test_a_line_longer_than_memory_is_refused(exported, monkeypatch):
         import_(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "key", "what"),
+    [(0, "configs", {}), (4, "actions", 0), (4, "log_probs", 0.5)],
+)
+def test_a_list_longer_than_any_of_ours_is_refused(exported, line, key, what):
+    path, _ = exported
+    lines = lines_of(path)
+    lines[line][key] = [what] * 10_001
+    write_lines(path, lines)
+    with pytest.raises(UserError, match=f"line {line + 1}: {key}: .*10000"):
+        import_(path)
+
+
 def test_letters_that_postgresql_does_not_hold_are_replaced(exported):
     path, _ = exported
     lines = lines_of(path)
@@ -731,14 +747,56 @@ def test_lines_that_other_processes_check_are_refused_in_their_order(exported, m
     whole, before = path.read_bytes(), counted()
     lines = lines_of(path)
     lines[3]["learned_by"] = 7  # which the database refuses
-    lines[4]["digest"] = "0" * 64
-    write_lines(path, lines[:-1])
+    write_lines(path, lines)
     with pytest.raises(UserError, match=r"line 4: .*(foreign|FOREIGN)"):
+        import_(path)
+    lines[4]["digest"] = "0" * 64  # which is seen without one
+    write_lines(path, lines[:-1])
+    with pytest.raises(UserError, match=r"line 5: digest"):
         import_(path)
     assert counted() == before
     path.write_bytes(whole)
     import_(path)
     assert digest_of("digits") == digest
+
+
+def test_nothing_is_locked_while_lines_are_checked(exported, monkeypatch):
+    path, digest = exported
+    held = []
+
+    def asked(genotype):
+        held.append(get_engine().pool.checkedout())
+        return True
+
+    monkeypatch.setattr(CellGenotype, "is_canonical", property(asked))
+    import_(path)
+    assert held
+    assert set(held) == {0}
+    assert digest_of("digits") == digest
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(exported):
+    path, _ = exported
+    before = counted()
+    header = importing.read_header(path)
+    with importing.checked_file(path, header) as checked:
+        lines = lines_of(path)
+        lines[5]["genotype"], lines[5]["digest"] = lines[4]["genotype"], "0" * 64
+        write_lines(path, lines)
+        with pytest.raises(UserError, match="changed while it was read"), transaction() as held:
+            importing.import_search(held, checked, "digits")
+    assert counted() == before
+
+
+def test_a_genotype_that_would_take_too_long_is_refused_by_its_line(exported, monkeypatch):
+    path, _ = exported
+    monkeypatch.setattr(canonical_order, "MOST_LOOKS", 100_000)
+    lines = lines_of(path)
+    genotype = cycles(2, 2, 3, 3, 4, 5, 6, 7)
+    lines[4]["genotype"], lines[4]["digest"] = genotype.to_data(), genotype.literal_digest
+    write_lines(path, lines)
+    with pytest.raises(UserError, match="line 5: genotype: too many parts of it look alike"):
+        import_(path)
 
 
 def test_a_time_of_another_kind_is_refused_or_written_as_all_are(exported):
