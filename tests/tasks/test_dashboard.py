@@ -39,7 +39,8 @@ def signed_in(client):
     """The same, by somebody who has signed in; and the form's secret."""
     token = (get_settings().home / "dashboard.token").read_text().strip()
     assert client.post("/signin", data={"token": token}).status_code == 303
-    return client, client.app.state.access.csrf
+    access = client.app.state.access
+    return client, access.csrf(client.cookies[access.cookie])
 
 
 def digests():
