@@ -26,6 +26,7 @@ from pipeline.dashboard.live import Streams
 from pipeline.settings import LOOPBACK
 
 HERE = Path(__file__).parent
+FAMILIES = (searches, genotypes, workers, failures, figures, signin, api, metrics)
 
 
 class Dashboard(FastAPI):
@@ -55,7 +56,7 @@ def make_app(access: Access) -> FastAPI:
         app.add_middleware(
             TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False
         )
-    for family in (searches, genotypes, workers, failures, figures, signin, api, metrics):
+    for family in FAMILIES:
         app.include_router(family.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for kind in EXPECTED:
