@@ -1,15 +1,21 @@
 """What a dashboard takes of whoever asks: small bodies, soon; few streams, which share a look."""
 
 import asyncio
+import contextlib
 import itertools
 
 import pytest
+from sqlalchemy import select
 
+from db.models import Genotype
+from db.session import transaction
+from pipeline import drawing
 from pipeline.dashboard import bodies, connections, live
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
+from pipeline.genotype import genotype_from_data
 from pipeline.settings import get_settings
-from tests.factories import make_search
+from tests.factories import fill_search, make_search
 from tests.processes import wait_until
 from tests.served import everything, request, serving
 
@@ -176,3 +182,27 @@ def test_a_stream_of_a_search_that_is_not_there_takes_no_room(served, monkeypatc
         assert served.said(gone).startswith(b"HTTP/1.1 404")
     with served.connected(STREAM) as stream:
         assert stream.recv(2**12).startswith(b"HTTP/1.1 200")
+
+
+def test_many_drawings_at_once_are_each_the_right_one_and_keep_no_page_waiting(sqlite_store):
+    fill_search(children=60, different=1000)
+    with transaction(read_only=True) as connection:
+        found = [genotype_from_data(body) for body in connection.scalars(select(Genotype.body))]
+    assert len(found) > 50  # a thread each would be more than there are
+    with serving() as served, contextlib.ExitStack() as asking:
+        with drawing._graphviz_lock:  # nothing is drawn until a page has come
+            waiting = [
+                asking.enter_context(
+                    served.connected(request(f"GET {address_of(genotype)}", "Connection: close"))
+                )
+                for genotype in found
+            ]
+            assert b" 200 " in served.said(request("GET /", "Connection: close"))[:20]
+        for genotype, connection in zip(found, waiting, strict=True):
+            picture = drawing.picture_of(genotype, genotype.digest[:12])
+            _, _, drawn = everything(connection).partition(b"\r\n\r\n")
+            assert drawn == drawing.draw(picture, "svg")
+
+
+def address_of(genotype):
+    return f"/genotypes/{genotype.digest}/genotype.svg"
