@@ -5,6 +5,7 @@ Modules import what is heavy inside their commands, so that ``nasnet --help`` co
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -82,6 +83,7 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
+    sys.excepthook = lambda *error: _print("".join(traceback.format_exception(*error)))
     for stream in (sys.stdout, sys.stderr):
         # names of files and of searches are printed that the terminal's encoding may lack
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -103,8 +105,14 @@ def main() -> None:
 
 
 def _say(message: str) -> None:
-    print(f"nasnet: {one_line(message)}", file=sys.stderr)  # noqa: T201
+    _print(f"nasnet: {one_line(message)}\n")
     sys.exit(2)
+
+
+def _print(text: str) -> None:
+    from pipeline.settings import redacted
+
+    sys.stderr.write(redacted(text))
 
 
 def _is_database_error(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from db.session import AWAY, is_away
 from pipeline.dashboard.pages import page
 from pipeline.errors import UserError
+from pipeline.settings import redacted
 from pipeline.text import one_line
 
 LONGEST = 400  # characters of what is said
@@ -32,7 +33,7 @@ def fault(request: Request, _error: Exception) -> Response:
 
 
 def _answer(request: Request, code: int, text: str, headers: dict[str, str]) -> Response:
-    text = one_line(text[:LONGEST])
+    text = one_line(redacted(text)[:LONGEST])
     if request.url.path.startswith(("/api/", "/metrics")):
         return JSONResponse({"error": text}, code, headers=headers)
     answer = page(request, "error.html", code=code, error=text, status_code=code)
