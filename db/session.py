@@ -50,6 +50,8 @@ SERVER_GONE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # milliseconds, of what was sent
 }
+# Arguments of psycopg.connect that are no options of libpq.
+PSYCOPG_OWN = {"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"}
 # Bytes; MAX_PATHNAME of SQLite's os_unix.c is 512, and "-journal" must fit behind.
 MAX_SQLITE_PATH = 504
 # Seconds for which a connection that was just used is taken to stand.
@@ -112,8 +114,9 @@ def make_engine(url: str | URL) -> Engine:
         if backend == "sqlite":
             return _make_sqlite(parsed, pool)
         if backend == "postgresql":
-            arguments = SERVER_GONE
-            return _ask_after_rest(create_engine(parsed, connect_args=arguments, **pool))
+            engine = create_engine(parsed, connect_args=SERVER_GONE, **pool)
+            _check_options(engine, parsed)
+            return _ask_after_rest(engine)
     except NoSuchModuleError:
         raise UserError(f"NASNET_DATABASE_URL: unknown driver {parsed.drivername}") from None
     except ImportError:
@@ -121,6 +124,21 @@ def make_engine(url: str | URL) -> Engine:
             "PostgreSQL needs the extra `postgres`: pip install 'nasnet-pipeline[postgres]'"
         ) from None
     raise UserError(f"NASNET_DATABASE_URL: expected postgresql:// or sqlite://, got {backend}://")
+
+
+def _check_options(engine: Engine, url: URL) -> None:
+    """Refuse an option in a URL that the server's library does not know."""
+    if engine.dialect.driver != "psycopg":
+        return
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    _, options = engine.dialect.create_connect_args(url)
+    known = {key: value for key, value in options.items() if key not in PSYCOPG_OWN}
+    try:
+        make_conninfo(**known)
+    except ProgrammingError as error:
+        raise UserError(f"NASNET_DATABASE_URL: {str(error).strip()}") from None
 
 
 def _ask_after_rest(engine: Engine) -> Engine:

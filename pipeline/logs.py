@@ -9,6 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from pipeline.settings import redacted
+
 KEPT = 3  # older files of each log
 LARGE = 10 * 2**20  # bytes after which a log begins anew
 
@@ -49,6 +51,13 @@ def rotate(path: Path) -> None:
         file.truncate(0)
 
 
+def _without_secrets(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """What a library's error quotes of a URL is left out, in its traceback too."""
+    return {key: redacted(v) if isinstance(v, str) else v for key, v in event.items()}
+
+
 def configure(worker: str, path: Path | None = None) -> None:
     """Send this process's log, and its libraries' warnings, to a file or to standard error."""
 
@@ -77,6 +86,7 @@ def configure(worker: str, path: Path | None = None) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                _without_secrets,
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -5,7 +5,7 @@ import hashlib
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,12 +13,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.errors import UserError
 from pipeline.file_urls import url_of_path
 from pipeline.refused_values import refusal
+from pipeline.server_urls import check, password_free, secrets_of, without
 
 # Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
 LEAST_MEMORY = 3 * 2**29
 NOTICES = {"finished", "paused", "failing", "stalled", "best"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-SECRET = {"database_url", "broker_url", "token", "notify"}
+SECRET = {"database_url", "broker_url", "artifacts", "token", "notify"}
 MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
@@ -199,7 +200,29 @@ def read_settings(**given: Any) -> Settings:
     except ValidationError as error:
         raise refusal(error, Settings, name=_variable, got=_as_written) from None
     check_broker_url(settings.broker_url)
+    if settings.database_url is not None:
+        check("NASNET_DATABASE_URL", settings.database_url)
+    if settings.artifacts is not None:
+        password_free("NASNET_ARTIFACTS", settings.artifacts)
     return settings
+
+
+def redacted(text: str) -> str:
+    """A text for people or logs, without the passwords and addresses of this process's settings.
+
+    Libraries' errors may quote them. Settings that cannot be read are refused without any.
+    """
+    try:
+        return without(text, _secrets())
+    except UserError:
+        return text
+
+
+def _secrets() -> frozenset[str]:
+    settings = get_settings()
+    urls = [url for url in (settings.database_url, settings.broker_url) if url is not None]
+    inside = [secret for url in urls for secret in secrets_of(url)]
+    return frozenset([*inside, *settings.notify.split(), settings.token or ""])
 
 
 def _variable(key: str) -> str:
@@ -219,17 +242,19 @@ def check_broker_url(url: str | None) -> None:
     """
     if url is None:
         return
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:  # its own words would show the password
-        raise UserError("NASNET_BROKER_URL: not a URL: is its port a number?") from None
-    if parts.scheme not in {"redis", "rediss", "redis+socket"}:
-        raise UserError(
-            "NASNET_BROKER_URL: expected redis://, rediss:// or redis+socket://, "
-            f"got {parts.scheme}://"
-        )
-    if parts.scheme == "rediss" and "ssl_cert_reqs=required" not in parts.query.lower():
+    scheme, parts = check("NASNET_BROKER_URL", url), urlsplit(url)
+    if scheme not in {"redis", "rediss", "redis+socket"}:
+        raise UserError("NASNET_BROKER_URL: expected redis://, rediss:// or redis+socket://")
+    if (
+        scheme != "redis+socket"
+        and not parts.path.strip("/").isdecimal()
+        and parts.path.strip("/")
+    ):
+        raise UserError("NASNET_BROKER_URL: expected a database's number after the host's /")
+    options = {name for name, _ in parse_qsl(parts.query)}
+    if options & {"transport", "hostname", "port", "userid", "username", "password"}:
+        raise UserError("NASNET_BROKER_URL: expected redis://USER:PASSWORD@HOST:PORT/0")
+    if scheme == "rediss" and "ssl_cert_reqs=required" not in parts.query.lower():
         raise UserError(
             "NASNET_BROKER_URL: rediss:// without certificate checks; "
             "add ?ssl_cert_reqs=required&ssl_ca_certs=/path/to/ca.pem"

@@ -10,7 +10,7 @@ from pipeline.cli.output import say
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
-NEEDS = ("fastapi", "jinja2", "multipart", "plotly", "prometheus_client", "pygraphviz", "uvicorn")
+NEEDS = ("fastapi", "jinja2", "plotly", "prometheus_client", "pygraphviz", "uvicorn")
 
 
 def dashboard(

@@ -79,20 +79,20 @@ def _summary(error: Exception) -> str:
 
 def _kept(error: Exception) -> str:
     """Where the traceback is: printed, or in a file of the home, where there is one."""
-    lines = traceback.format_exception(error)
+    from pipeline.settings import get_settings, redacted
+
+    text = redacted("".join(traceback.format_exception(error)))
     if os.environ.get("NASNET_TRACEBACK"):
-        sys.stderr.write("".join(lines))
+        sys.stderr.write(text)
         return "its traceback is above"
     try:
-        from pipeline.settings import get_settings
-
         home = get_settings().home
         if home.is_dir():
             folder = home / "logs"
             folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / f"fault-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
             with open(path, "x", opener=_private, errors="backslashreplace") as file:
-                file.writelines(lines)
+                file.write(text)
             return f"its traceback is in {path}"
     except Exception as another:  # noqa: BLE001 - the first fault is what is told
         return (

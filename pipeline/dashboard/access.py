@@ -7,84 +7,120 @@ What changes something takes, from a browser, also the form's own secret (CSRF).
 import contextlib
 import hashlib
 import hmac
+import math
 import secrets
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-from fastapi import HTTPException, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import HTTPException, Request
 
 from pipeline import locks
+from pipeline.dashboard.guesses import Guesses
+from pipeline.dashboard.sessions import Sessions
 from pipeline.errors import UserError
 from pipeline.settings import LOOPBACK, Settings
 
 OPEN = ("/signin", "/static/")  # what is shown before anybody signs in
-HEADERS = {
-    # Plotly writes styles of its own; scripts come from files only
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+READING = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who sent a request."""
+
+    sends_token: bool = False
+    session: str = ""  # the id of one that stands
+
+    @property
+    def is_known(self) -> bool:
+        """Whether they have signed in, or send the token."""
+        return self.sends_token or bool(self.session)
+
+
+def asker_of(request: Request) -> Asker:
+    """Who sent a request, as the guard found it."""
+    asker: Asker = getattr(request.state, "asker", Asker())
+    return asker
 
 
 class Access:
     """The secret of one dashboard, and what follows from it."""
 
-    def __init__(self, token: str, *, reading_needs_it: bool) -> None:
+    def __init__(self, token: str, home: Path, *, reading_needs_it: bool) -> None:
         self.token = token
         self.reading_needs_it = reading_needs_it
-        self.session = self._derived("session")
-        self.csrf = self._derived("csrf")
+        self.sessions = Sessions(home, token)
+        self._guesses = Guesses()
         # browsers keep cookies by host, not port: two dashboards beside one another have two
         self.cookie = f"nasnet_{self._derived('cookie')[:8]}"
 
     def _derived(self, what: str) -> str:
         return hmac.new(self.token.encode(), what.encode(), hashlib.sha256).hexdigest()
 
-    def is_token(self, text: str) -> bool:
-        """Whether somebody knows the token."""
-        return hmac.compare_digest(text.encode(), self.token.encode())
+    def csrf(self, session: str) -> str:
+        """The secret of the forms of one session."""
+        return self._derived(f"csrf {session}") if session else ""
 
-    def knows(self, request: Request) -> bool:
-        """Whether whoever asks has signed in, or sends the token."""
-        return self._sends_token(request) or hmac.compare_digest(
-            request.cookies.get(self.cookie, "").encode(), self.session.encode()
-        )
+    def is_token(self, request: Request, text: str) -> bool:
+        """Whether somebody knows the token.
 
-    def _sends_token(self, request: Request) -> bool:
+        Raises:
+            HTTPException: 429, they have sent too many others.
+        """
+        host = request.client.host if request.client else ""
+        found = self._guesses.check(host, text, self._is_right)
+        if found is True or found is False:
+            return found
+        seconds = math.ceil(found)
+        said = f"too many wrong tokens; try again in {seconds} s"
+        raise HTTPException(429, said, {"Retry-After": str(seconds)})
+
+    def _is_right(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(errors="replace"), self.token.encode())
+
+    def asker(self, request: Request) -> Asker:
+        """Who sends a request: somebody with the token, with a session, or a stranger.
+
+        Raises:
+            HTTPException: 429, they have sent too many wrong tokens.
+        """
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.is_token(text)
+        if scheme.lower() == "bearer" and self.is_token(request, text.strip()):
+            return Asker(sends_token=True)
+        session = request.cookies.get(self.cookie, "")
+        return Asker(session=session if session and self.sessions.stands(session) else "")
 
-    def require_change(self, request: Request, csrf: str) -> None:
-        """Refuse a change by a stranger, or one that another site made a browser ask for.
+    def require_form(self, request: Request, csrf: str) -> None:
+        """Refuse a change that another site made a browser ask for.
 
         Raises:
             HTTPException: 403.
         """
-        if self._sends_token(request):
-            return
-        if not self.knows(request):
-            raise HTTPException(403, "sign in first: changes need the token")
-        if not hmac.compare_digest(csrf.encode(), self.csrf.encode()):
+        asker = asker_of(request)
+        own = self.csrf(asker.session)
+        is_own = hmac.compare_digest(csrf.encode(errors="replace"), own.encode())
+        if not asker.sends_token and not (own and is_own):
             raise HTTPException(403, "this form is not of this dashboard")
 
-    async def guard(
-        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        """Middleware: a page for those who may read it; careful headers on every answer."""
-        response: Response
-        reads = request.url.path.startswith(OPEN) or not self.reading_needs_it
-        if reads or self.knows(request):
-            response = await call_next(request)
-        elif request.url.path.startswith(("/api/", "/metrics")):
-            response = Response("a token is needed: Authorization: Bearer ...\n", 401)
-        else:
-            response = RedirectResponse("/signin", 303)
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+    def check(self, request: Request) -> None:
+        """Find who asks, before anything of the body is read; refuse who may not.
+
+        Raises:
+            HTTPException: 401, 403 or 429; or 303, which leads to where they may sign in.
+        """
+        path = request.url.path
+        request.state.asker = Asker()  # of a request that is refused here, too
+        request.state.asker = asker = self.asker(request)
+        if asker.is_known or path.startswith(OPEN):
+            return
+        if request.method not in READING:
+            raise HTTPException(403, "sign in first: changes need the token")
+        if not self.reading_needs_it:
+            return
+        if path.startswith(("/api/", "/metrics")):
+            said = "a token is needed: Authorization: Bearer ..."
+            raise HTTPException(401, said, {"WWW-Authenticate": "Bearer"})
+        raise HTTPException(303, "sign in first", {"Location": "/signin"})
 
 
 def make_access(settings: Settings, host: str) -> Access:
@@ -98,7 +134,7 @@ def make_access(settings: Settings, host: str) -> Access:
             f"{host} can be reached by others: set NASNET_TOKEN to a long random text first"
         )
     token = settings.token or _own_token(settings)
-    return Access(token, reading_needs_it=host not in LOOPBACK)
+    return Access(token, settings.home, reading_needs_it=host not in LOOPBACK)
 
 
 def _own_token(settings: Settings) -> str:

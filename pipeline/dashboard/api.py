@@ -45,7 +45,7 @@ def show_search(name: str) -> dict[str, Any]:
 def change(request: Request, name: str, verb: str, budget: Budget | None = None) -> dict[str, str]:
     """pause, resume, stop or extend a search; needs the token."""
     access: Access = request.app.state.access
-    access.require_change(request, "")
+    access.require_form(request, "")
     asked = budget.model_dump(exclude_none=True) if budget is not None else {}
     return {"done": steer(name, verb, asked)}
 

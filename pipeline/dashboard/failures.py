@@ -10,6 +10,7 @@ from db import lineage, searches, series
 from db.session import transaction
 from pipeline.dashboard.figures import drawn
 from pipeline.dashboard.pages import page
+from pipeline.dashboard.turns import in_turn
 from pipeline.errors import Failure
 from pipeline.plots import failures_by_class
 
@@ -32,6 +33,7 @@ def listed(
 
 
 @router.get("/failures")
+@in_turn
 def show(
     request: Request,
     search: str = "",

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from db import searches, series
 from db.session import transaction
 from pipeline.dashboard.kept import Kept
+from pipeline.dashboard.turns import in_turn
 from pipeline.errors import UserError
 from pipeline.plots import CONFIG, template
 from pipeline.search_figures import FIGURES
@@ -21,6 +22,7 @@ _drawn = Kept()  # JSON by a search's uid and the figure's name
 
 
 @router.get("/searches/{name}/figures/{figure}.json")
+@in_turn
 def figure(name: str, figure: str) -> Response:
     """A figure's data and layout."""
     if figure not in FIGURES:

@@ -15,6 +15,7 @@ from db.enums import Arm, Order, Place
 from db.session import snapshot, transaction
 from pipeline import search_figures
 from pipeline.dashboard.pages import page
+from pipeline.dashboard.turns import in_turn
 from pipeline.differences import differences, in_words
 from pipeline.drawing import Format, draw, picture_of, picture_of_comparison, svg_fragment
 from pipeline.errors import UserError
@@ -153,6 +154,7 @@ def found(connection: Connection, text: str) -> tuple[Genotype, Any]:
 
 
 @router.get("/genotypes/{digest}")
+@in_turn
 def show(request: Request, digest: str) -> Response:
     """A genotype: its drawing, where it comes from, its curves, its neighbours."""
     with transaction(read_only=True) as connection:
@@ -190,6 +192,7 @@ def show_json(digest: str) -> Response:
 
 
 @router.get("/genotypes/{digest}/genotype.{form}")
+@in_turn
 def show_picture(digest: str, form: Format) -> Response:
     """Its cells as a picture."""
     with transaction(read_only=True) as connection:
@@ -203,6 +206,7 @@ def show_picture(digest: str, form: Format) -> Response:
 
 
 @router.get("/compare")
+@in_turn
 def compare(request: Request, a: str = "", b: str = "") -> Response:
     """Two genotypes side by side, what differs marked."""
     if not (a and b):

@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from pipeline.dashboard.access import Access
+from pipeline.dashboard.access import Access, asker_of
 
 NOTHING = "\N{EN DASH}"
 
@@ -28,11 +28,12 @@ def page(
 ) -> HTMLResponse:
     """A page, with what every page needs."""
     access: Access = request.app.state.access
+    asker = asker_of(request)
     values |= {
         "path": request.url.path,
         "query": request.query_params.multi_items(),
-        "signed_in": access.knows(request),
-        "csrf": access.csrf if access.knows(request) else "",
+        "signed_in": asker.is_known,
+        "csrf": access.csrf(asker.session),
     }
     return HTMLResponse(_environment.get_template(template).render(values), status_code)
 

@@ -1,16 +1,11 @@
 """Pages of searches: the list, one of them live, and what can be done to it."""
 
-import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Request
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import RedirectResponse, Response, StreamingResponse
-from sqlalchemy.exc import DBAPIError
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
 
 from db import queries
 from db import searches as stored
@@ -18,6 +13,8 @@ from db.session import transaction
 from pipeline.config import load_config
 from pipeline.dashboard import observed
 from pipeline.dashboard.access import Access
+from pipeline.dashboard.forms import Fields
+from pipeline.dashboard.live import Streams
 from pipeline.dashboard.pages import page
 from pipeline.errors import UserError
 from pipeline.search_figures import FIGURES
@@ -26,7 +23,6 @@ from tasks import steering
 router = APIRouter(include_in_schema=False)
 
 SHOWN = 200  # searches, the newest
-EVERY = 2.0  # seconds between looks at a search that is watched
 TITLES = {
     "rewards": "Rewards",
     "curves": "Learning curves of the best",
@@ -69,47 +65,17 @@ def show(request: Request, name: str) -> Response:
 @router.get("/searches/{name}/events")
 async def events(request: Request, name: str) -> Response:
     """The search's status whenever it has changed, for as long as somebody looks."""
-    first = await run_in_threadpool(_status, name)
-    return StreamingResponse(_follow(request, name, first), media_type="text/event-stream")
-
-
-async def _follow(request: Request, name: str, status: str) -> AsyncIterator[str]:
-    sent = ""
-    ending: asyncio.Event = request.app.state.ending
-    while not ending.is_set() and not await request.is_disconnected():
-        if status != sent:
-            yield f"data: {status}\n\n"
-            sent = status
-        else:
-            yield ": nothing new\n\n"  # finds out whether anybody listens
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ending.wait(), EVERY)
-        try:
-            status = await run_in_threadpool(_status, name)
-        except DBAPIError:  # the database is away: the page shows what it has
-            continue
-        except UserError:
-            return
-
-
-def _status(name: str) -> str:
-    with transaction(read_only=True) as connection:
-        return json.dumps(observed.status(connection, name), default=str)
+    streams: Streams = request.app.state.streams
+    return await streams.open(request, name)
 
 
 @router.post("/searches/{name}/{verb}")
-def change(
-    request: Request,
-    name: str,
-    verb: str,
-    csrf: Annotated[str, Form()] = "",
-    key: Annotated[str, Form()] = "",
-    value: Annotated[str, Form()] = "",
-) -> Response:
+def change(request: Request, name: str, verb: str, fields: Fields) -> Response:
     """Pause, resume, stop, or extend a search, then show it again."""
     access: Access = request.app.state.access
-    access.require_change(request, csrf)
-    steer(name, verb, {key: value} if key else {})
+    access.require_form(request, fields.get("csrf", ""))
+    key = fields.get("key", "")
+    steer(name, verb, {key: fields.get("value", "")} if key else {})
     return RedirectResponse(f"/searches/{quote(name, safe='')}", 303)
 
 

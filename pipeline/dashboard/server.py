@@ -11,6 +11,7 @@ from db.queue import LEASES_UNTIL_GONE
 from pipeline import locks, logs
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
+from pipeline.dashboard.connections import Config
 from pipeline.errors import UserError
 from pipeline.settings import Settings
 from tasks.slot import DASHBOARD_LOCK, SUPERVISED, SUPERVISOR_LOCK
@@ -29,16 +30,7 @@ class Server(uvicorn.Server):
         if os.environ.get(SUPERVISED):
             _take_lock(settings)
         self._socket = _listen(host, port)
-        # its log is ours, and has no line a request
-        super().__init__(
-            uvicorn.Config(
-                self._app,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=5,
-                server_header=False,
-            )
-        )
+        super().__init__(Config(self._app))
 
     def serve_until_ended(self) -> None:
         """Serve until SIGTERM or Ctrl-C; or, if a supervisor started it, until none is left."""

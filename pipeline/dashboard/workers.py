@@ -10,6 +10,7 @@ from db import queries, series
 from db.queue import LEASES_UNTIL_GONE
 from db.session import transaction
 from pipeline.dashboard.pages import page
+from pipeline.dashboard.turns import in_turn
 from pipeline.search_figures import timeline
 
 router = APIRouter(include_in_schema=False)
@@ -39,6 +40,7 @@ def _slot(row: Any) -> dict[str, Any]:
 
 
 @router.get("/workers")
+@in_turn
 def show(request: Request) -> Response:
     """Workers, what waits for them, and what each held."""
     with transaction(read_only=True) as connection:

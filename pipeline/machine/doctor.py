@@ -3,7 +3,7 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -19,7 +19,7 @@ from pipeline.config import load_config
 from pipeline.errors import MachineError, UserError
 from pipeline.file_urls import path_of_url
 from pipeline.machine.broker import ping
-from pipeline.settings import Settings
+from pipeline.settings import Settings, redacted
 from tasks.slot import SUPERVISOR_LOCK
 from tasks.worker import CONTROL, RECONCILE
 
@@ -58,6 +58,10 @@ class Patient:
 
 def diagnose(settings: Settings) -> list[Finding]:
     """All that is found, most fundamental first; what cannot be looked at ends the visit."""
+    return [replace(found, problem=redacted(found.problem)) for found in _found(settings)]
+
+
+def _found(settings: Settings) -> list[Finding]:
     try:
         schema.require()
         with transaction(read_only=True) as connection:

@@ -4,6 +4,7 @@
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const themes = fetch("/static/themes.json").then((answer) => answer.json());
 const REDRAW_EVERY = 15000; // milliseconds, at most, while a search goes on
+const ASK_EVERY = 30000; // milliseconds, of a search that cannot be followed live now
 
 async function draw(element) {
   let figure;
@@ -67,16 +68,24 @@ function update(now) {
 
 const live = document.querySelector("[data-events]");
 if (live) {
-  let completed = null, source = null;
+  let completed = null, source = null, retry = null;
   function follow() {  // only while it is seen: a browser has six connections for all its tabs
     source?.close();
+    clearTimeout(retry);
     if (document.hidden) return;
     source = new EventSource(live.dataset.events);
-    source.onmessage = heard;
+    source.onmessage = (event) => heard(JSON.parse(event.data));
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) ask();  // else it tries again by itself
+    };
+  }
+  async function ask() {  // too many follow searches live
+    retry = setTimeout(follow, ASK_EVERY);
+    const answer = await fetch(live.dataset.json).catch(() => null);
+    if (answer?.ok) heard(await answer.json());
   }
   document.addEventListener("visibilitychange", follow);
-  const heard = (event) => {
-    const now = JSON.parse(event.data);
+  const heard = (now) => {
     update(now);
     if (completed !== null && now.completed === completed) return;
     completed = now.completed;
