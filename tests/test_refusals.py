@@ -137,11 +137,11 @@ def test_what_a_store_is_asked_for_in_several_lines_is_refused_in_one(tmp_path):
     assert "not UTF-8" in refused(home, "search", "show", "\udcff")
 
 
-def test_who_waits_too_long_for_others_is_told_what_they_may_be(sqlite_store, tmp_path):
+def test_who_waits_too_long_for_others_is_told_what_they_may_be(tmp_path):
     path = tmp_path / "a.db"
-    with contextlib.closing(sqlite3.connect(path, timeout=0)) as one:
-        one.execute("BEGIN IMMEDIATE")
-        with contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
-            with pytest.raises(sqlite3.OperationalError) as raised:
-                other.execute("BEGIN IMMEDIATE")
+    first, second = (sqlite3.connect(path, timeout=0) for _ in range(2))
+    with contextlib.closing(first), contextlib.closing(second):
+        first.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            second.execute("BEGIN IMMEDIATE")
     assert "search import`; try again" in fault(raised.value)
