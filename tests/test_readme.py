@@ -48,3 +48,16 @@ def test_every_row_of_the_table_of_faults_names_a_test_that_there_is():
     for row in rows:
         [name] = re.findall(r"`(test_\w+)`", row)
         assert f"def {name}(" in source, name
+
+
+def test_every_test_that_security_names_is_there():
+    tests = Path(__file__).parent
+    text = (tests.parent / "SECURITY.md").read_text("utf-8")
+    named = re.findall(r"`((?:[\w/]+\.py)?)(?:::(test_\w+))?`", text)
+    named = [(file, name) for file, name in named if file or name]
+    assert len(named) > 40
+    where = ""
+    for file, name in named:
+        where = file or where  # "::test_..." is one more of the file before it
+        source = (tests / where).read_text("utf-8")
+        assert f"def {name}(" in source or not name, (where, name)
