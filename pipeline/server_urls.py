@@ -14,7 +14,8 @@ HIDDEN = "***"
 LEAST = 3  # letters of what is hidden; less would be found in any text
 SECRET_OPTIONS = {"password", "sslpassword", "passwd", "secret", "key", "token"}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
-_HOSTS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]{0,5})?")
+_HOSTS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:(?P<port>[0-9]{0,5}))?")
+MOST_PORT = 2**16 - 1
 _ODD = re.compile(r"[^!-~]|[\[\]]")  # what has to be escaped beside the signs that end it
 
 
@@ -35,7 +36,8 @@ def check(variable: str, url: str) -> str:
             f"{variable}: a sign in its user or password must be escaped: "
             "@ is %40, / is %2F, ? is %3F, # is %23, [ is %5B, ] is %5D, a blank is %20"
         )
-    if not _HOSTS.fullmatch(hosts):
+    place = _HOSTS.fullmatch(hosts)
+    if place is None or int(place["port"] or 0) > MOST_PORT:
         raise UserError(f"{variable}: expected HOST:PORT {'after the @' if at else 'after ://'}")
     return found["scheme"].lower()
 

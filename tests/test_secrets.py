@@ -10,6 +10,7 @@ import typer
 import pipeline.cli
 from db.session import get_engine
 from pipeline import logs
+from pipeline.cli import faults
 from pipeline.errors import UserError
 from pipeline.machine.doctor import diagnose
 from pipeline.settings import get_settings, redacted
@@ -139,7 +140,7 @@ def test_what_a_library_quotes_of_the_settings_is_in_no_log(secretive, tmp_path)
 def test_what_a_library_quotes_of_the_settings_is_in_no_error(secretive, capsys):
     assert TAIL not in redacted(QUOTED)
     with pytest.raises(SystemExit):
-        pipeline.cli._say(QUOTED)
+        faults._say(QUOTED)
     assert TAIL not in capsys.readouterr().err
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 from pipeline.config import DataConfig
 from pipeline.errors import UserError
 
@@ -47,12 +47,12 @@ def check(
         print_json(report.to_data())
     else:
         for row in report.rows():
-            typer.echo(row)
+            say(row)
         columns = ("name", "train", "validation", "test")
         rows = [{key: getattr(one, key) for key in columns} for one in report.classes]
         print_rows(rows, columns, as_json=False)
         for problem in report.unreadable[:MOST_NAMED]:
-            typer.echo(problem, err=True)
+            say(problem, to_stderr=True)
     if report.unreadable:
         raise UserError(
             f"{dataset}: {len(report.unreadable)} of {report.looked_at} files cannot be read: "

@@ -72,9 +72,8 @@ def compare(
     if as_json:
         print_json({"first": a.digest, "second": b.digest, "differences": rows})
         return
-    typer.echo(
-        f"first:  {first}, digest {a.digest[:12]}\nsecond: {second}, digest {b.digest[:12]}"
-    )
+    say(f"first:  {first}, digest {a.digest[:12]}")
+    say(f"second: {second}, digest {b.digest[:12]}")
     if rows:
         print_rows(rows, list(rows[0]), as_json=False)
     else:

@@ -66,7 +66,9 @@ def end(error: Exception) -> None:
 
 
 def _say(message: str, code: int = 2) -> None:
-    line = one_line(message)
+    from pipeline.settings import redacted
+
+    line = one_line(redacted(message))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
     print(f"nasnet: {line}", file=sys.stderr)  # noqa: T201

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.data import DatasetArgument
-from pipeline.cli.output import OUT
+from pipeline.cli.output import OUT, say
 from pipeline.config import DataConfig, make_config
 from pipeline.errors import UserError
 from pipeline.text import one_line
@@ -85,8 +85,8 @@ def init(
     text = configuration(report, str(out))
     make_config(tomllib.loads(text))  # nothing is written that `run` would refuse
     out.write_text(text, "utf-8")
-    typer.echo(report.line())
-    typer.echo(f"{out}: written; look at it, then `nasnet run {out}`")
+    say(report.line())
+    say(f"{out}: written; look at it, then `nasnet run {out}`")
 
 
 def configuration(report: "DataReport", file: str) -> str:

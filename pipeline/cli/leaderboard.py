@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_rows
+from pipeline.cli.output import JsonFlag, print_rows, say
 
 COLUMNS = [
     "rank",
@@ -46,5 +46,6 @@ def leaderboard(
     if as_json or not rows:
         print_rows(rows, COLUMNS, as_json=as_json)
     for dataset in [] if as_json else ranks:
-        typer.echo(f"\n{dataset}")
+        typer.echo()
+        say(dataset)
         print_rows([r for r in rows if r["dataset"] == dataset], COLUMNS, as_json=False)

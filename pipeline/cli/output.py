@@ -25,9 +25,9 @@ def print_json(data: Any) -> None:
     sys.stdout.flush()
 
 
-def say(text: str) -> None:
+def say(text: str, *, to_stderr: bool = False) -> None:
     """One line on standard output, whatever names and reasons are in it."""
-    typer.echo(one_line(text))
+    typer.echo(one_line(text), err=to_stderr)
 
 
 def print_rows(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_rows
+from pipeline.cli.output import JsonFlag, print_rows, say
 
 if TYPE_CHECKING:
     from pipeline.exports import Description, Model
@@ -36,7 +36,7 @@ def predict(
     loaded = _load(model)
     files = list_images(images)
     for lack in _lacks(loaded.description):
-        typer.echo(f"nasnet: {model}: {lack}", err=True)
+        say(f"nasnet: {model}: {lack}", to_stderr=True)
     found = list(predict_files(loaded, files, top=top))
     resized = [one for one in found if one.resized_from is not None]
     if resized:

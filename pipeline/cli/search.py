@@ -9,6 +9,7 @@ from pipeline.cli import search_changes, search_files
 from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 from pipeline.errors import UserError
+from pipeline.text import one_line
 
 app = typer.Typer(help="Create, list, watch, steer, mark, delete searches.", no_args_is_help=True)
 
@@ -156,10 +157,10 @@ def _print_tree(row: dict[str, Any], indent: str = "") -> None:
 
     for key, value in row.items():
         if isinstance(value, dict):
-            typer.echo(f"{indent}{key}")
+            typer.echo(f"{indent}{one_line(key)}")
             _print_tree(value, indent + "  ")
         else:
-            typer.echo(f"{indent}{key:<{23 - len(indent)}} {shown(value)}")
+            typer.echo(f"{indent}{one_line(key):<{23 - len(indent)}} {shown(value)}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_json
+from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def tag(
     if as_json:
         print_json({"search": name, "tags": tags})
     else:
-        typer.echo(", ".join(tags) or f"search {name!r} has no tags")
+        say(", ".join(tags) or f"search {name!r} has no tags")
 
 
 def checked_tag(word: str) -> str:

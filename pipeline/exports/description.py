@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline.config import DataConfig
-from pipeline.config_base import Config, Many, Positive
+from pipeline.config_base import Many, Positive
 from pipeline.errors import UserError
 from pipeline.json_text import read_json
 from pipeline.training.datasets import ImageData
@@ -56,7 +56,7 @@ def describe(config: DataConfig, data: ImageData | ImageFiles) -> DataDescriptio
     )
 
 
-class Description(Config):
+class Description(BaseModel, frozen=True, extra="forbid", strict=True):
     """What a file says, checked; images are (channels, height, width)."""
 
     image_shape: tuple[Literal[1, 3], Side, Side] = Field(strict=False)

@@ -58,7 +58,11 @@ class ImageFile:
             raise MachineError(f"{self}: {error.strerror or error}") from None
 
     def _from_folder(self) -> bytes:
-        with open_file(self.root / self.name) as file:
+        try:
+            file = open_file(self.root / self.name)
+        except UserError as error:  # it was a file when the images were listed
+            raise MachineError(str(error)) from None
+        with file:
             self._check_size(os.fstat(file.fileno()).st_size)
             return file.read()
 

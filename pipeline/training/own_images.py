@@ -66,6 +66,8 @@ def _bytes_of(file: Path) -> bytes:
         return read_bytes(file, MAX_IMAGE_BYTES)
     except OSError as error:
         raise MachineError(f"{storable(str(file))}: {error.strerror or error}") from None
+    except UserError as error:  # it was a file, and small enough, when the images were listed
+        raise MachineError(str(error)) from None
 
 
 def _shown(image: Any) -> Any:

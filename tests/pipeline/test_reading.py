@@ -67,7 +67,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, monkeypatch, name, make):
 
 def test_an_image_that_has_become_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(UserError, match="a pipe, not a file"):
+    with pytest.raises(MachineError, match="a pipe, not a file"):
         ImageFile(tmp_path, "a.png", 10).read()
 
 
