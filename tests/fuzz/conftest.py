@@ -13,7 +13,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 # a fixture made once for all examples of a test is meant: a store, a broker
 settings.register_profile(
     "fuzz",
-    max_examples=EXAMPLES or 50,
+    max_examples=EXAMPLES or 25,
     derandomize=EXAMPLES == 0,
     database=None,
     deadline=None,
