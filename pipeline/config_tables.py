@@ -78,7 +78,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, is no TOML, or has no keys.
     """
     with blaming(path):
-        text = read_bytes(path, MOST_BYTES).decode()
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")  # some editors begin so
     with blaming(path, "not TOML"):
         tables = parse_toml(text.replace("\r\n", "\n").replace("\r", "\n"))
     if not tables:

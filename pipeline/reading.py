@@ -48,6 +48,8 @@ def reason(error: Exception) -> str:
         return "what is in it lies too deep in one another"
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is no text in UTF-8: save it as UTF-8, or name another file"
     return " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
 
 

@@ -16,7 +16,8 @@ SECRET_OPTIONS = {"password", "sslpassword", "passwd", "secret", "key", "token"}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
 _HOSTS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:(?P<port>[0-9]{0,5}))?")
 MOST_PORT = 2**16 - 1
-_ODD = re.compile(r"[^!-~]|[\[\]]")  # what has to be escaped beside the signs that end it
+# what has to be escaped beside the signs that end it
+_ODD = re.compile(r"[^!-~]|[\[\]]|%(?![0-9A-Fa-f]{2})")
 
 
 def check(variable: str, url: str) -> str:
@@ -34,7 +35,7 @@ def check(variable: str, url: str) -> str:
     if unescaped:
         raise UserError(
             f"{variable}: a sign in its user or password must be escaped: "
-            "@ is %40, / is %2F, ? is %3F, # is %23, [ is %5B, ] is %5D, a blank is %20"
+            "@ is %40, / is %2F, ? is %3F, # is %23, [ is %5B, ] is %5D, % is %25, a blank is %20"
         )
     place = _HOSTS.fullmatch(hosts)
     if place is None or int(place["port"] or 0) > MOST_PORT:

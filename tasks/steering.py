@@ -79,7 +79,8 @@ def extend(name: str, budget: Mapping[str, float]) -> str:
         before = config["budget"]
         if budget.get("children", before["children"]) < before["children"]:
             raise UserError(
-                f"search {name!r} has a budget of {before['children']} children already"
+                f"search {name!r} has a budget of {before['children']} children already; "
+                f"{budget['children']} is less"
             )
         config = make_config(merge(config, {"budget": budget})).model_dump(mode="json")
         budgets.check_change(connection, search, config["budget"])

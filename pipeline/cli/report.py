@@ -28,6 +28,8 @@ def report(
             f"a report needs the extra `dashboard` ({error.name} is missing): "
             "pip install 'nasnet-pipeline[dashboard]'"
         ) from None
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise UserError(f"{out}: expected a name that ends in .html")
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}")
     open_store()

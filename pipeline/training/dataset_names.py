@@ -24,7 +24,7 @@ def own_path(name: str) -> tuple[str, Path] | None:
     if not colon or kind not in KINDS or not path or "\0" in path:
         near = difflib.get_close_matches(name.lower(), NAMES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        known = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in KINDS)])
+        known = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in KINDS), "a path that is there"])
         raise UserError(f"dataset {name!r} is unknown; known: {known}{hint}")
     return kind, _expanded(path)
 
@@ -55,7 +55,7 @@ def check_dataset(name: str) -> None:
         reason = getattr(error, "strerror", None) or error
         raise MachineError(f"dataset {name!r}: there is no {wanted} {path}: {reason}") from None
     if not is_right:
-        raise UserError(f"dataset {name!r}: {path} is no {wanted}")
+        raise UserError(f"dataset {name!r}: {path} is no {wanted}; give the path alone")
 
 
 def absolute_name(name: str) -> str:
@@ -77,10 +77,19 @@ def absolute_name(name: str) -> str:
         kind = ""
     if name and kind:
         return f"{kind}:{_absolute(alone)}"
+    if _is_there(alone):
+        raise UserError(f"dataset {name!r}: expected a folder, or a .zip, .npz or .h5 file")
     if "/" in name or name.startswith((".", "~")):
         raise UserError(f"dataset {name!r}: there is no such folder, .zip, .npz or .h5 file")
     own_path(name)  # says which names there are
     raise AssertionError
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _absolute(path: Path) -> Path:

@@ -125,6 +125,8 @@ def _class_names(where: str, train: Folder) -> list[str]:
     if len(names) < 2:
         inner = [f"{where}/{n}" for n in names if len(train.folders[n].folders) > 1]
         hint = f"; did you mean {inner[0]}?" if inner else ""
+        if not names and train.holds_images():
+            hint = "; it holds images itself: give the folder above it"
         raise UserError(
             f"{where}: expected a folder for each of two or more classes, found {len(names)}{hint}"
         )
