@@ -10,8 +10,9 @@ from typing import BinaryIO
 
 import fsspec
 
-from pipeline.errors import MachineError
+from pipeline.errors import MachineError, UserError
 from pipeline.file_urls import path_of_url
+from pipeline.reading import check_target
 
 
 def write(url: str, data: memoryview) -> None:
@@ -26,6 +27,8 @@ def write(url: str, data: memoryview) -> None:
         else:  # an object appears whole or not at all
             with fsspec.open(url, "wb") as file:
                 file.write(data)
+    except UserError:
+        raise
     except Exception as error:  # each file system has errors of its own
         reason = error.strerror if isinstance(error, OSError) else None
         raise MachineError(f"{url}: cannot be written: {reason or error}") from error
@@ -40,8 +43,14 @@ def _write_locally(path: Path, data: memoryview) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A local file to write to, that takes its name at the end: whole, or not there at all.
 
-    Temporary name, fsync, rename, fsync of the folder: that holds after any crash.
+    Temporary name, fsync, rename, fsync of the folder: that holds after any crash. A link stays,
+    and the file that it names is replaced.
+
+    Raises:
+        UserError: what has the name is no file.
     """
+    check_target(path)
+    path = Path(os.path.realpath(path))
     descriptor, temporary = _temporary_file(path)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -103,5 +103,19 @@ def read_bytes(path: Path, most: int) -> bytes:
     return data
 
 
+def check_target(path: Path) -> None:
+    """Refuse to put a file in the place of what is none: a device, a pipe, a folder.
+
+    Raises:
+        UserError: such a thing is there.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing is there, or a link to nothing: whoever writes will say the rest
+        return
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{storable(str(path))}: is {_kind(mode)}, not a file")
+
+
 def _kind(mode: int) -> str:
     return KINDS.get(stat.S_IFMT(mode), "something else")

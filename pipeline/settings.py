@@ -234,6 +234,13 @@ def _as_written(key: str, _value: object) -> str:
     return "" if key in SECRET else repr(os.environ.get(_variable(key)))
 
 
+# What kombu and redis-py both know; a URL has its password before the host, and nothing else.
+BROKER_OPTIONS = {
+    *("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
+    "virtual_host",  # of redis+socket://
+}
+
+
 def check_broker_url(url: str | None) -> None:
     """Refuse TLS that verifies nothing: kombu's default for ``rediss://`` is CERT_NONE.
 
@@ -251,10 +258,12 @@ def check_broker_url(url: str | None) -> None:
         and parts.path.strip("/")
     ):
         raise UserError("NASNET_BROKER_URL: expected a database's number after the host's /")
-    options = {name for name, _ in parse_qsl(parts.query)}
-    if options & {"transport", "hostname", "port", "userid", "username", "password"}:
-        raise UserError("NASNET_BROKER_URL: expected redis://USER:PASSWORD@HOST:PORT/0")
-    if scheme == "rediss" and "ssl_cert_reqs=required" not in parts.query.lower():
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    values = dict(options)
+    if len(values) < len(options) or values.keys() - BROKER_OPTIONS:
+        known = ", ".join(sorted(BROKER_OPTIONS))
+        raise UserError(f"NASNET_BROKER_URL: after the ? may be, each once: {known}")
+    if scheme == "rediss" and values.get("ssl_cert_reqs") not in {"required", "CERT_REQUIRED"}:
         raise UserError(
             "NASNET_BROKER_URL: rediss:// without certificate checks; "
             "add ?ssl_cert_reqs=required&ssl_ca_certs=/path/to/ca.pem"

@@ -1,5 +1,6 @@
 """What reaches the command line's end is one line, whatever it is; ours is loud, in a file."""
 
+import sqlite3
 import stat
 
 import pytest
@@ -8,6 +9,16 @@ from pipeline import cli
 from pipeline.cli import database, preset
 from pipeline.cli import home as homes
 from pipeline.errors import MachineError, UserError
+
+
+def of_sqlite(number):
+    """What SQLite's module raises over a number that no column holds."""
+    with pytest.raises(OverflowError) as raised, sqlite3.connect(":memory:") as connection:
+        connection.execute("SELECT ?", (number,))
+    return raised.value
+
+
+TOO_LARGE = of_sqlite(10**30)
 
 
 def run(capsys, monkeypatch, error):
@@ -31,6 +42,7 @@ def run(capsys, monkeypatch, error):
         (MachineError("it is away"), 2, "nasnet: it is away\n"),
         (OSError(28, "No space left on device", "/a"), 2, "nasnet: /a: No space left on device\n"),
         (MemoryError(), 2, "nasnet: memory does not suffice\n"),
+        (TOO_LARGE, 2, "nasnet: a number is larger than any that the database holds\n"),
     ],
 )
 def test_what_somebody_can_mend_is_a_line_and_exit_code_2(

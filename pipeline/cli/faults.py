@@ -56,6 +56,8 @@ def end(error: Exception) -> None:
         sys.exit(141)
     if isinstance(error, OSError):
         _say(f"{error.filename or 'this machine'}: {error.strerror or error}")
+    if isinstance(error, OverflowError) and "SQLite" in str(error):
+        _say("a number is larger than any that the database holds")
     if isinstance(error, MemoryError):
         _say(f"memory does not suffice{f': {error}' if str(error) else ''}")
     if _is_database_error(error):
@@ -111,9 +113,10 @@ def _is_database_error(error: Exception) -> bool:
     """Whether the database does not answer, is full or is none; a bad statement is our fault."""
     if "sqlalchemy.exc" not in sys.modules:
         return False
-    from sqlalchemy.exc import DatabaseError, OperationalError
+    from sqlalchemy.exc import DatabaseError, DataError, OperationalError
 
-    return isinstance(error, OperationalError) or (
+    # what is no data for it, such as a number that is too large, somebody has typed
+    return isinstance(error, OperationalError | DataError) or (
         isinstance(error, DatabaseError) and "not a database" in str(error.orig)
     )
 

@@ -15,6 +15,7 @@ from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import DataDescription, Input, as_metadata
 from pipeline.exports.reading import METADATA_FILE, load_model
 from pipeline.genotype import Genotype
+from pipeline.reading import check_target
 
 Format = Literal["json", "safetensors", "onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("json", "safetensors", "onnx", "pt2")
@@ -122,6 +123,8 @@ def _normalizing(exported: Exported, form: Format) -> nn.Module:
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Under another name until it is whole."""
+    check_target(path)
+    path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(beside)

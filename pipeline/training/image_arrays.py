@@ -3,6 +3,8 @@
 Every problem is one line that says which file, which array, and what was expected.
 """
 
+import math
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +36,11 @@ LABELS = {
 }
 CLASS_NAMES = ("class_names", "label_names", "classes", "names")
 CHANNELS = {1, 3}
+# By the version that an array of NumPy's begins with.
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +109,7 @@ def _check_file(path: Path) -> None:
 
 def _read(path: Path, archive: Mapping[str, Any], as_before: bool) -> Arrays:
     found = _found(path, archive)
+    _check_headers(path, archive, found)
     remarks: list[str] = []
     loaded = {
         part: _with_channels_last(path, images, _loaded(path, archive, images), remarks)
@@ -129,6 +137,44 @@ def _read(path: Path, archive: Mapping[str, Any], as_before: bool) -> Arrays:
         names = _number(path, numbers, texts, remarks)
     parts = {part: (raw[part][0], numbers[part].astype(np.int64)) for part in raw}
     return Arrays(names, parts, tuple(remarks))
+
+
+def _check_headers(
+    path: Path, archive: Mapping[str, Any], found: Mapping[str, tuple[str, str]]
+) -> None:
+    """Check what arrays say of themselves before any is unpacked: a few bytes may hold gigabytes.
+
+    Raises:
+        UserError: there are more images than labels, or more bytes than this machine's memory.
+    """
+    size = 0
+    for images, labels in found.values():
+        many, bytes_of_images = _header(archive, images)
+        labelled, bytes_of_labels = _header(archive, labels)
+        size += bytes_of_images + bytes_of_labels
+        if many != labelled and many is not None and labelled is not None:
+            raise UserError(
+                f"{_named(path)}: {many} images in {images}, {labelled} labels in {labels}"
+            )
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise UserError(
+            f"{_named(path)}: its arrays take {size:,} bytes, and this machine has {memory:,}"
+        )
+
+
+def _header(archive: Mapping[str, Any], name: str) -> tuple[int | None, int]:
+    """How many rows an array says that it has, None where it does not, and how many bytes."""
+    if not isinstance(archive, np.lib.npyio.NpzFile) or archive.zip is None:
+        found = archive[name]  # HDF5 reads nothing yet
+        return (found.shape[0] if found.shape else None), int(found.nbytes)
+    member = f"{name}.npy"
+    with archive.zip.open(member if member in archive.zip.namelist() else name) as file:
+        read = HEADERS.get(np.lib.format.read_magic(file))
+        if read is None:  # of records with odd names: no images
+            return None, 0
+        shape, _, dtype = read(file)
+    return (shape[0] if shape else None), math.prod(shape) * dtype.itemsize
 
 
 def _found(path: Path, archive: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -112,7 +112,17 @@ def test_tables_are_merged_key_by_key():
 
 
 @pytest.mark.parametrize(
-    "url", ["rediss://h:1/0", "rediss://h:1/0?ssl_cert_reqs=none", "amqp://h", "h:6379"]
+    "url",
+    [
+        *("rediss://h:1/0", "amqp://h", "h:6379"),
+        "rediss://h:1/0?ssl_cert_reqs=none",
+        "rediss://h:1/0?ssl_cert_reqs=required&ssl_cert_reqs=none",
+        "rediss://h:1/0?ssl_cert_reqs=required_not",
+        "rediss://h:1/0?x=ssl_cert_reqs=required&ssl_cert_reqs=none",
+        "rediss://h:1/0?ssl_cert_reqs=required&ssl_check_hostname=false",
+        "redis://h:1/0?socket_timeout=abc",
+        "redis://h:1/0?x=1",
+    ],
 )
 def test_brokers_that_are_unsafe_or_unknown_are_refused(url):
     with pytest.raises(UserError, match="NASNET_BROKER_URL"):

@@ -1,6 +1,7 @@
 """Archives of arrays: whatever people call them and however they store them, or a line."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -187,3 +188,25 @@ def test_hdf5_files_have_the_same_names(tmp_path):
     data = load_dataset(DataConfig(dataset=f"hdf5:{path}"), tmp_path)
     assert data.class_names == ("ant", "bee", "cat")
     assert torch.equal(data.test[0], torch.from_numpy(TEST.transpose(0, 3, 1, 2)))
+
+
+def write_headers(path, shapes):
+    """An archive whose arrays say how large they are, and hold nothing."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, shape in shapes.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ({"x": (10**6, 99, 99), "y": (20,)}, "1000000 images in x, 20 labels in y"),
+        ({"x": (10**9, 999, 999), "y": (10**9,)}, "its arrays take 998,002,000,000,000 bytes"),
+    ],
+)
+def test_arrays_are_refused_by_their_headers_before_they_are_unpacked(tmp_path, shapes, says):
+    write_headers(tmp_path / "a.npz", shapes)
+    with pytest.raises(UserError, match=says):
+        read_npz(tmp_path / "a.npz")

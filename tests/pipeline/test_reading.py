@@ -3,14 +3,17 @@
 import json
 import os
 import socket
+import stat
 import struct
 import zipfile
 
 import numpy as np
 import pytest
 
+from pipeline import files
 from pipeline.config_tables import parse_assignments, read_toml
 from pipeline.errors import MachineError, UserError
+from pipeline.exports.writing import write_genotype
 from pipeline.genotype_files import read_genotype
 from pipeline.json_text import read_json
 from pipeline.published_cells import NASNET_A
@@ -230,3 +233,32 @@ def test_numbers_of_an_honest_archive_are_read(tmp_path):
     with open_file(tmp_path / "a.npz") as file:
         assert file.read(2) == b"PK"
     assert json.loads(json.dumps(read_json('{"a": [1, 2.5, null]}'))) == {"a": [1, 2.5, None]}
+
+
+# All ways in which a file that somebody named is written.
+WRITERS = (
+    lambda path: files.write(str(path), memoryview(b"new")),
+    lambda path: write_genotype(NASNET_A, path),
+)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, write):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name in (pipe, tmp_path):
+        with pytest.raises(UserError, match="not a file"):
+            write(name)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_link_stays_and_the_file_that_it_names_is_replaced(tmp_path, write):
+    (tmp_path / "there").mkdir()
+    link, file = tmp_path / "link", tmp_path / "there" / "file"
+    file.write_text("old")
+    link.symlink_to(file)
+    write(link)
+    assert link.is_symlink()
+    assert file.read_text() != "old"
