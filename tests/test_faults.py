@@ -1,5 +1,6 @@
 """What reaches the command line's end is one line, whatever it is; ours is loud, in a file."""
 
+import contextlib
 import sqlite3
 import stat
 
@@ -13,8 +14,9 @@ from pipeline.errors import MachineError, UserError
 
 def of_sqlite(number):
     """What SQLite's module raises over a number that no column holds."""
-    with pytest.raises(OverflowError) as raised, sqlite3.connect(":memory:") as connection:
-        connection.execute("SELECT ?", (number,))
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        with pytest.raises(OverflowError) as raised:
+            connection.execute("SELECT ?", (number,))
     return raised.value
 
 
