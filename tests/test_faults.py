@@ -14,9 +14,9 @@ from pipeline.errors import MachineError, UserError
 
 def of_sqlite(number):
     """What SQLite's module raises over a number that no column holds."""
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        with pytest.raises(OverflowError) as raised:
-            connection.execute("SELECT ?", (number,))
+    connection = sqlite3.connect(":memory:")
+    with contextlib.closing(connection), pytest.raises(OverflowError) as raised:
+        connection.execute("SELECT ?", (number,))
     return raised.value
 
 
