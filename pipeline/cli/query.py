@@ -130,8 +130,11 @@ def _cut(value: Any) -> Any:
 
 def _distinct(columns: list[str]) -> list[str]:
     """Names under which no two columns of a join hide one another: id, id_2."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    counts = {column: itertools.count(2) for column in columns}
     for column in columns:
-        same = itertools.chain([column], (f"{column}_{number}" for number in itertools.count(2)))
-        names.append(next(name for name in same if name not in names))
-    return names
+        name = column
+        while name in names:
+            name = f"{column}_{next(counts[column])}"
+        names[name] = None
+    return list(names)
