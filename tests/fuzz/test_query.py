@@ -184,7 +184,9 @@ print(peak // 1024, file=sys.stderr)
 MOST_MEGABYTES = 400
 
 
-@pytest.mark.parametrize("form", ["table", "json", pytest.param("parquet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "form", ["table", "json", pytest.param("parquet", marks=pytest.mark.slow)]
+)
 def test_no_answer_takes_more_than_some_memory(store, tmp_path, form):
     statements = LARGE[get_engine().dialect.name]
     done = subprocess.run(
