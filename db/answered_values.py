@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 # PostgreSQL's types that are numbers, truths, bytes or texts in Python; of all others its own
@@ -41,6 +42,39 @@ def _or_text(base: Any, error: type[Exception]) -> Any:
                 return bytes(data).decode()
 
     return Loader
+
+
+# Bytes that are no UTF-8, as Python's `surrogateescape` reads them. Its `backslashreplace` takes
+# a minute for as many as a row may have.
+BAD_BYTES = {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+
+
+class Texts:
+    """SQLite's texts, decoded while a row has not too many bytes of them."""
+
+    def __init__(self, most: int, too_large: Callable[[], Exception]) -> None:
+        self._most = most
+        self._too_large = too_large
+        self._found = 0
+
+    def decode(self, data: bytes) -> str:
+        """A text, in which bytes that are no UTF-8 are escaped."""
+        self._found += len(data)
+        if self._found > self._most:
+            raise self._too_large()
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data.decode(errors="surrogateescape").translate(BAD_BYTES)
+
+    def rows(self, cursor: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        """A cursor's rows; each is counted by itself."""
+        while True:
+            self._found = 0
+            row = next(cursor, None)
+            if row is None:
+                return
+            yield row
 
 
 def size(value: Any) -> int:

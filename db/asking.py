@@ -14,22 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db.answered_values import plain, prefer_text, size
+from db.answered_values import Texts, plain, prefer_text, size
 from db.session import SERVER_GONE, current_engine, sqlite_module
 from pipeline.errors import UserError
 
 # Virtual-machine steps between looks at the clock.
 STEPS = 10_000
-# Bytes of one row; the largest state of a policy has a tenth.
-MOST_ROW = 2**25
+# Bytes of one row; the largest state of a policy has less than half. In hex or JSON they are up
+# to six times as many.
+MOST_ROW = 2**23
+MOST_COLUMNS = 1000
 # Bytes that SQLite may take in this process: its cache is 64 MiB, the rest is for rows and sorts.
 # From then on, too: a process may only lower it.
-MOST_HEAP = 2**28
+MOST_HEAP = 2**27
 # What SQLite may be asked, where its module lets that be set (pysqlite3's does not).
 LIMITS = {
     "SQLITE_LIMIT_LENGTH": MOST_ROW,
     "SQLITE_LIMIT_SQL_LENGTH": 2**20,
-    "SQLITE_LIMIT_COLUMN": 1000,
+    "SQLITE_LIMIT_COLUMN": MOST_COLUMNS,
     "SQLITE_LIMIT_EXPR_DEPTH": 500,
     "SQLITE_LIMIT_COMPOUND_SELECT": 100,
     "SQLITE_LIMIT_LIKE_PATTERN_LENGTH": 1000,
@@ -93,15 +95,18 @@ def _ask_sqlite(path: str | None, statement: str, seconds: float) -> Iterator[An
     if hasattr(connection, "setlimit"):
         for name, most in LIMITS.items():
             connection.setlimit(getattr(sqlite, name), most)
-    connection.text_factory = lambda data: data.decode(errors="backslashreplace")
+    texts = Texts(MOST_ROW, _too_large)
+    connection.text_factory = texts.decode
     connection.set_authorizer(allow)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
     with contextlib.closing(connection), _refusals((sqlite.Error, sqlite.Warning), deadline):
         cursor = connection.execute(statement)
         if cursor.description is None:
             raise UserError("query: expected a SELECT")
+        # an EXPLAIN has columns, too, but is no table to select from; this compiles, and runs not
+        connection.execute(f"EXPLAIN SELECT 1 FROM (\n{statement}\n)").close()
         names = [column[0] for column in cursor.description]
-        yield Answer(names, _rows(cursor, deadline))
+        yield Answer(_few(names), _rows(texts.rows(cursor), deadline))
 
 
 @contextlib.contextmanager
@@ -126,7 +131,7 @@ def _ask_postgres(statement: str, seconds: float) -> Iterator[Answer]:
         names = [column.name for column in cursor.description[:-1]]
         # row by row: a thousand of them may be larger than the memory
         found = (row[:-1] for row in cursor.stream("FETCH ALL FROM answer"))
-        yield Answer(names, _rows(found, deadline))
+        yield Answer(_few(names), _rows(found, deadline))
 
 
 def _connected(psycopg: Any) -> Any:
@@ -156,7 +161,7 @@ def _refusals(errors: tuple[type[Exception], ...], deadline: float) -> Iterator[
             raise UserError("query: took too long; --timeout SECONDS allows more") from None
         reason = _first_line(error)
         if TOO_LARGE in reason or "string or blob too big" in reason:
-            raise UserError(f"query: {TOO_LARGE}; {LESS}") from None
+            raise _too_large() from None
         only = "; only SELECT is allowed" if "authoriz" in reason or "syntax" in reason else ""
         raise UserError(f"query: {reason}{only}") from None
 
@@ -171,8 +176,18 @@ def _rows(rows: Iterator[Sequence[Any]], deadline: float) -> Iterator[Sequence[A
         if row is None:
             return
         if sum(map(size, row)) > MOST_ROW:
-            raise UserError(f"query: {TOO_LARGE}; {LESS}")
+            raise _too_large()
         yield tuple(map(plain, row))
+
+
+def _too_large() -> UserError:
+    return UserError(f"query: {TOO_LARGE}; {LESS}")
+
+
+def _few(names: list[str]) -> list[str]:
+    if len(names) > MOST_COLUMNS:
+        raise UserError(f"query: {len(names):,} columns; ask for at most {MOST_COLUMNS:,}")
+    return names
 
 
 def _first_line(error: Exception) -> str:

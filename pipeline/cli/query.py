@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -81,15 +81,21 @@ def _end() -> None:
     os._exit(2)
 
 
+def _out() -> TextIO:
+    """A program gets what is stored; a terminal would obey it."""
+    return sys.stdout if sys.stdout.isatty() else unescaped(sys.stdout)
+
+
 def _print_json(answer: "Answer") -> None:
     """A list of objects, a line each: it need not be held in memory."""
     names = _distinct(answer.columns)
-    separator = "[\n"
+    out, separator = _out(), "[\n"
     for row in answer.rows:
         line = json.dumps(dict(zip(names, map(_strict, row), strict=True)), allow_nan=False)
-        sys.stdout.write(separator + line)
+        out.write(separator)
+        out.write(line)
         separator = ",\n"
-    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+    out.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def _strict(value: Any) -> Any:
@@ -100,9 +106,7 @@ def _strict(value: Any) -> Any:
 
 
 def _print_csv(answer: "Answer") -> None:
-    # a program gets what is stored; a terminal would obey it
-    out = sys.stdout if sys.stdout.isatty() else unescaped(sys.stdout)
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(_out(), lineterminator="\n")
     writer.writerow(answer.columns)
     writer.writerows(answer.rows)
 
@@ -130,8 +134,11 @@ def _cut(value: Any) -> Any:
 
 def _distinct(columns: list[str]) -> list[str]:
     """Names under which no two columns of a join hide one another: id, id_2."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    counts = {column: itertools.count(2) for column in columns}
     for column in columns:
-        same = itertools.chain([column], (f"{column}_{number}" for number in itertools.count(2)))
-        names.append(next(name for name in same if name not in names))
-    return names
+        name = column
+        while name in names:
+            name = f"{column}_{next(counts[column])}"
+        names[name] = None
+    return list(names)
