@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from pipeline.machine.broker import server_binary
 from tests.processes import wait_until
@@ -107,6 +107,14 @@ class Broker:
         """End it at once; what it held is gone."""
         self.process.kill()
         self.process.wait()
+
+
+def fill(client: Redis) -> None:
+    """Put so much into a broker that it refuses even the smallest message."""
+    for size in (2**20, 2**10, 1):
+        with contextlib.suppress(OutOfMemoryError):
+            while True:
+                client.lpush("nasnet:junk", bytes(size))
 
 
 def free_port() -> int:

@@ -15,18 +15,23 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
 from pipeline import locks
 from pipeline.errors import UserError
 from pipeline.settings import Settings
+from tasks.messages import MOST_BYTES
 from tasks.slot import BROKER_LOCK
 from tasks.transport import COMMANDS, KEYS
+
+log = structlog.get_logger("pipeline")
 
 START_PATIENCE = 10.0  # seconds
 STOP_PATIENCE = 3.0
 ASK_PATIENCE = 5.0
+PROBE_KEY = "nasnet:probe"  # no store's: theirs begin with nasnet:, a name, and another colon
 
 
 def server_binary() -> str:
@@ -59,12 +64,16 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> bool:
-        """Start the server unless it lives and answers; returns whether it was started.
+        """Start the server unless it lives and takes messages; returns whether it was started.
 
-        One that lives and does not answer, or whose socket was swept away, is ended first.
+        One that lives and does not answer, whose socket was swept away, or that is full, is ended
+        first: nothing is in it that is not rung again from the rows.
         """
-        if self.pid is not None and self.answers():
-            return False
+        if self.pid is not None:
+            error = self._error()
+            if error is None:
+                return False
+            log.warning("the broker takes no messages; starting it again", error=str(error))
         self.stop()
         self._start()
         return True
@@ -77,12 +86,17 @@ class Broker:
         return locks.holder(self.lock_path)
 
     def answers(self) -> bool:
-        """Whether the server answers on its socket."""
+        """Whether the server takes messages at its socket."""
+        return self._error() is None
+
+    def _error(self) -> RedisError | OSError | None:
+        """Why the server takes no messages; None where it does."""
         try:
             with Redis(unix_socket_path=str(self.socket), socket_timeout=ASK_PATIENCE) as client:
-                return bool(client.ping())
-        except (RedisError, OSError):
-            return False
+                _try_message(client)
+        except (RedisError, OSError) as error:
+            return error
+        return None
 
     def _start(self) -> None:
         _own_folder(self.socket.parent)
@@ -143,11 +157,22 @@ def _own_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def ping(settings: Settings) -> None:
-    """Ask the broker, the embedded one or another, whether it is there.
+def _try_message(client: Redis) -> None:
+    """Do as a sender does: one that is full, or a replica, answers a PING and takes no message.
+
+    With the largest message that is read: where that just fits, a few more of ours do.
+    """
+    client.delete(PROBE_KEY)  # of who was ended before the last line, or no list
+    client.ping()
+    client.delete(PROBE_KEY)
+
+
+def try_message(settings: Settings) -> None:
+    """Find out whether the broker, the embedded one or another, takes messages.
 
     Raises:
-        RedisError: it is not, or does not let us in.
+        ResponseError: it answers, and takes none.
+        RedisError: it is not there, or does not let us in.
     """
     url = settings.broker_url
     if url is None or url.startswith("redis+socket:"):
@@ -158,4 +183,4 @@ def ping(settings: Settings) -> None:
             url, socket_timeout=ASK_PATIENCE, socket_connect_timeout=ASK_PATIENCE
         )
     with client:
-        client.ping()
+        _try_message(client)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -18,13 +18,14 @@ from pipeline import files, locks
 from pipeline.config import load_config
 from pipeline.errors import MachineError, UserError
 from pipeline.file_urls import path_of_url
-from pipeline.machine.broker import ping
+from pipeline.machine.broker import try_message
 from pipeline.settings import Settings, redacted
 from tasks.slot import SUPERVISOR_LOCK
 from tasks.worker import CONTROL, RECONCILE
 
 CLOCK_SKEW = 5.0  # seconds that a host's clock may differ from the database's
 OLD_TURN = 60.0  # seconds without a turn of reconcile
+START_OURS = "nasnet up, or nasnet run"  # a supervisor replaces an embedded broker
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,29 @@ def _found(settings: Settings) -> list[Finding]:
 
 
 def _broker(patient: Patient) -> Iterator[Finding]:
+    is_ours = patient.settings.broker_url is None
     try:
-        ping(patient.settings)
+        try_message(patient.settings)
+    except ResponseError as error:
+        cure = START_OURS if is_ours else _cure(error)
+        yield Finding("broker", f"the broker takes no messages: {_line(error)}", cure)
     except (RedisError, OSError) as error:
-        reason = " ".join(str(error).split()) or "it does not answer"
-        cure = "start the server" if patient.settings.broker_url else "nasnet up, or nasnet run"
+        reason = _line(error) or "it does not answer"
+        cure = START_OURS if is_ours else "start the server"
         yield Finding("broker", f"the broker does not answer: {reason}", cure)
+
+
+def _cure(refusal: ResponseError) -> str:
+    """What to do about a server of somebody else's that takes no messages."""
+    if isinstance(refusal, OutOfMemoryError):
+        return "make room in that server, or raise its maxmemory"
+    if isinstance(refusal, ReadOnlyError):
+        return "let NASNET_BROKER_URL name the primary, not a replica"
+    return "let our user write to keys nasnet:* there (LPUSH, DEL)"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _processes(patient: Patient) -> Iterator[Finding]:

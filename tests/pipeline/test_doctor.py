@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from redis import Redis
 from sqlalchemy import text, update
 
 from db import searches
@@ -14,12 +15,13 @@ from db.enums import RunState, SlotState
 from db.models import Run, Slot
 from db.session import transaction
 from pipeline.machine import doctor
-from pipeline.machine.broker import server_binary
+from pipeline.machine.broker import Broker, server_binary
 from pipeline.machine.doctor import diagnose
 from pipeline.settings import get_settings
 from tasks import app as tasks_app
 from tests.factories import make_children, make_search, make_slot, queue_run, run_of
 from tests.processes import wait_until
+from tests.servers import fill
 
 
 @pytest.fixture
@@ -80,6 +82,50 @@ def test_a_broker_that_is_dead(well, broker):
     broker.kill()
     broker.wait()
     assert "does not answer" in only("broker")
+
+
+@pytest.fixture
+def client(broker, tmp_path):
+    with Redis(unix_socket_path=str(tmp_path / "b.sock")) as client:
+        yield client
+
+
+def test_a_broker_that_is_full(well, client):
+    client.config_set("maxmemory", "4mb")
+    fill(client)
+    (finding,) = diagnose(get_settings())
+    assert finding.check == "broker"
+    assert finding.problem.startswith("the broker takes no messages: ")
+    assert "'maxmemory'" in finding.problem
+    assert finding.cure == "make room in that server, or raise its maxmemory"
+
+
+def test_a_broker_that_is_a_replica(well, client):
+    client.replicaof("127.0.0.1", 1)
+    (finding,) = diagnose(get_settings())
+    assert "takes no messages: You can't write against a read only replica" in finding.problem
+    assert "primary" in finding.cure
+
+
+def test_a_broker_that_lets_us_look_only(well, client):
+    client.execute_command("ACL", "SETUSER", "default", "-lpush")
+    (finding,) = diagnose(get_settings())
+    assert "takes no messages: " in finding.problem
+    assert "LPUSH" in finding.cure
+
+
+def test_an_embedded_broker_that_is_full(well, monkeypatch):
+    monkeypatch.delenv("NASNET_BROKER_URL")
+    get_settings.cache_clear()
+    embedded = Broker(get_settings())
+    embedded.ensure()
+    try:
+        assert found() == []
+        with Redis(unix_socket_path=str(embedded.socket)) as client:
+            fill(client)
+        assert "takes no messages" in only("broker")
+    finally:
+        embedded.stop()
 
 
 @pytest.mark.parametrize(

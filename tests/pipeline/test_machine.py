@@ -18,9 +18,10 @@ from db.session import transaction
 from pipeline import locks
 from pipeline.errors import UserError
 from pipeline.machine import supervisor as supervision
-from pipeline.machine.broker import Broker
+from pipeline.machine.broker import PROBE_KEY, Broker
 from pipeline.machine.supervisor import Supervisor, Worker
 from pipeline.settings import MAX_SOCKET_PATH, get_settings, read_settings
+from tests.servers import fill
 
 
 @pytest.fixture
@@ -75,6 +76,28 @@ def test_a_broker_whose_socket_was_swept_away_is_replaced(broker):
     broker.socket.unlink()
     assert broker.ensure()
     assert broker.pid != first
+
+
+def test_a_broker_that_is_full_is_replaced_and_takes_messages_again(broker):
+    broker.ensure()
+    first = broker.pid
+    with Redis(unix_socket_path=str(broker.socket)) as client:
+        fill(client)
+    assert broker.ensure()
+    assert broker.pid != first
+    with Redis(unix_socket_path=str(broker.socket)) as client:
+        assert client.llen("nasnet:junk") == 0
+        assert client.lpush("nasnet:key", "value") == 1
+    assert not broker.ensure()
+
+
+def test_a_broker_that_is_in_use_stays_and_nothing_is_left_of_the_question(broker):
+    broker.ensure()
+    with Redis(unix_socket_path=str(broker.socket)) as client:
+        client.lpush("nasnet:key", *[bytes(2**20)] * 200)
+        assert not broker.ensure()
+        assert client.llen("nasnet:key") == 200
+        assert client.llen(PROBE_KEY) == 0
 
 
 def test_stopping_leaves_no_process_and_no_socket(broker):
