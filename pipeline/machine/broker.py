@@ -163,7 +163,7 @@ def _try_message(client: Redis) -> None:
     With the largest message that is read: where that just fits, a few more of ours do.
     """
     client.delete(PROBE_KEY)  # of who was ended before the last line, or no list
-    client.ping()
+    client.lpush(PROBE_KEY, bytes(MOST_BYTES))
     client.delete(PROBE_KEY)
 
 

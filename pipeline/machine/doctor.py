@@ -20,6 +20,7 @@ from pipeline.errors import MachineError, UserError
 from pipeline.file_urls import path_of_url
 from pipeline.machine.broker import try_message
 from pipeline.settings import Settings, redacted
+from tasks.devices import slot_specs
 from tasks.slot import SUPERVISOR_LOCK
 from tasks.worker import CONTROL, RECONCILE
 
@@ -103,6 +104,16 @@ def _cure(refusal: ResponseError) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def _devices(patient: Patient) -> Iterator[Finding]:
+    """Whether NASNET_DEVICES names slots that this machine can have."""
+    listed = patient.settings.devices
+    try:
+        if listed is not None and not slot_specs(listed):
+            yield Finding("devices", f"NASNET_DEVICES={listed} has no slot", "leave it out")
+    except UserError as error:
+        yield Finding("devices", str(error), "set NASNET_DEVICES, or leave it out")
 
 
 def _processes(patient: Patient) -> Iterator[Finding]:
@@ -274,6 +285,7 @@ def _some(run_ids: list[int]) -> str:
 Check = Callable[[Patient], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     _broker,
+    _devices,
     _processes,
     _hosts,
     _refusing,

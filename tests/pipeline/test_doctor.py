@@ -232,3 +232,10 @@ def test_the_command_says_the_cause_and_its_cure_and_exits_with_1(well, broker, 
     (line,) = done.stdout.splitlines()
     assert line.startswith("broker: the broker does not answer")
     assert line.endswith("-> start the server")
+
+
+@pytest.mark.parametrize("devices", ["gpu0", "cpu*0", "cpu*-1", "cuda:x"])
+def test_devices_that_no_machine_has(well, monkeypatch, devices):
+    monkeypatch.setenv("NASNET_DEVICES", devices)
+    get_settings.cache_clear()
+    assert "NASNET_DEVICES" in only("devices")
