@@ -153,7 +153,7 @@ LARGE = {
         f"SELECT {', '.join(['hex(zeroblob(10000000))'] * 3)}",
         "SELECT printf('%.33000000c', char(1))",
         "SELECT zeroblob(33000000)",
-        "SELECT char(128512) || replace(printf('%.8000000c', 'x'), 'x', char(1)), zeroblob(99999)",
+        "SELECT char(128512) || replace(printf('%.8000000c', 'x'), 'x', char(1))",
         "SELECT replace(printf('%.33000000c', 'x'), 'x', CAST(x'ff' AS text))",
         f"SELECT {', '.join('1' * 1501)}",
     ],
