@@ -149,12 +149,12 @@ def _check_headers(
     """
     size = 0
     for images, labels in found.values():
-        many, bytes_of_images = _header(archive, images)
-        labelled, bytes_of_labels = _header(archive, labels)
+        shape, bytes_of_images = _header(archive, images)
+        of_labels, bytes_of_labels = _header(archive, labels)
         size += bytes_of_images + bytes_of_labels
-        if many != labelled and many is not None and labelled is not None:
+        if len(shape) in {3, 4} and of_labels and shape[0] != of_labels[0]:
             raise UserError(
-                f"{_named(path)}: {many} images in {images}, {labelled} labels in {labels}"
+                f"{_named(path)}: {shape[0]} images in {images}, {of_labels[0]} labels in {labels}"
             )
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
@@ -163,18 +163,18 @@ def _check_headers(
         )
 
 
-def _header(archive: Mapping[str, Any], name: str) -> tuple[int | None, int]:
-    """How many rows an array says that it has, None where it does not, and how many bytes."""
+def _header(archive: Mapping[str, Any], name: str) -> tuple[tuple[int, ...], int]:
+    """The shape that an array says that it has, and how many bytes."""
     if not isinstance(archive, np.lib.npyio.NpzFile) or archive.zip is None:
         found = archive[name]  # HDF5 reads nothing yet
-        return (found.shape[0] if found.shape else None), int(found.nbytes)
+        return tuple(found.shape), int(found.nbytes)
     member = f"{name}.npy"
     with archive.zip.open(member if member in archive.zip.namelist() else name) as file:
         read = HEADERS.get(np.lib.format.read_magic(file))
         if read is None:  # of records with odd names: no images
-            return None, 0
+            return (), 0
         shape, _, dtype = read(file)
-    return (shape[0] if shape else None), math.prod(shape) * dtype.itemsize
+    return shape, math.prod(shape) * dtype.itemsize
 
 
 def _found(path: Path, archive: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -445,7 +445,7 @@ def test_compare_prints_what_differs_and_draws_it_where_it_is_told(home):
             "svg: expected a name that ends in .svg or .png",
         ),
         (["draw", "nasnet-a", "--output", "no/x.svg"], "no/x.svg: there is no folder no"),
-        (["draw", "nasnet-a", "--output", "full.svg"], "full.svg: cannot be written"),
+        (["draw", "nasnet-a", "--output", "full.svg"], "full.svg: is a folder, not a file"),
         (["draw", "nasnet-a", "--cells", "3"], "are of a network: --network"),
         (["draw", "nothing"], "no genotype 'nothing'"),
         (["draw", "known.json", "--network"], "is no stack of cells"),
