@@ -95,7 +95,7 @@ def child_of(number: int, space: Any, chance: random.Random) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "record": "child", "version": version, "arm": "policy", "k": number % BATCH,
-        "actions": actions, "log_probs": [chance.random() for _ in actions],
+        "actions": actions, "log_probs": [-chance.random() for _ in actions],
         "digest": genotype.literal_digest, "genotype": genotype.to_data(), "state": "rewarded",
         "created_at": TIME, "ended_at": TIME, "reward": accuracy, "reward_kind": "trained",
         "stopped_epoch": None, "accuracy": accuracy, **sizes, "failure": None,

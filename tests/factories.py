@@ -28,6 +28,12 @@ CHILDREN = {
 }
 
 
+def rows(statement):
+    """What a SELECT finds, ordered by its first column where it says no order itself."""
+    with transaction(read_only=True) as connection:
+        return connection.execute(statement.order_by(statement.selected_columns[0])).all()
+
+
 def make_search(name="s", **tables):
     base = {
         "mode": "rolling",

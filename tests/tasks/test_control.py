@@ -31,6 +31,7 @@ from tests.factories import (
     make_version,
     propose,
     queue_run,
+    rows,
     run_of,
 )
 
@@ -67,11 +68,6 @@ def failing(quick, monkeypatch):
         monkeypatch.setattr(train, "perform", failing_perform)
 
     return fail
-
-
-def rows(statement):
-    with transaction(read_only=True) as connection:
-        return connection.execute(statement).all()
 
 
 def state(search_id):

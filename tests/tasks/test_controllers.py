@@ -97,10 +97,9 @@ def run(search_id, post):
 
 
 def proposals(search_id):
+    found = select(Child.genotype_id, Child.learned_by).where(Child.search_id == search_id)
     with transaction(read_only=True) as connection:
-        return connection.execute(
-            select(Child.genotype_id, Child.learned_by).where(Child.search_id == search_id)
-        ).all()
+        return connection.execute(found.order_by(Child.id)).all()
 
 
 def test_a_synchronous_search_is_the_same_whoever_was_killed(worker, post, quick, killed, tables):

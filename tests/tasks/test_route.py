@@ -14,7 +14,7 @@ from db.session import transaction
 from pipeline.errors import ChildError, Failure
 from tasks import reconcile, sample, train
 from tasks.app import Task, ring
-from tests.factories import claim, make_search, make_slot, make_version
+from tests.factories import claim, make_search, make_slot, make_version, rows
 
 TINY = {
     "space": {"blocks": 1},
@@ -23,11 +23,6 @@ TINY = {
     "training": {"epochs": 1, "batch_size": 650, "device": "cpu"},
     "budget": {"children": 7},
 }
-
-
-def rows(statement):
-    with transaction(read_only=True) as connection:
-        return connection.execute(statement).all()
 
 
 @pytest.fixture(autouse=True)

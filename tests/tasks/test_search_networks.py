@@ -23,7 +23,8 @@ from pipeline.training import checkpoint
 from pipeline.training.data_shapes import BUILT_IN, DataShape, data_shape
 from pipeline.training.datasets import load_dataset
 from pipeline.training.evaluation import Normalize, evaluate
-from tests.tasks.test_sharing import MACRO, MICRO, rows, search
+from tests.factories import rows
+from tests.tasks.test_sharing import MACRO, MICRO, search
 
 NO_SIZES = (None, None, None, None)
 

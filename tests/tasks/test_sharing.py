@@ -18,7 +18,7 @@ from pipeline.training import checkpoint
 from pipeline.training.shared_weights import Scorer, SharedPass
 from tasks import policies, reconcile, runs, sharing, steering, train
 from tasks.app import app, ring
-from tests.factories import make_search
+from tests.factories import make_search, rows
 
 # Two phases, each of a pass of two minibatches and two updates from three children; four derived.
 MACRO = {
@@ -53,11 +53,6 @@ def sound(worker):
     yield
     with transaction(read_only=True) as connection:
         assert soundness.impossible(connection) == []
-
-
-def rows(statement):
-    with transaction(read_only=True) as connection:
-        return connection.execute(statement).all()
 
 
 def state(search_id):

@@ -18,7 +18,7 @@ from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineErro
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
 from tasks import reconcile, route, sample, train
-from tests.factories import make_search
+from tests.factories import make_search, rows
 
 TINY = {
     "space": {"blocks": 1},
@@ -27,11 +27,6 @@ TINY = {
     "training": {"epochs": 2, "batch_size": 650, "device": "cpu", "checkpoint_seconds": 0.0},
     "budget": {"children": 2},
 }
-
-
-def rows(statement):
-    with transaction(read_only=True) as connection:
-        return connection.execute(statement).all()
 
 
 @pytest.fixture
