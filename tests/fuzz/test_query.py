@@ -185,7 +185,8 @@ MOST_MEGABYTES = 400
 
 
 @pytest.mark.parametrize(
-    "form", ["table", "json", pytest.param("parquet", marks=pytest.mark.slow)]
+    "form",
+    ["table", *(pytest.param(form, marks=pytest.mark.slow) for form in ("json", "parquet"))],
 )
 def test_no_answer_takes_more_than_some_memory(store, tmp_path, form):
     statements = LARGE[get_engine().dialect.name]

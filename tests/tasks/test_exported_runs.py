@@ -14,6 +14,11 @@ from tests.tasks.test_runs import SMALL, ask_one, config, train_one
 pytest.importorskip("safetensors", reason="needs the extra `export`")
 
 
+@pytest.fixture
+def store(sqlite_store):
+    """Networks and files are looked at here, which no database changes."""
+
+
 def test_an_exported_run_has_the_accuracy_that_its_row_has(worker, post, tmp_path):
     ended = train_one(ask_one(epochs=4, batch_size=32, crop_padding=0, flip=False))
     exported = of_run(SMALL, ended.id)

@@ -29,6 +29,11 @@ from tests.tasks.test_sharing import MACRO, MICRO, search
 NO_SIZES = (None, None, None, None)
 
 
+@pytest.fixture
+def store(sqlite_store):
+    """Networks and files are looked at here, which no database changes."""
+
+
 def at(name, number):
     with transaction(read_only=True) as connection:
         return network_at(connection, Rank(name, number))
