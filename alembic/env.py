@@ -8,10 +8,10 @@ from typing import Any
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from db.clock import UTCDateTime
-from db.models import Base
-from db.schema import VERSION_TABLE
-from db.session import current_engine
+from db.schema.clock import UTCDateTime
+from db.schema.migrations import VERSION_TABLE
+from db.schema.models import Base
+from db.schema.session import current_engine
 
 
 def render_item(kind: str, obj: Any, _context: AutogenContext) -> str | bool:
@@ -22,7 +22,7 @@ def render_item(kind: str, obj: Any, _context: AutogenContext) -> str | bool:
 
 
 def run() -> None:
-    """Migrate over the connection that ``db.schema`` hands in, or over one of our own."""
+    """Migrate over the connection that ``db.schema.migrations`` hands in, or our own."""
     connection = context.config.attributes.get("connection")
     if connection is None:
         with current_engine().connect() as own:

@@ -27,15 +27,17 @@ from timm.models import nasnet as timm_nasnet
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline import config as configs
-from pipeline.config import TrainingConfig
-from pipeline.config_networks import NetworkConfig
-from pipeline.networks import CellNetwork, build_network, count_parameters
-from pipeline.networks.cell import Cell, Shape
+from pipeline.config import search as configs
+from pipeline.config.networks import NetworkConfig
+from pipeline.config.search import TrainingConfig
+from pipeline.data.datasets import load_dataset
+from pipeline.networks.costs import count_parameters
 from pipeline.networks.layers import Layers
-from pipeline.published_cells import NASNET_A
+from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.cell import Cell, Shape
+from pipeline.spaces.cells.network import CellNetwork
+from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import checkpoint
-from pipeline.training.datasets import load_dataset
 from pipeline.training.optimization import make_optimizer
 from pipeline.training.trainer import train
 

@@ -38,17 +38,19 @@ sys.path.insert(0, str(HERE.parent.parent))
 import psutil
 from sqlalchemy import Connection, bindparam, func, insert, literal, select, text, update
 
-from db import queries, ranking, schema, searches, series
-from db.enums import Arm, Order, Outcome, Place, Purpose, RunState
-from db.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot
-from db.session import get_engine, transaction
-from pipeline.config import SearchConfig, make_config
-from pipeline.config_tables import merge, preset_text
+from db.lifecycle import searches
+from db.reads import queries, ranking, series
+from db.schema import migrations
+from db.schema.enums import Arm, Order, Outcome, Place, Purpose, RunState
+from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot
+from db.schema.session import get_engine, transaction
+from pipeline.actions.figures import FIGURES
+from pipeline.config.search import SearchConfig, make_config
+from pipeline.config.tables import merge, preset_text
 from pipeline.errors import Failure
-from pipeline.genotype import OPERATIONS, CellGenotype
-from pipeline.search_figures import FIGURES
 from pipeline.settings import get_settings
 from pipeline.spaces import NASNetSpace
+from pipeline.spaces.cells.genotype import OPERATIONS, CellGenotype
 from tests.processes import wait_until
 from tests.servers import Postgres
 
@@ -759,7 +761,7 @@ def store(database: str, url: str | None) -> Iterator[None]:
         os.environ["NASNET_DATABASE_URL"] = server.url
     get_settings.cache_clear()
     get_engine.cache_clear()
-    schema.prepare()
+    migrations.prepare()
     try:
         yield
     finally:

@@ -39,7 +39,7 @@ def be_worker(name: str) -> int:
     """A worker like any other, but for its training."""
     sys.path.insert(0, str(HERE.parent.parent))
     import tasks.train
-    from db import attempts
+    from db.lifecycle import attempts
     from tasks import worker
 
     seconds = float(os.environ.get(SLEEP, 0))
@@ -99,7 +99,7 @@ def processes(commands: list[list[str]], **environment: str) -> Iterator[list[su
 @contextlib.contextmanager
 def home(database: str) -> Iterator[Path]:
     """A home with an empty store and a broker; the settings of this process point at it."""
-    from db import schema
+    from db.schema import migrations
     from pipeline.machine.broker import Broker
     from pipeline.settings import get_settings
 
@@ -117,7 +117,7 @@ def home(database: str) -> Iterator[Path]:
         )
         os.environ["NASNET_DATABASE_URL"] = server.get_uri()
     forget()
-    schema.prepare()
+    migrations.prepare()
     broker = Broker(get_settings())
     broker.ensure()
     try:
@@ -132,7 +132,7 @@ def home(database: str) -> Iterator[Path]:
 
 def forget() -> None:
     """Drop what this process remembers of the last home."""
-    from db.session import get_engine
+    from db.schema.session import get_engine
     from pipeline.settings import get_settings
     from tasks import app
 
@@ -152,10 +152,10 @@ def create_search(controller: str) -> int:
     """A search without an end."""
     import tomllib
 
-    from db import searches
-    from db.session import transaction
-    from pipeline.config import make_config
-    from pipeline.config_tables import merge, preset_text
+    from db.lifecycle import searches
+    from db.schema.session import transaction
+    from pipeline.config.search import make_config
+    from pipeline.config.tables import merge, preset_text
 
     changes = {
         "controller": {"name": controller},
@@ -170,8 +170,8 @@ def create_search(controller: str) -> int:
 
 def completed(search_id: int) -> int:
     """Children that carry a reward, counted cheaply."""
-    from db.progress import progress
-    from db.session import transaction
+    from db.reads.progress import progress
+    from db.schema.session import transaction
 
     with transaction(read_only=True) as connection:
         now = progress(connection, search_id)
@@ -200,13 +200,13 @@ def fill(search_id: int, count: int) -> None:
 
     from sqlalchemy import func, insert, select, update
 
-    from db import children, searches, versions
-    from db.clock import clock
-    from db.enums import Arm
-    from db.models import Attempt, Child, Run
-    from db.progress import progress
-    from db.session import transaction
-    from pipeline.config import load_config
+    from db.lifecycle import children, searches, versions
+    from db.reads.progress import progress
+    from db.schema.clock import clock
+    from db.schema.enums import Arm
+    from db.schema.models import Attempt, Child, Run
+    from db.schema.session import transaction
+    from pipeline.config.search import load_config
     from pipeline.controllers import Proposal
     from pipeline.spaces import make_space
     from tasks import sample
@@ -265,7 +265,7 @@ def settle() -> None:
     """What a store that grew by itself has had on the way: statistics, and its log folded in."""
     from sqlalchemy import text
 
-    from db.session import get_engine
+    from db.schema.session import get_engine
 
     engine = get_engine()
     postgresql = engine.dialect.name == "postgresql"
@@ -352,8 +352,8 @@ def measure_busy() -> float:
     """The share of time that two slots are busy, with children that sleep for two seconds."""
     from sqlalchemy import select
 
-    from db.models import Attempt
-    from db.session import transaction
+    from db.schema.models import Attempt
+    from db.schema.session import transaction
 
     with home("sqlite"):
         search_id = create_search("ppo")
@@ -378,7 +378,7 @@ def measure_policy() -> dict[str, float]:
     """Milliseconds of sampling a batch of 20, and of one PPO epoch over it, on one core."""
     import torch
 
-    from pipeline.config_controllers import PPOConfig
+    from pipeline.config.controllers import PPOConfig
     from pipeline.controllers import Outcome, make_controller
     from pipeline.spaces import NASNetSpace
 

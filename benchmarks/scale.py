@@ -40,7 +40,7 @@ EPOCHS = 20  # rows a child
 
 def be_player(number: int, slots_of_it: int, compress: float) -> None:
     """A process that plays some slots, a thread each."""
-    from db.session import get_engine
+    from db.schema.session import get_engine
 
     get_engine()  # once, before the threads ask for it at one moment
     threads = [
@@ -57,8 +57,8 @@ def play(name: str, compress: float) -> None:
     """One slot, for ever."""
     from redis import Redis
 
-    from db import queue, slots
-    from db.session import transaction
+    from db.lifecycle import queue, slots
+    from db.schema.session import transaction
     from pipeline.settings import get_settings
     from tasks.app import send_runs, store_uid, train_queue
 
@@ -85,8 +85,8 @@ def play(name: str, compress: float) -> None:
 
 def train(run_id: int, slot_id: int, seconds: float, compress: float) -> None:
     """A run from its claim to its end, but for the training."""
-    from db import attempts, epochs, leases, queue, slots
-    from db.session import transaction
+    from db.lifecycle import attempts, epochs, leases, queue, slots
+    from db.schema.session import transaction
     from tasks.app import ring, send_runs
 
     with transaction() as connection:
@@ -137,7 +137,7 @@ class Meter:
         from sqlalchemy import text
 
         from benchmarks.pipeline import completed
-        from db.session import transaction
+        from db.schema.session import transaction
         from pipeline.settings import get_settings
 
         with transaction(read_only=True) as connection:
@@ -187,7 +187,7 @@ def postmaster() -> int:
     """The server's process."""
     from sqlalchemy import text
 
-    from db.session import transaction
+    from db.schema.session import transaction
 
     with transaction(read_only=True) as connection:
         folder = connection.execute(text("SHOW data_directory")).scalar_one()
@@ -237,7 +237,7 @@ def warm_up(search_id: int, slots: int) -> None:
     """Wait until every slot has had its first run."""
     from sqlalchemy import text
 
-    from db.session import transaction
+    from db.schema.session import transaction
 
     deadline = time.monotonic() + 300
     busy = 0

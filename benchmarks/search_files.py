@@ -32,7 +32,7 @@ TIME = "2026-01-31 12:00:00.000000"
 
 def write_file(path: Path, children: int) -> None:
     """A file as `nasnet search export` writes them; only the digest is still to be found."""
-    from pipeline.config import make_config
+    from pipeline.config.search import make_config
     from pipeline.spaces import NASNetSpace
 
     config = make_config(
@@ -105,7 +105,7 @@ def child_of(number: int, space: Any, chance: random.Random) -> dict[str, Any]:
 
 def bring_in(path: Path) -> None:
     """Be a process that imports a file, whose digest is not looked at if it is made up."""
-    from db import queries
+    from db.reads import queries
     from pipeline.cli.search_files import import_
     from pipeline.search_files import importing
 

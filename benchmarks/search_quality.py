@@ -29,9 +29,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.config import make_config
-from pipeline.config_controllers import ControllerConfig, PolicyGradientConfig
-from pipeline.config_tables import parse_assignments
+from pipeline.config.controllers import ControllerConfig, PolicyGradientConfig
+from pipeline.config.search import make_config
+from pipeline.config.tables import parse_assignments
 from pipeline.errors import UserError
 from pipeline.spaces import Table, read_table
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 from playwright.sync_api import sync_playwright
 
-from pipeline.drawing import draw, picture_of
+from pipeline.genotypes.drawing import draw, picture_of
 from pipeline.notebook import open_store
 
 IMAGES = Path(__file__).parent / "images"

@@ -2,7 +2,7 @@
 
 NasnetError
 ├── UserError              what somebody typed or configured cannot be; one line, exit code 2
-│   ├── UnknownKeysError       keys that a configuration does not have (pipeline.refused_values)
+│   ├── UnknownKeysError       keys that a configuration does not have (pipeline.io.refused_values)
 │   └── InvalidGenotypeError   an architecture that cannot be built, or is not in the search space
 ├── ChildError             a child's training ended without an accuracy; carries its class
 ├── MachineError           the machine's fault, not the child's: the lease goes back
@@ -68,7 +68,7 @@ class DataChangedError(MachineError):
 
     def __init__(self, message: str, found: dict[str, Any]) -> None:
         super().__init__(message)
-        self.found = found  # pipeline.training.data_summary.DataSummary, as data
+        self.found = found  # pipeline.data.summary.DataSummary, as data
 
 
 class LeaseLostError(NasnetError):

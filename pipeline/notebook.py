@@ -24,23 +24,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import plotly.graph_objects as go
 from sqlalchemy import Connection, Engine
 
-from db import queries, ranking, schema, searches
-from db.asking import ask
-from db.enums import Arm, Order, Place
-from db.ranks import Rank
-from db.session import database_url, make_engine, transaction, using
-from pipeline import search_figures
-from pipeline.drawing import picture_of, svg_fragment
+from db.lifecycle import searches
+from db.reads import queries, ranking
+from db.reads.ranks import Rank
+from db.reads.sql import ask
+from db.schema import migrations
+from db.schema.enums import Arm, Order, Place
+from db.schema.session import database_url, make_engine, transaction, using
+from pipeline.actions import figures
 from pipeline.errors import UserError
-from pipeline.genotype import Genotype, genotype_from_data, operation_mask
+from pipeline.genotypes.drawing import picture_of, svg_fragment
 from pipeline.settings import read_settings
+from pipeline.spaces.cells.genotype import Genotype, genotype_from_data, operation_mask
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from pipeline.config_networks import AnyNetworkConfig
-    from pipeline.search_networks import SearchNetwork
-    from pipeline.training.data_shapes import DataShape
+    from pipeline.actions.networks import SearchNetwork
+    from pipeline.config.networks import AnyNetworkConfig
+    from pipeline.data.shapes import DataShape
 
 Frames = Literal["pandas", "polars"]
 COLUMNS = (
@@ -65,7 +67,7 @@ def open_store(home: str | Path | None = None, *, frames: Frames = "pandas") -> 
     store = Store(make_engine(database_url(settings)), frames)
     weakref.finalize(store, store.engine.dispose)  # a cell run again opens another
     with using(store.engine):
-        schema.require()
+        migrations.require()
     return store
 
 
@@ -157,8 +159,8 @@ class Found:
         Raises:
             UserError: no weights are kept, or a key cannot be what it was given.
         """
-        from pipeline.search_networks import build_for, load_kept
-        from pipeline.training.data_shapes import DataShape
+        from pipeline.actions.networks import build_for, load_kept
+        from pipeline.data.shapes import DataShape
 
         if not untrained and (image_shape or classes or config):
             raise UserError("weights belong to one size: network(untrained=True, ...) has any")
@@ -177,7 +179,7 @@ class Found:
 
     def _own(self) -> "SearchNetwork | None":
         """The network of the search that it was taken from, if it was."""
-        from pipeline.search_networks import network_at
+        from pipeline.actions.networks import network_at
 
         if self.rank is None or self.store is None:
             return None
@@ -189,8 +191,8 @@ def _wanted(
     genotype: Genotype, own: "SearchNetwork | None", keys: dict[str, Any]
 ) -> "tuple[AnyNetworkConfig | None, DataShape]":
     """The skeleton with other keys, and the images it is for."""
-    from pipeline.config import changed, make_network_config
-    from pipeline.training.data_shapes import BUILT_IN
+    from pipeline.config.search import changed, make_network_config
+    from pipeline.data.shapes import BUILT_IN
 
     if own is not None:
         return changed(own.config, keys), own.shape
@@ -252,7 +254,7 @@ class Search:
 
     def _figure(self, key: str) -> go.Figure:
         with self.store.reading() as connection:
-            return search_figures.FIGURES[key](connection, self.id)
+            return figures.FIGURES[key](connection, self.id)
 
     def plot_history(self) -> go.Figure:
         """Rewards over children, best so far, means of the best 5 and 25, by arm."""

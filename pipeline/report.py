@@ -12,12 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.utils import PlotlyJSONEncoder
 from sqlalchemy import Connection
 
-from db import queries, ranking, searches
-from db.progress import progress
-from pipeline.drawing import picture_of, svg_fragment
-from pipeline.genotype import genotype_from_data
+from db.lifecycle import searches
+from db.reads import queries, ranking
+from db.reads.progress import progress
+from pipeline.actions.figures import FIGURES
+from pipeline.genotypes.drawing import picture_of, svg_fragment
 from pipeline.plots import CONFIG, Figure, template
-from pipeline.search_figures import FIGURES
+from pipeline.spaces.cells.genotype import genotype_from_data
 
 BEST = 10  # genotypes that are listed
 DRAWN = 3  # of them, with their cells

@@ -11,9 +11,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import UserError
-from pipeline.file_urls import url_of_path
-from pipeline.refused_values import refusal
-from pipeline.server_urls import check, password_free, secrets_of, without
+from pipeline.io.file_urls import url_of_path
+from pipeline.io.refused_values import refusal
+from pipeline.io.server_urls import check, password_free, secrets_of, without
 
 # Bytes of a CPU slot: what torch takes as data before its first child, and room for one.
 LEAST_MEMORY = 3 * 2**29

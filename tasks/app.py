@@ -14,9 +14,9 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from db import slots
-from db.progress import Progress, progress
-from db.session import transaction
+from db.lifecycle import slots
+from db.reads.progress import Progress, progress
+from db.schema.session import transaction
 from pipeline.settings import get_settings
 from tasks import transport
 from tasks.messages import CONTROL_QUEUE as CONTROL_QUEUE

@@ -2,15 +2,15 @@
 
 import socket
 
-from db import datasets, searches
-from db.session import transaction
-from pipeline.config import DataConfig
+from db.lifecycle import datasets, searches
+from db.schema.session import transaction
+from pipeline.config.search import DataConfig
 from pipeline.errors import DataChangedError
 
 
 def explain_change(error: DataChangedError, config: DataConfig) -> str:
     """Which images changed, on which host, and what to do, in a line."""
-    from pipeline.training.data_summary import changes, summary_from_data
+    from pipeline.data.summary import changes, summary_from_data
 
     assert config.fingerprint is not None
     with transaction(read_only=True) as connection:

@@ -15,9 +15,9 @@ from celery.signals import task_postrun, task_prerun
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from db import slots
-from db.enums import SlotState
-from db.session import AWAY, transaction
+from db.lifecycle import slots
+from db.schema.enums import SlotState
+from db.schema.session import AWAY, transaction
 from tasks.app import app
 from tasks.transport import Client
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from db import retention, slots
-from db.session import AWAY, transaction
-from pipeline import files
+from db.lifecycle import retention, slots
+from db.schema.session import AWAY, transaction
+from pipeline.io import files
 from pipeline.settings import get_settings
 from tasks.app import store_uid
 

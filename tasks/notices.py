@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
-from db import notices, slots
-from db.session import AWAY, transaction
+from db.lifecycle import notices, slots
+from db.schema.session import AWAY, transaction
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
 

@@ -7,10 +7,11 @@ from its version's row are the same.
 from collections import OrderedDict
 from typing import Any
 
-from db import queries, versions
-from db.enums import Arm
-from db.session import transaction
-from pipeline.config import SearchConfig
+from db.lifecycle import versions
+from db.reads import queries
+from db.schema.enums import Arm
+from db.schema.session import transaction
+from pipeline.config.search import SearchConfig
 from pipeline.controllers import Controller, Proposed, load_controller
 from pipeline.spaces import make_space
 

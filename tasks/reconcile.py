@@ -10,9 +10,9 @@ import threading
 
 import structlog
 
-from db import attempts, notices, queue, retention, searches, slots
-from db.session import AWAY, checkpoint_wal, transaction
-from pipeline.files import delete as delete_file
+from db.lifecycle import attempts, notices, queue, retention, searches, slots
+from db.schema.session import AWAY, checkpoint_wal, transaction
+from pipeline.io.files import delete as delete_file
 from pipeline.settings import get_settings
 from tasks import leftovers
 from tasks.app import Task, app, ring, send_runs

@@ -10,12 +10,12 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from db import attempts, checkpoints, epochs, leases, retention
-from db.enums import ArtifactKind
-from db.session import AWAY, is_away, transaction
-from pipeline import files
-from pipeline.config import RewardConfig, load_config
+from db.lifecycle import attempts, checkpoints, epochs, leases, retention
+from db.schema.enums import ArtifactKind
+from db.schema.session import AWAY, is_away, transaction
+from pipeline.config.search import RewardConfig, load_config
 from pipeline.errors import ChildError, Failure, LeaseLostError, NasnetError
+from pipeline.io import files
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint
 from pipeline.training.early_stopping import make_judge

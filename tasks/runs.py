@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from db import queue, ranking, runs
-from db.children import run_key
-from db.enums import Arm, Purpose
-from db.session import transaction
-from pipeline.config import RecipeConfig, RunConfig, SearchConfig
-from pipeline.config_formats import without_later_keys
-from pipeline.genotype import Genotype
+from db.lifecycle import queue, runs
+from db.lifecycle.children import run_key
+from db.reads import ranking
+from db.schema.enums import Arm, Purpose
+from db.schema.session import transaction
+from pipeline.config.formats import without_later_keys
+from pipeline.config.search import RecipeConfig, RunConfig, SearchConfig
+from pipeline.spaces.cells.genotype import Genotype
 from tasks.app import send_runs
 
 

@@ -10,12 +10,12 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from db import budgets, children, queue, searches, shared_weights, versions
-from db.enums import Arm
-from db.progress import Progress, progress
-from db.session import transaction
-from pipeline.config import SearchConfig, load_config
-from pipeline.config_controllers import RandomConfig
+from db.lifecycle import budgets, children, queue, searches, shared_weights, versions
+from db.reads.progress import Progress, progress
+from db.schema.enums import Arm
+from db.schema.session import transaction
+from pipeline.config.controllers import RandomConfig
+from pipeline.config.search import SearchConfig, load_config
 from pipeline.controllers import Proposal, RandomSearch, make_controller, save_state
 from pipeline.errors import NasnetError
 from pipeline.spaces import SearchSpace, make_space

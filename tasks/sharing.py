@@ -9,17 +9,17 @@ import torch
 from sqlalchemy import Connection
 from torch import nn
 
-from db import attempts, leases, shared_weights
-from db.children import Answer
-from db.enums import Arm, RewardKind
-from db.session import transaction
-from pipeline.config import RunConfig, SearchConfig, load_config
+from db.lifecycle import attempts, leases, shared_weights
+from db.lifecycle.children import Answer
+from db.schema.enums import Arm, RewardKind
+from db.schema.session import transaction
+from pipeline.config.search import RunConfig, SearchConfig, load_config
+from pipeline.data.datasets import ImageData
 from pipeline.errors import ChildError, Failure
-from pipeline.genotype import SearchedGenotype
-from pipeline.networks import build_shared
 from pipeline.spaces import make_space
+from pipeline.spaces.building import build_shared
+from pipeline.spaces.cells.genotype import SearchedGenotype
 from pipeline.training import checkpoint
-from pipeline.training.datasets import ImageData
 from pipeline.training.reward import reward
 from pipeline.training.shared_weights import Place, Scorer, SharedPass
 from pipeline.training.trainer import out_of_memory_is_an_answer

@@ -19,11 +19,11 @@ from importlib import metadata
 
 import structlog
 
-from db import attempts, leases, queue, slots
-from db.enums import SearchState, SlotState
-from db.session import AWAY, get_engine, transaction
-from pipeline import locks
+from db.lifecycle import attempts, leases, queue, slots
+from db.schema.enums import SearchState, SlotState
+from db.schema.session import AWAY, get_engine, transaction
 from pipeline.errors import Failure, LeaseLostError, LeaseReturnedError
+from pipeline.io import locks
 from pipeline.settings import Settings
 from tasks import leftovers
 from tasks.app import send_runs

@@ -6,15 +6,15 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from db import budgets, checkpoints, children, datasets, deletion, queue, searches
-from db.enums import SearchState
-from db.session import transaction
-from pipeline import files
-from pipeline.config import SearchConfig, load_config, make_config
-from pipeline.config_tables import merge
+from db.lifecycle import budgets, checkpoints, children, datasets, deletion, queue, searches
+from db.schema.enums import SearchState
+from db.schema.session import transaction
+from pipeline.config.search import SearchConfig, load_config, make_config
+from pipeline.config.tables import merge
+from pipeline.data.summary import changes, summary_from_data
 from pipeline.errors import UserError
+from pipeline.io import files
 from pipeline.settings import get_settings
-from pipeline.training.data_summary import changes, summary_from_data
 from tasks.app import ring
 
 BUDGETS = ("children", "hours", "device_hours", "target_reward", "plateau")

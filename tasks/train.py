@@ -10,12 +10,14 @@ import structlog
 import torch
 from sqlalchemy import Connection
 
-from db import attempts, leases, queue, retention, runs
-from db.enums import Purpose
-from db.session import is_away, retrying, transaction
-from pipeline import files, logs
-from pipeline.config import DataConfig, RunConfig, load_run_config
-from pipeline.config_networks import AnyNetworkConfig, NetworkConfig
+from db.lifecycle import attempts, leases, queue, retention, runs
+from db.schema.enums import Purpose
+from db.schema.session import is_away, retrying, transaction
+from pipeline import logs
+from pipeline.config.networks import AnyNetworkConfig, NetworkConfig
+from pipeline.config.search import DataConfig, RunConfig, load_run_config
+from pipeline.data.datasets import ImageData, load_dataset
+from pipeline.data.image_files import ImageFiles
 from pipeline.errors import (
     ChildError,
     DataChangedError,
@@ -26,14 +28,15 @@ from pipeline.errors import (
     MachineError,
     UserError,
 )
-from pipeline.genotype import Genotype, genotype_from_data
-from pipeline.networks import build, count_macs, count_parameters, load_body
-from pipeline.published_cells import NASNET_A
+from pipeline.io import files
+from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.networks.transfer import load_body
 from pipeline.settings import get_settings
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.genotype import Genotype, genotype_from_data
+from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import checkpoint
-from pipeline.training.datasets import ImageData, load_dataset
 from pipeline.training.group import Group
-from pipeline.training.image_files import ImageFiles
 from pipeline.training.parallel import Job, together
 from pipeline.training.trainer import out_of_memory_is_an_answer
 from pipeline.training.trainer import train as train_network

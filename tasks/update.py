@@ -8,10 +8,11 @@ import numpy as np
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from db import children, notices, queries, searches, versions
-from db.progress import Progress, progress
-from db.session import transaction
-from pipeline.config import load_config
+from db.lifecycle import children, notices, searches, versions
+from db.reads import queries
+from db.reads.progress import Progress, progress
+from db.schema.session import transaction
+from pipeline.config.search import load_config
 from pipeline.controllers import Diagnostics, Outcome, save_state
 from pipeline.errors import NasnetError
 from tasks import policies, runs

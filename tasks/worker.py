@@ -13,12 +13,14 @@ from types import FrameType
 
 import structlog
 
-from db import at_work, schema
-from db.session import transaction
-from pipeline import locks, logs
+from db.reads import at_work
+from db.schema import migrations
+from db.schema.session import transaction
+from pipeline import logs
 from pipeline.errors import UserError
+from pipeline.io import locks
+from pipeline.io.text import whole_number
 from pipeline.settings import LEAST_MEMORY, Settings, get_settings
-from pipeline.text import whole_number
 from tasks import devices
 from tasks.app import CONTROL_QUEUE, app, connect, train_queue
 from tasks.devices import SlotSpec
@@ -39,7 +41,7 @@ def main(name: str) -> int:
         UserError: there is no such slot, it is taken, or the store cannot be used.
     """
     check_name(name)
-    schema.require()  # before the lock: what is refused has written nothing
+    migrations.require()  # before the lock: what is refused has written nothing
     check_alone()
     settings = get_settings()
     specs = {spec.name: spec for spec in devices.slot_specs(settings.devices)}
@@ -66,7 +68,7 @@ def check_alone() -> None:
         UserError: there are such processes.
     """
     settings = get_settings()
-    if settings.database_path is None or not schema.is_made():
+    if settings.database_path is None or not migrations.is_made():
         return
     with transaction(read_only=True) as connection:
         others = at_work.alive_elsewhere(connection, socket.gethostname())

@@ -13,10 +13,10 @@ import pytest
 import torch
 from sqlalchemy import delete, insert, select, text
 
-from db import schema
-from db.models import Base
-from db.session import database_url, get_engine, make_engine, transaction
-from pipeline import locks
+from db.schema import migrations
+from db.schema.models import Base
+from db.schema.session import database_url, get_engine, make_engine, transaction
+from pipeline.io import locks
 from pipeline.settings import get_settings
 from tasks import app as tasks_app
 from tests.processes import TINY
@@ -57,7 +57,7 @@ def sqlite_template(tmp_path_factory):
     patch.setenv("NASNET_HOME", str(path.parent))
     patch.delenv("NASNET_DATABASE_URL", raising=False)
     _forget_process_state()
-    schema.upgrade()
+    migrations.upgrade()
     _forget_process_state()
     patch.undo()
     return path
@@ -141,7 +141,7 @@ def postgres_template(postgres):
     with database(postgres) as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NASNET_DATABASE_URL", url)
         _forget_process_state()
-        schema.upgrade()
+        migrations.upgrade()
         name = get_engine().url.database
         _forget_process_state()
         patch.undo()
@@ -151,7 +151,7 @@ def postgres_template(postgres):
 # How many columns there are, of tables, views and indexes, and at which version.
 SHAPE = f"""
     SELECT version_num, (SELECT count(*) FROM pg_attribute JOIN pg_class ON attrelid = pg_class.oid
-    WHERE relnamespace = 'public'::regnamespace) FROM {schema.VERSION_TABLE}
+    WHERE relnamespace = 'public'::regnamespace) FROM {migrations.VERSION_TABLE}
 """
 OTHERS_END = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity

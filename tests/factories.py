@@ -6,12 +6,12 @@ import struct
 
 from sqlalchemy import select
 
-from db import attempts, children, epochs, leases, searches, slots, versions
-from db.enums import Arm
-from db.models import Child, Run
-from db.session import transaction
-from pipeline.config import load_config, make_config
-from pipeline.config_tables import merge
+from db.lifecycle import attempts, children, epochs, leases, searches, slots, versions
+from db.schema.enums import Arm
+from db.schema.models import Child, Run
+from db.schema.session import transaction
+from pipeline.config.search import load_config, make_config
+from pipeline.config.tables import merge
 from pipeline.errors import Failure
 from pipeline.spaces import NASNetSpace
 

@@ -11,7 +11,7 @@ import time
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pipeline import locks
+from pipeline.io import locks
 
 try:
     from psycopg import OperationalError as PostgresAwayError

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.cli.output import shown
 from pipeline.cli.request import Typed
-from pipeline.genotype import OPERATIONS
+from pipeline.spaces.cells.genotype import OPERATIONS
 from tests.processes import Home
 
 NASNET = Path(sys.executable).with_name("nasnet")

@@ -30,7 +30,7 @@ def run(capsys, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(preset, "preset_names", raising, raising=False)
-    monkeypatch.setattr("pipeline.config_tables.preset_names", raising)
+    monkeypatch.setattr("pipeline.config.tables.preset_names", raising)
     monkeypatch.setattr("sys.argv", ["nasnet", "preset", "list"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -9,8 +9,8 @@ import pytest
 import tenacity
 from sqlalchemy import update
 
-from db.models import Slot
-from db.session import transaction
+from db.schema.models import Slot
+from db.schema.session import transaction
 from pipeline.errors import UserError
 from pipeline.settings import read_settings
 from tasks.worker import check_alone

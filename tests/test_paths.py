@@ -7,15 +7,15 @@ from contextlib import closing
 import pytest
 from sqlalchemy import select
 
-from db import schema
-from db.asking import ask
-from db.attempts import fail
-from db.enums import SlotState
-from db.models import Run, Slot
-from db.session import database_url, get_engine, transaction
-from db.slots import set_state
-from pipeline import files
+from db.lifecycle.attempts import fail
+from db.lifecycle.slots import set_state
+from db.reads.sql import ask
+from db.schema import migrations
+from db.schema.enums import SlotState
+from db.schema.models import Run, Slot
+from db.schema.session import database_url, get_engine, transaction
 from pipeline.errors import Failure, UserError
+from pipeline.io import files
 from pipeline.machine.broker import Broker, try_message
 from pipeline.settings import get_settings
 from tasks.app import Task
@@ -50,7 +50,7 @@ def strange(request, home, tmp_path, monkeypatch):
 
 def test_a_database_lies_in_its_home_whatever_that_is_called(strange, tmp_path):
     before = set(tmp_path.iterdir())
-    schema.upgrade()
+    migrations.upgrade()
     assert (strange / "nasnet.db").stat().st_size > 0
     with ask("SELECT count(*) FROM searches", seconds=10) as answer:
         assert list(answer.rows) == [(0,)]
@@ -58,7 +58,7 @@ def test_a_database_lies_in_its_home_whatever_that_is_called(strange, tmp_path):
 
 
 def test_a_message_arrives_by_the_broker_of_a_home_whatever_that_is_called(strange):
-    schema.upgrade()
+    migrations.upgrade()
     settings = get_settings()
     with closing(Stopped(settings)):
         assert stat.S_ISSOCK(settings.socket.stat().st_mode)

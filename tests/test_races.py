@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from db import searches
-from db.session import transaction
+from db.lifecycle import searches
+from db.schema.session import transaction
 from pipeline.dashboard.access import _own_token
-from pipeline.published_cells import NASNET_A
 from pipeline.settings import Settings
+from pipeline.spaces.cells.published import NASNET_A
 from tests.factories import make_search
 from tests.processes import TINY, Home
 

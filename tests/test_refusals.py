@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from db.session import fault
+from db.schema.session import fault
 from tests.processes import TINY, Home
 
 SPLIT = "a\r\n\x1b[31mb\u2028c"

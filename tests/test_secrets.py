@@ -8,7 +8,7 @@ import structlog
 import typer
 
 import pipeline.cli
-from db.session import get_engine
+from db.schema.session import get_engine
 from pipeline import logs
 from pipeline.cli import faults
 from pipeline.errors import UserError

@@ -14,13 +14,13 @@ import typer
 from rich.text import Text
 from sqlalchemy import text, update
 
-from db import searches
-from db.models import Attempt, Run, Search, Slot
-from db.session import transaction
+from db.lifecycle import searches
+from db.schema.models import Attempt, Run, Search, Slot
+from db.schema.session import transaction
 from pipeline import cli
 from pipeline.cli import console
 from pipeline.cli.output import shown
-from pipeline.terminal import escape_output
+from pipeline.io.terminal import escape_output
 from tests.factories import (
     claim,
     finish,

@@ -5,9 +5,11 @@ What a search is that nobody disturbs, and that no process, broker or lease has 
 
 import sys
 
-from db import queries, schema, searches
-from db.enums import SearchState
-from db.session import transaction
+from db.lifecycle import searches
+from db.reads import queries
+from db.schema import migrations
+from db.schema.enums import SearchState
+from db.schema.session import transaction
 from pipeline.cli.home import open_home
 from pipeline.cli.request import open_search, read_request
 from pipeline.settings import get_settings
@@ -21,7 +23,7 @@ def main(path, *assignments):
     sent = []
     app.send_task = lambda name, args, queue: sent.append((name, args))
     open_home()
-    schema.prepare()
+    migrations.prepare()
     search_id = open_search(read_request(path, None, [*assignments]), resume=True).search_id
     # no thread says that it is alive, and a slot that was silent for two leases is given no run
     settings = get_settings().model_copy(update={"lease": 1e6})

@@ -27,7 +27,7 @@ from pipeline.cli import (
     training,
     worker,
 )
-from pipeline.terminal import escape_output
+from pipeline.io.terminal import escape_output
 
 app = typer.Typer(
     name="nasnet",

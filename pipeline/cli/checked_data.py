@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pipeline.config import DataConfig
+from pipeline.config.search import DataConfig
+from pipeline.data.dataset_names import absolute_name, check_dataset
 from pipeline.errors import DataChangedError, MachineError, UserError
 from pipeline.settings import get_settings
-from pipeline.training.dataset_names import absolute_name, check_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pipeline.training.data_check import DataReport, OnFile
-    from pipeline.training.datasets import Source
+    from pipeline.data.check import DataReport, OnFile
+    from pipeline.data.datasets import Source
 
 C = TypeVar("C", bound=DataConfig)
 
@@ -30,7 +30,7 @@ class CheckedData(Generic[C]):
 
     def note(self, connection: "Connection") -> None:
         """Write down what the images are, in the transaction that first asks for them."""
-        from db import datasets
+        from db.lifecycle import datasets
 
         datasets.put(connection, self.report.fingerprint, self.config.dataset, self.summary)
 
@@ -42,8 +42,8 @@ def check_data(config: C) -> CheckedData[C]:
         UserError: it is not here, cannot be used, has images that cannot be decoded, or is another
             than the configuration's fingerprint says.
     """
-    from pipeline.training.data_check import LOOKED_AT
-    from pipeline.training.own_images import raise_unreadable
+    from pipeline.data.check import LOOKED_AT
+    from pipeline.data.decoding import raise_unreadable
 
     config, source, report = _looked_at(config, LOOKED_AT)
     raise_unreadable(report.unreadable, report.looked_at)
@@ -58,7 +58,7 @@ def look_at(config: DataConfig, *, every: bool) -> "DataReport":
     Raises:
         UserError: it is not here, or cannot be used at all.
     """
-    from pipeline.training.data_check import LOOKED_AT
+    from pipeline.data.check import LOOKED_AT
 
     return _looked_at(config, None if every else LOOKED_AT, decode=False)[2]
 
@@ -67,8 +67,8 @@ def _looked_at(
     config: C, limit: int | None, *, decode: bool = True
 ) -> tuple[C, "Source", "DataReport"]:
     """A data set as it lies here, and a report of it; the configuration with its whole path."""
-    from pipeline.training.data_check import check_source
-    from pipeline.training.datasets import fetch_dataset, read_source
+    from pipeline.data.check import check_source
+    from pipeline.data.datasets import fetch_dataset, read_source
 
     config = config.model_copy(update={"dataset": absolute_name(config.dataset)})
     folder = get_settings().data_folder
@@ -87,7 +87,7 @@ def check_unchanged(config: DataConfig) -> None:
     with _told(config):
         check_dataset(config.dataset)
         if config.fingerprint is not None:
-            from pipeline.training.datasets import read_source
+            from pipeline.data.datasets import read_source
 
             read_source(config, get_settings().data_folder, decode=False)
 

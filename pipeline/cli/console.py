@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from pipeline.terminal import unescaped
-from pipeline.text import escaped
+from pipeline.io.terminal import unescaped
+from pipeline.io.text import escaped
 
 
 class EscapingConsole(Console):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import JsonFlag, print_json, print_rows, say
-from pipeline.config import DataConfig
+from pipeline.config.search import DataConfig
 from pipeline.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")

@@ -13,11 +13,11 @@ app = typer.Typer(help="The database: its tables and their health.", no_args_is_
 @app.command()
 def upgrade() -> None:
     """Make the tables, or bring them to this release's schema."""
-    from db import schema
+    from db.schema import migrations
     from pipeline.cli.home import open_home
 
     open_home()
-    changed = schema.upgrade()
+    changed = migrations.upgrade()
     typer.echo("upgraded" if changed else "nothing to do: the schema is this release's")
 
 
@@ -26,7 +26,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="A new file, for the whole SQLite database.")],
 ) -> None:
     """Copy the database while it is used; artifacts are files of their own."""
-    from db.session import backup as copy
+    from db.schema.session import backup as copy
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
 
@@ -48,10 +48,10 @@ def _orphans() -> list[str]:
 
 def _missing_files() -> set[str]:
     """Files of this machine that rows point at and that are not there, a line each."""
-    from db import checkpoints
-    from db.session import transaction
-    from pipeline import files
-    from pipeline.file_urls import path_of_url
+    from db.lifecycle import checkpoints
+    from db.schema.session import transaction
+    from pipeline.io import files
+    from pipeline.io.file_urls import path_of_url
 
     with transaction(read_only=True) as connection:
         rows = checkpoints.lying(connection)
@@ -67,8 +67,9 @@ def check(as_json: JsonFlag = False) -> None:
     """Check the database's schema, file, rows and the files they point at; exit code 1 if not."""
     from sqlalchemy import text
 
-    from db import schema, soundness
-    from db.session import transaction
+    from db.reads import soundness
+    from db.schema import migrations
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
 
     open_store()
@@ -83,7 +84,7 @@ def check(as_json: JsonFlag = False) -> None:
                 f"{row[0]}, row {row[1]}: points at nothing in {row[2]}"
                 for row in connection.execute(text("PRAGMA foreign_key_check"))
             ]
-        revision = schema.stored_revision(connection)
+        revision = migrations.stored_revision(connection)
     if as_json:
         print_json({"revision": revision, "problems": problems})
     else:

@@ -11,7 +11,7 @@ from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, Size
 from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows, say
 
 if TYPE_CHECKING:
-    from pipeline.drawing import Format, Picture
+    from pipeline.genotypes.drawing import Format, Picture
 
 OutputOption = Annotated[
     Path | None, typer.Option(*OUT, metavar="FILE", help="It ends in .svg or .png.")
@@ -33,8 +33,8 @@ def draw(
 
     Without --output the file is in this folder: the digest's first 12 letters and .svg.
     """
-    from pipeline.drawing import picture_of
     from pipeline.errors import UserError
+    from pipeline.genotypes.drawing import picture_of
 
     if output is not None:
         _check(output)
@@ -57,8 +57,8 @@ def compare(
     as_json: JsonFlag = False,
 ) -> None:
     """Print what differs between two genotypes' canonical forms; with --output draw it, too."""
-    from pipeline.differences import differences
-    from pipeline.drawing import picture_of_comparison
+    from pipeline.genotypes.differences import differences
+    from pipeline.genotypes.drawing import picture_of_comparison
 
     if output is not None:
         _check(output)
@@ -87,10 +87,10 @@ def _network(
 ) -> tuple[str, "Picture"]:
     """The digest and the skeleton of a genotype, or of a published network by its name."""
     from pipeline.cli.network import named
-    from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
-    from pipeline.drawing import picture_of_network
+    from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
     from pipeline.errors import UserError
-    from pipeline.networks.description import describe
+    from pipeline.genotypes.drawing import picture_of_network
+    from pipeline.spaces.description import describe
 
     base = named(name).changed(cells, filters, size, classes)
     config, shape = base.config, base.shape.image_shape
@@ -107,8 +107,8 @@ def _check(path: Path) -> "Format":
     Raises:
         UserError: the ending is another, or there is no such folder.
     """
-    from pipeline.drawing import FORMATS
     from pipeline.errors import UserError
+    from pipeline.genotypes.drawing import FORMATS
 
     for form in FORMATS:
         if path.suffix.lower() == f".{form}":
@@ -124,9 +124,9 @@ def _write(picture: "Picture", path: Path) -> None:
     Raises:
         UserError: the extra is missing, or the file cannot be written.
     """
-    from pipeline import files
-    from pipeline.drawing import draw as drawn
     from pipeline.errors import MachineError, UserError
+    from pipeline.genotypes.drawing import draw as drawn
+    from pipeline.io import files
 
     data = drawn(picture, _check(path))
     try:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pipeline.actions.networks import SearchNetwork
     from pipeline.cli.named_genotype import Named
-    from pipeline.config import DataConfig
-    from pipeline.config_networks import AnyNetworkConfig
+    from pipeline.config.networks import AnyNetworkConfig
+    from pipeline.config.search import DataConfig
     from pipeline.exports import Exported
-    from pipeline.genotype import Genotype
-    from pipeline.search_networks import SearchNetwork
+    from pipeline.spaces.cells.genotype import Genotype
 
 SEED = 0  # of random weights
 
@@ -23,9 +23,9 @@ def untrained(
     Raises:
         UserError: naming the key, what it was given, and what it may be.
     """
+    from pipeline.actions.networks import build_for
     from pipeline.cli.network import base_of
     from pipeline.exports import Exported
-    from pipeline.search_networks import build_for
 
     base = base_of(named).changed(cells, filters, size, classes)
     network = build_for(base.genotype, base.config, base.shape, seed=SEED)
@@ -52,10 +52,10 @@ def of_run(genotype: "Genotype", run_id: int) -> "Exported":
     Raises:
         UserError: the run has no weights, or is another genotype's.
     """
-    from db import checkpoints, runs
-    from db.session import transaction
+    from db.lifecycle import checkpoints, runs
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
-    from pipeline.config import load_run_config
+    from pipeline.config.search import load_run_config
 
     open_store()
     with transaction(read_only=True) as connection:
@@ -80,12 +80,12 @@ def _trained(
     weights: str,
 ) -> "Exported":
     """A network with weights, for the images that it was trained on."""
+    from pipeline.actions.networks import build_for, load_kept
+    from pipeline.data.datasets import load_dataset
+    from pipeline.data.shapes import DataShape
     from pipeline.errors import MachineError
     from pipeline.exports import Exported, describe
-    from pipeline.search_networks import build_for, load_kept
     from pipeline.settings import get_settings
-    from pipeline.training.data_shapes import DataShape
-    from pipeline.training.datasets import load_dataset
 
     try:
         images = load_dataset(data, get_settings().data_folder)

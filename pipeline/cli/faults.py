@@ -12,7 +12,7 @@ from typing import Any
 import typer.core
 
 from pipeline.errors import NasnetError
-from pipeline.text import one_line
+from pipeline.io.text import one_line
 
 LONGEST = 2000  # letters of what is said; what was typed may be longer
 OURS = 70  # the exit code of a fault of ours: EX_SOFTWARE of sysexits.h
@@ -61,7 +61,7 @@ def end(error: Exception) -> None:
     if isinstance(error, MemoryError):
         _say(f"memory does not suffice{f': {error}' if str(error) else ''}")
     if _is_database_error(error):
-        from db.session import fault
+        from db.schema.session import fault
 
         _say(fault(error))
     _say(f"a fault of ours: {_summary(error)}; {_kept(error)}", OURS)

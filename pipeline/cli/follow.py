@@ -71,8 +71,8 @@ class Watched(Protocol[V]):
 
 def make_supervisor(dashboard: tuple[str, int] | None = None) -> "Supervisor":
     """The supervisor of this home, and of a dashboard at an address; not in charge yet."""
-    from db import queries
-    from db.session import transaction
+    from db.reads import queries
+    from db.schema.session import transaction
     from pipeline.machine.supervisor import Supervisor
     from pipeline.settings import get_settings
     from tasks import notices

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from db.enums import Arm, Order, Place
+from db.schema.enums import Arm, Order, Place
 from pipeline.cli import drawing
 from pipeline.cli.named_genotype import GenotypeArgument, find, resolve
 from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, SizeOption
@@ -15,7 +15,7 @@ from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows, say
 if TYPE_CHECKING:
     from pipeline.cli.named_genotype import Named
     from pipeline.exports import Exported
-    from pipeline.genotype import Genotype
+    from pipeline.spaces.cells.genotype import Genotype
 
 app = typer.Typer(help="Architectures that were found, or published.", no_args_is_help=True)
 
@@ -51,10 +51,11 @@ def list_genotypes(
 
     What flags cannot say, `nasnet query` can.
     """
-    from db import ranking, searches
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.reads import ranking
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
-    from pipeline.genotype import operation_mask
+    from pipeline.spaces.cells.genotype import operation_mask
 
     wanted = ranking.Filter(
         uses=operation_mask(uses or ()),
@@ -132,10 +133,10 @@ def show(
 
 def _lines(genotype: "Genotype") -> Iterator[str]:
     """What a genotype says, for people."""
-    from pipeline.differences import block_text, in_words, layer_text, macro_layer_text
-    from pipeline.genotype import KnownNetwork
-    from pipeline.layer_genotype import LayerGenotype
-    from pipeline.macro_genotype import MacroGenotype
+    from pipeline.genotypes.differences import block_text, in_words, layer_text, macro_layer_text
+    from pipeline.spaces.cells.genotype import KnownNetwork
+    from pipeline.spaces.layers.genotype import LayerGenotype
+    from pipeline.spaces.macro.genotype import MacroGenotype
 
     if isinstance(genotype, KnownNetwork):
         yield in_words(genotype)
@@ -244,8 +245,8 @@ def _network(
             f"{text}: a genotype has no weights: --run RUN or SEARCH:RANK say whose, --untrained "
             "has random ones"
         )
-    from db.session import transaction
-    from pipeline.search_networks import network_at
+    from db.schema.session import transaction
+    from pipeline.actions.networks import network_at
 
     with transaction(read_only=True) as connection:
         own = network_at(connection, named.rank)
@@ -258,15 +259,15 @@ def import_genotype(
     as_json: JsonFlag = False,
 ) -> None:
     """Add a file's genotype to the store; weights stay in the file."""
-    from db import schema
-    from db.session import transaction
+    from db.schema import migrations
+    from db.schema.session import transaction
     from pipeline.cli.home import open_home
-    from pipeline.genotype_files import read_genotype
+    from pipeline.genotypes.genotype_files import read_genotype
     from tasks.runs import add_genotype
 
     canonical = read_genotype(file).canonical()
     open_home()
-    schema.prepare()
+    migrations.prepare()
     with transaction() as connection:
         genotype_id = add_genotype(connection, canonical)
     if as_json:
@@ -282,8 +283,8 @@ def _found_rows(genotype: "Genotype") -> list[dict[str, Any]]:
     settings = get_settings()
     if settings.database_url is None and not (settings.home / "nasnet.db").exists():
         return []
-    from db import queries
-    from db.session import transaction
+    from db.reads import queries
+    from db.schema.session import transaction
 
     with transaction(read_only=True) as connection:
         for row in queries.genotypes_by_prefix(connection, genotype.digest):

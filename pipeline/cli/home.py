@@ -33,11 +33,11 @@ def open_home() -> Settings:
     Raises:
         UserError: the database that the settings name cannot be.
     """
-    from db import schema
+    from db.schema import migrations
 
     settings = get_settings()
     keep_private()
-    schema.is_made()  # a server that is away is found now
+    migrations.is_made()  # a server that is away is found now
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_private(settings.home)
     return settings
@@ -61,11 +61,11 @@ def open_store() -> Settings:
     Raises:
         UserError: there is none, or it is older than this release.
     """
-    from db import schema
+    from db.schema import migrations
     from pipeline.errors import UserError
 
     settings = get_settings()
     if settings.database_url is None and not (settings.home / "nasnet.db").exists():
         raise UserError(f"no store in {settings.home}: `nasnet run digits` makes one")
-    schema.require()
+    migrations.require()
     return settings

@@ -9,12 +9,12 @@ import typer
 
 from pipeline.cli.data import DatasetArgument
 from pipeline.cli.output import OUT, say
-from pipeline.config import DataConfig, make_config
+from pipeline.config.search import DataConfig, make_config
 from pipeline.errors import UserError
-from pipeline.text import one_line
+from pipeline.io.text import one_line
 
 if TYPE_CHECKING:
-    from pipeline.training.data_check import DataReport
+    from pipeline.data.check import DataReport
 
 # Pixels a side at which a child of some cells trains in seconds to minutes on one device.
 SEARCHED_SIDE = 64
@@ -74,7 +74,7 @@ def init(
 ) -> None:
     """Write a commented configuration for a data set, to be changed and run."""
     from pipeline.cli.checked_data import look_at
-    from pipeline.training.own_images import raise_unreadable
+    from pipeline.data.decoding import raise_unreadable
 
     if out.exists():
         raise UserError(f"{out}: is there already; --out names another file")

@@ -32,8 +32,8 @@ def leaderboard(
     The accuracy on the test images stands beside it and orders nothing. Cells are N of a stage,
     filters F of the first.
     """
-    from db import runs
-    from db.session import transaction
+    from db.lifecycle import runs
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.cli.runs_watch import run_row
 

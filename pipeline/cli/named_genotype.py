@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.text import whole_number
+from pipeline.io.text import whole_number
 
 if TYPE_CHECKING:
-    from db.ranks import Rank
-    from pipeline.genotype import Genotype
+    from db.reads.ranks import Rank
+    from pipeline.spaces.cells.genotype import Genotype
 
 LEAST_PREFIX = 6  # letters of a digest
 
@@ -47,9 +47,9 @@ def find(text: str) -> Named:
         UserError: nothing, or more than one thing; says what was tried.
     """
     from pipeline.errors import UserError
-    from pipeline.genotype_files import read_genotype
-    from pipeline.published_cells import PUBLISHED
-    from pipeline.reading import HANDED
+    from pipeline.genotypes.genotype_files import read_genotype
+    from pipeline.io.reading import HANDED
+    from pipeline.spaces.cells.published import PUBLISHED
 
     if text in PUBLISHED:
         return Named(PUBLISHED[text])
@@ -69,11 +69,11 @@ def find(text: str) -> Named:
 
 
 def _by_rank(name: str, rank: str) -> Named:
-    from db.ranks import Rank, look_up
-    from db.session import transaction
+    from db.reads.ranks import Rank, look_up
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
-    from pipeline.genotype import genotype_from_data
+    from pipeline.spaces.cells.genotype import genotype_from_data
 
     number = whole_number(rank)
     if number is None:
@@ -86,11 +86,11 @@ def _by_rank(name: str, rank: str) -> Named:
 
 
 def _by_digest(prefix: str) -> "Genotype":
-    from db import queries
-    from db.session import transaction
+    from db.reads import queries
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
-    from pipeline.genotype import genotype_from_data
+    from pipeline.spaces.cells.genotype import genotype_from_data
 
     open_store()
     with transaction(read_only=True) as connection:

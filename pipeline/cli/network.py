@@ -9,9 +9,9 @@ from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from pipeline.cli.named_genotype import Named
-    from pipeline.config_networks import AnyNetworkConfig
-    from pipeline.genotype import Genotype
-    from pipeline.training.data_shapes import DataShape
+    from pipeline.config.networks import AnyNetworkConfig
+    from pipeline.data.shapes import DataShape
+    from pipeline.spaces.cells.genotype import Genotype
 
 CellsOption = Annotated[int | None, typer.Option("--cells", help="N, normal cells a stage.")]
 FiltersOption = Annotated[int | None, typer.Option("--filters", help="F of the first stage.")]
@@ -37,7 +37,7 @@ class Base:
         Raises:
             UserError: naming the key, what it was given, and what it may be.
         """
-        from pipeline.config import changed
+        from pipeline.config.search import changed
 
         counts = {"num_cells": cells, "num_filters": filters}
         given = {key: count for key, count in counts.items() if count is not None}
@@ -52,7 +52,7 @@ class Base:
     @property
     def title(self) -> str:
         """Its size, for people."""
-        from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
+        from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
 
         _, height, width = self.shape.image_shape
         size = "its own skeleton" if self.config is None else f"skeleton {self.config.skeleton!r}"
@@ -80,7 +80,7 @@ def network(
     SEARCH:RANK is that search's network, for its images; another genotype stands in the default
     skeleton, for images of CIFAR-10.
     """
-    from pipeline.networks.description import describe
+    from pipeline.spaces.description import describe
 
     base = named(name).changed(cells, filters, size, classes)
     shape = base.shape
@@ -119,8 +119,8 @@ def named(name: str) -> Base:
         UserError: there is no genotype of that name.
     """
     from pipeline.cli.named_genotype import find
-    from pipeline.networks.published import PUBLISHED_NETWORKS
-    from pipeline.training.data_shapes import DataShape
+    from pipeline.data.shapes import DataShape
+    from pipeline.spaces.cells.published_networks import PUBLISHED_NETWORKS
 
     if name not in PUBLISHED_NETWORKS:
         return base_of(find(name))
@@ -135,12 +135,12 @@ def base_of(found: "Named") -> Base:
     Raises:
         UserError: the search's images are not here.
     """
-    from pipeline.config import make_network_config
-    from pipeline.training.data_shapes import BUILT_IN
+    from pipeline.config.search import make_network_config
+    from pipeline.data.shapes import BUILT_IN
 
     if found.rank is not None:
-        from db.session import transaction
-        from pipeline.search_networks import network_at
+        from db.schema.session import transaction
+        from pipeline.actions.networks import network_at
 
         with transaction(read_only=True) as connection:
             own = network_at(connection, found.rank)

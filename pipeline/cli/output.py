@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.text import one_line
+from pipeline.io.text import one_line
 
 COUNTS = {"parameters", "macs"}  # columns of large numbers, shown with commas
 

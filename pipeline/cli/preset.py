@@ -13,9 +13,9 @@ app = typer.Typer(help="The configurations that ship with the package.", no_args
 @app.command("list")
 def list_presets(as_json: JsonFlag = False) -> None:
     """List the presets."""
-    from pipeline.config import is_recipe, make_config, make_run_config
-    from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
-    from pipeline.config_tables import description, preset_names, read_preset
+    from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
+    from pipeline.config.search import is_recipe, make_config, make_run_config
+    from pipeline.config.tables import description, preset_names, read_preset
 
     rows = []
     for name in preset_names():
@@ -57,9 +57,9 @@ def show(
     are comments. With --set the keys are those of another controller, and so on.
     """
     from pipeline.cli.output import print_json
-    from pipeline.config import is_recipe, make_config, make_run_config
-    from pipeline.config_tables import merge, parse_assignments, preset_text, read_preset
-    from pipeline.config_text import documented
+    from pipeline.config.search import is_recipe, make_config, make_run_config
+    from pipeline.config.tables import merge, parse_assignments, preset_text, read_preset
+    from pipeline.config.text import documented
     from pipeline.errors import UserError
 
     if file and (as_json or assignments):

@@ -16,10 +16,10 @@ import typer
 
 from pipeline.cli.output import JsonFlag, print_rows
 from pipeline.cli.query_parquet import write_parquet
-from pipeline.terminal import unescaped
+from pipeline.io.terminal import unescaped
 
 if TYPE_CHECKING:
-    from db.asking import Answer
+    from db.reads.sql import Answer
 
 SHOWN = 1000  # rows of a table for people
 SHOWN_LETTERS = 2**20  # of all of them together
@@ -42,7 +42,7 @@ def query(
 
     Tables and views, with every column, are in docs/queries.md.
     """
-    from db.asking import ask
+    from db.reads.sql import ask
     from pipeline.cli.home import open_store
     from pipeline.errors import UserError
 

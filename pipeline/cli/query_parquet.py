@@ -13,7 +13,7 @@ from pipeline.cli.output import say
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from db.asking import Answer
+    from db.reads.sql import Answer
 
 # Of a row group.
 PORTION = 50_000
@@ -26,8 +26,8 @@ def write_parquet(answer: "Answer", names: list[str], path: Path) -> None:
     Raises:
         UserError: there is no such folder, no library, or a column has values of several types.
     """
-    from pipeline import files
     from pipeline.errors import MachineError
+    from pipeline.io import files
 
     try:
         import pyarrow as pa

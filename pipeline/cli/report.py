@@ -16,10 +16,10 @@ def report(
 
     The file needs nothing else: it can be sent, and opened without a network.
     """
-    from db.session import transaction
-    from pipeline import files
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.errors import MachineError, UserError
+    from pipeline.io import files
 
     try:
         from pipeline.report import make_report

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import config as configs
-from pipeline import config_tables
 from pipeline.cli.checked_data import CheckedData, check_data, check_unchanged
-from pipeline.config import CHANGEABLE, SearchConfig
-from pipeline.config_controllers import PolicyConfig
+from pipeline.config import search as configs
+from pipeline.config import tables as config_tables
+from pipeline.config.controllers import PolicyConfig
+from pipeline.config.search import CHANGEABLE, SearchConfig
+from pipeline.data.dataset_names import absolute_name
 from pipeline.errors import UserError
-from pipeline.reading import HANDED
-from pipeline.refused_values import UnknownKeysError
+from pipeline.io.reading import HANDED
+from pipeline.io.refused_values import UnknownKeysError
 from pipeline.settings import get_settings
 from pipeline.spaces import check_kinds, make_space
-from pipeline.training.dataset_names import absolute_name
 
 if TYPE_CHECKING:
-    from pipeline.training.data_check import DataReport
+    from pipeline.data.check import DataReport
 
 LONGEST_NAME = 100
 
@@ -191,7 +191,7 @@ def check_search(request: Request) -> CheckedData[SearchConfig] | None:
 
 
 def _check_stored(request: Request, found: Any) -> None:
-    from db.enums import SearchState
+    from db.schema.enums import SearchState
 
     changed_tables(request, found.config)
     if found.state is SearchState.IMPORTED:
@@ -199,12 +199,13 @@ def _check_stored(request: Request, found: Any) -> None:
 
 
 def _find(name: str) -> Any:
-    from db import schema, searches
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.schema import migrations
+    from db.schema.session import transaction
 
-    if not schema.is_made():
+    if not migrations.is_made():
         return None
-    schema.require()
+    migrations.require()
     with transaction(read_only=True) as connection:
         return searches.find(connection, name)
 
@@ -220,8 +221,8 @@ def open_search(
     Raises:
         UserError: as ``check_search``.
     """
-    from db import searches
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.schema.session import transaction
 
     checked = checked or check_search(request)
     if checked is not None:
@@ -237,8 +238,8 @@ def open_search(
 
 
 def _open_stored(request: Request, found: Any, *, resume: bool) -> Opened:
-    from db import budgets, searches
-    from db.session import transaction
+    from db.lifecycle import budgets, searches
+    from db.schema.session import transaction
     from tasks import runs
 
     changed = changed_tables(request, found.config)
@@ -257,8 +258,8 @@ def _open_stored(request: Request, found: Any, *, resume: bool) -> Opened:
 
 def _is_complete(found: Any, changed: dict[str, Any]) -> bool:
     """Whether a search has met its budget and keeps it: what comes then may be asked for now."""
-    from db import searches
-    from db.enums import SearchState
+    from db.lifecycle import searches
+    from db.schema.enums import SearchState
 
     met = found.state is SearchState.FINISHED and found.reason != searches.STOPPED_BY_HAND
     return met and changed["budget"] == found.config["budget"]
@@ -266,7 +267,7 @@ def _is_complete(found: Any, changed: dict[str, Any]) -> bool:
 
 def _will_train(found: Any, changed: dict[str, Any] | None) -> bool:
     """Whether a search that is gone on with has children to train."""
-    from db.enums import SearchState
+    from db.schema.enums import SearchState
 
     if found.state is SearchState.FINISHED:
         return changed is not None and changed["budget"] != found.config["budget"]
@@ -274,8 +275,8 @@ def _will_train(found: Any, changed: dict[str, Any] | None) -> bool:
 
 
 def _resume(connection: Any, found: Any, changed: dict[str, Any] | None) -> None:
-    from db import searches
-    from db.enums import SearchState
+    from db.lifecycle import searches
+    from db.schema.enums import SearchState
 
     # whether the new budget suffices is asked again before anything is proposed
     raised = changed is not None and changed["budget"] != found.config["budget"]

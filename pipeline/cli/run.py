@@ -26,7 +26,7 @@ def run(
 
     Exit code 0: the budget is met; 3: paused, stopped or failed; 2: the command cannot be done.
     """
-    from db import schema
+    from db.schema import migrations
     from pipeline import logs
     from pipeline.cli.home import check_machine, open_home
     from pipeline.cli.request import Typed, check_search, open_search, read_request
@@ -37,7 +37,7 @@ def run(
     check_machine()
     checked = check_search(request)
     settings = open_home()
-    schema.prepare()
+    migrations.prepare()
     opened = open_search(request, resume=True, checked=checked)
     logs.configure(SUPERVISOR_LOCK, settings.home / "logs" / "supervisor.log")
     as_json = as_json or not sys.stdout.isatty()
@@ -86,9 +86,9 @@ def _run_to_its_end(opened: "Opened", typed: "Typed", as_json: bool) -> int:
 
 def _say_who_waits(but: int) -> None:
     """Name the searches that are left without workers, now that those of this home have gone."""
-    from db import searches
-    from db.progress import WAITING_FOR_WORKERS, progress
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.reads.progress import WAITING_FOR_WORKERS, progress
+    from db.schema.session import transaction
 
     with transaction(read_only=True) as connection:
         for search_id in searches.active(connection):
@@ -106,7 +106,7 @@ def _follow_then(
     interruption: Interruption,
 ) -> Any:
     """Follow what a search does by itself after its end, if there is something to follow."""
-    from db.enums import SearchState
+    from db.schema.enums import SearchState
     from pipeline.cli.runs_watch import RunsWatcher, runs_show
     from tasks import runs
 
@@ -130,9 +130,10 @@ def _say_how_to_go_on(name: str, command: str, as_json: bool, view: "View") -> N
 
 def _report(opened: "Opened", typed: "Typed", view: "View", as_json: bool) -> int:
     """Print the result of a search that rests; returns the exit code."""
-    from db import ranking, searches
-    from db.enums import SearchState
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.reads import ranking
+    from db.schema.enums import SearchState
+    from db.schema.session import transaction
     from pipeline.cli.genotype import best_rows, print_best
     from pipeline.cli.watch import BEST
 
@@ -172,16 +173,17 @@ def up() -> None:
 
     Where the extra `dashboard` is installed it is served, too: NASNET_DASHBOARD says where.
     """
-    from db import schema
-    from pipeline import locks, logs
+    from db.schema import migrations
+    from pipeline import logs
     from pipeline.cli import dashboard
     from pipeline.cli.home import check_machine, open_home
     from pipeline.errors import UserError
+    from pipeline.io import locks
     from tasks.slot import SUPERVISOR_LOCK, UP_LOCK
 
     check_machine()
     settings = open_home()
-    schema.prepare()
+    migrations.prepare()
     interruption = Interruption()
     served = settings.dashboard_address if dashboard.is_installed() else None
     supervisor = make_supervisor(served)

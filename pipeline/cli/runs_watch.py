@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from db import runs
-from db.enums import RunState, SearchState
-from db.session import transaction
+from db.lifecycle import runs
+from db.schema.enums import RunState, SearchState
+from db.schema.session import transaction
 from pipeline.cli.follow import EXIT_HALTED
 from pipeline.cli.output import duration, print_json, print_rows, say, shown
-from pipeline.text import one_line
+from pipeline.io.text import one_line
 
 ENDED = {RunState.DONE, RunState.FAILED, RunState.CANCELLED}
 NO_SLOT_AFTER = 15.0  # seconds that slots have to start before their lack is told

@@ -9,7 +9,7 @@ from pipeline.cli import search_changes, search_files
 from pipeline.cli.output import JsonFlag, print_json, print_rows, say
 from pipeline.cli.request import NameOption, SetOption, SourceArgument
 from pipeline.errors import UserError
-from pipeline.text import one_line
+from pipeline.io.text import one_line
 
 app = typer.Typer(help="Create, list, watch, steer, mark, delete searches.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ def create(
     assignments: SetOption = None,
 ) -> None:
     """Create a search; the workers of this store, here or elsewhere, begin with it."""
-    from db import schema
+    from db.schema import migrations
     from pipeline.cli.home import open_home
     from pipeline.cli.request import Typed, check_search, open_search, read_request
     from tasks.steering import ring_here
@@ -34,7 +34,7 @@ def create(
     if checked is None:
         raise _is_there(request.name)
     open_home()
-    schema.prepare()
+    migrations.prepare()
     opened = open_search(request, resume=False, checked=checked)
     if not opened.created:
         raise _is_there(opened.name)
@@ -60,9 +60,10 @@ def list_searches(
     as_json: JsonFlag = False,
 ) -> None:
     """List all searches, or those with a tag."""
-    from db import queries, searches
-    from db.progress import WAITING_FOR_WORKERS, progress
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.reads import queries
+    from db.reads.progress import WAITING_FOR_WORKERS, progress
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
 
     open_store()
@@ -109,9 +110,10 @@ def _short(rows: list[dict[str, Any]], as_json: bool) -> list[dict[str, Any]]:
 @app.command()
 def show(name: NameArgument, as_json: JsonFlag = False) -> None:
     """Show a search: its state, counts, policy and whole configuration."""
-    from db import queries, runs, searches
-    from db.progress import progress
-    from db.session import transaction
+    from db.lifecycle import runs, searches
+    from db.reads import queries
+    from db.reads.progress import progress
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
 
     open_store()
@@ -168,8 +170,8 @@ def watch(name: NameArgument, as_json: JsonFlag = False) -> None:
     """Watch a search until it rests; Ctrl-C ends the watching, not the search."""
     import time
 
-    from db import searches
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.cli.watch import JsonShow, LiveShow, Watcher
 
@@ -250,11 +252,11 @@ def accept_data(name: NameArgument) -> None:
 
     Its classes and the images' size must be what they were. Pause it first.
     """
-    from db import searches
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.schema.session import transaction
     from pipeline.cli.checked_data import check_data
     from pipeline.cli.home import open_store
-    from pipeline.config import load_config
+    from pipeline.config.search import load_config
     from tasks import steering
 
     open_store()
@@ -273,8 +275,9 @@ def digest(name: NameArgument, as_json: JsonFlag = False) -> None:
     Free of times, hosts and row ids: two synchronous searches of one configuration have the
     same, whatever was killed in between.
     """
-    from db import queries, searches
-    from db.session import snapshot
+    from db.lifecycle import searches
+    from db.reads import queries
+    from db.schema.session import snapshot
     from pipeline.cli.home import open_store
 
     open_store()

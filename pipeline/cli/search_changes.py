@@ -10,7 +10,7 @@ from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from db.deletion import Owned
+    from db.lifecycle.deletion import Owned
 
 NameArgument = Annotated[str, typer.Argument(help="The search's name.")]
 TagsOption = Annotated[list[str] | None, typer.Option(metavar="TAG", help="Repeatable.")]
@@ -26,8 +26,8 @@ def delete(
     Genotypes go with it unless something else refers to them. There is no way back; `nasnet
     search export` keeps a copy of all but weights.
     """
-    from db import deletion, searches
-    from db.session import transaction
+    from db.lifecycle import deletion, searches
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from tasks import steering
 
@@ -97,8 +97,8 @@ def note(
     as_json: JsonFlag = False,
 ) -> None:
     """Show or write a search's note, in place of the one it has."""
-    from db import searches
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from pipeline.search_files.records import MOST_LETTERS
 
@@ -124,8 +124,8 @@ def tag(
     as_json: JsonFlag = False,
 ) -> None:
     """Show or change the words a search is marked with; `search list --tag` looks for one."""
-    from db import searches
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
 
     for word in add or ():

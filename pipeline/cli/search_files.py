@@ -41,8 +41,8 @@ def export(
 
     A file that is there is replaced, once the new one is whole.
     """
-    from db import searches
-    from db.session import snapshot
+    from db.lifecycle import searches
+    from db.schema.session import snapshot
     from pipeline.cli.home import open_store
 
     open_store()
@@ -56,7 +56,7 @@ def export(
 
 
 def _write(connection: Any, search_id: int, form: Form, path: Path) -> int:
-    from pipeline import files
+    from pipeline.io import files
 
     if form is Form.TENSORBOARD:
         from pipeline.search_files.scalars import write_scalars
@@ -82,15 +82,15 @@ def _try_import(checked: "CheckedFile", name: str) -> None:
     """
     from sqlalchemy import URL
 
-    from db import schema
-    from db.session import make_engine, transaction, using
+    from db.schema import migrations
+    from db.schema.session import make_engine, transaction, using
     from pipeline.search_files.importing import import_search
 
     with tempfile.TemporaryDirectory(prefix="nasnet-") as folder:
         engine = make_engine(URL.create("sqlite", database=f"{folder}/nasnet.db"))
         try:
             with using(engine):
-                schema.upgrade()
+                migrations.upgrade()
                 with transaction() as connection:
                     import_search(connection, checked, name)
         finally:
@@ -99,22 +99,22 @@ def _try_import(checked: "CheckedFile", name: str) -> None:
 
 def _import(file: Path, header: "Header", name: str) -> "Imported":
     """Look whether the store has it, check the file, write: only that holds others up."""
-    from db import schema
-    from db.session import snapshot, transaction
+    from db.schema import migrations
+    from db.schema.session import snapshot, transaction
     from pipeline.cli.home import open_home
     from pipeline.search_files.importing import checked_file, find_imported, import_search
 
-    if schema.is_made():
-        schema.require()
+    if migrations.is_made():
+        migrations.require()
         with snapshot() as connection:
             known = find_imported(connection, file, header, name)
         if known is not None:
             return known
     with checked_file(file, header) as checked:
-        if not schema.is_made():
+        if not migrations.is_made():
             _try_import(checked, name)
         open_home()
-        schema.prepare()
+        migrations.prepare()
         with transaction() as connection:
             return import_search(connection, checked, name)
 

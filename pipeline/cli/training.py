@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import config as configs
-from pipeline import config_tables
 from pipeline.cli.checked_data import check_data
 from pipeline.cli.output import JsonFlag, print_json, say
-from pipeline.config import DataConfig, RunConfig
-from pipeline.config_spaces import KIND_OF_SPACE
+from pipeline.config import search as configs
+from pipeline.config import tables as config_tables
+from pipeline.config.search import DataConfig, RunConfig
+from pipeline.config.spaces import KIND_OF_SPACE
+from pipeline.data.dataset_names import absolute_name
 from pipeline.errors import MachineError, UserError
-from pipeline.text import whole_number
-from pipeline.training.dataset_names import absolute_name
+from pipeline.io.text import whole_number
 
 if TYPE_CHECKING:
-    from db.enums import Purpose
+    from db.schema.enums import Purpose
 
 PresetOption = Annotated[
     str | None, typer.Option("--preset", help="The recipe, such as cifar10-final.")
@@ -109,8 +109,8 @@ def _search_tables(what: str, search: configs.SearchConfig) -> dict[str, Any]:
 
 def _like_tables(like: str) -> dict[str, Any]:
     """The data and the recipe of a search, or of a run by its number."""
-    from db import runs, searches
-    from db.session import transaction
+    from db.lifecycle import runs, searches
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
 
     open_store()
@@ -152,9 +152,9 @@ def retrain(
 
     The recipe is the search's table `retrain`, or a preset's; the data are the search's.
     """
-    from db import searches
-    from db.enums import Arm, SearchState
-    from db.session import transaction
+    from db.lifecycle import searches
+    from db.schema.enums import Arm, SearchState
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
     from tasks import runs
 
@@ -216,7 +216,7 @@ def transfer(
 
     The recipe is a preset's, or that of --like; for SEARCH:RANK that search's.
     """
-    from db.enums import Purpose
+    from db.schema.enums import Purpose
     from pipeline.cli.named_genotype import resolve
 
     chosen = resolve(genotype)
@@ -269,9 +269,9 @@ def baseline(
     as_json: JsonFlag = False,
 ) -> None:
     """Train a known network under the same recipe as found ones, for the leaderboard."""
-    from db.enums import Purpose
-    from pipeline.genotype import KnownNetwork
-    from pipeline.networks.known import known_names
+    from db.schema.enums import Purpose
+    from pipeline.spaces.cells.genotype import KnownNetwork
+    from pipeline.spaces.known import known_names
 
     if name not in known_names():
         raise UserError(f"no network {name!r}; there are: {', '.join(known_names())}")
@@ -297,8 +297,8 @@ class _Start:
 
 
 def _start(run_id: int, chosen: Any) -> _Start:
-    from db import checkpoints, runs
-    from db.session import transaction
+    from db.lifecycle import checkpoints, runs
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
 
     open_store()
@@ -333,8 +333,8 @@ def _check_skeleton(config: RunConfig, start: _Start) -> None:
 
 def _usual_size(dataset: str) -> int:
     """What images of several sizes are brought to where nothing says so."""
-    from pipeline.training.data_check import usual_size
-    from pipeline.training.dataset_names import check_dataset, own_path
+    from pipeline.data.check import usual_size
+    from pipeline.data.dataset_names import check_dataset, own_path
 
     found = own_path(dataset)
     assert found is not None
@@ -371,8 +371,8 @@ def _asking(
 
 def _train(config: RunConfig, ask: Callable[[Any, RunConfig], list[int]], as_json: bool) -> None:
     """Write the rows, start what is needed, follow to the end; called again it goes on."""
-    from db import schema
-    from db.session import transaction
+    from db.schema import migrations
+    from db.schema.session import transaction
     from pipeline import logs
     from pipeline.cli.follow import Interruption, follow, make_supervisor
     from pipeline.cli.home import check_machine, open_home
@@ -383,7 +383,7 @@ def _train(config: RunConfig, ask: Callable[[Any, RunConfig], list[int]], as_jso
     check_machine()
     checked = check_data(config)
     settings = open_home()
-    schema.prepare()
+    migrations.prepare()
     with transaction() as connection:
         checked.note(connection)
         run_ids = ask(connection, checked.config)

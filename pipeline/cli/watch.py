@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from db import at_work, queries
-from db import forecast as forecasts
-from db.enums import Arm
-from db.progress import Progress, progress
-from db.session import transaction
+from db.reads import at_work, queries
+from db.reads import forecast as forecasts
+from db.reads.progress import Progress, progress
+from db.schema.enums import Arm
+from db.schema.session import transaction
 from pipeline.cli.output import duration, print_json
 from pipeline.errors import UserError
-from pipeline.text import one_line
+from pipeline.io.text import one_line
 
 # Children are asked for again from so long before the last one seen: on a cluster the order of
 # commits is not that of the times in them.
@@ -38,7 +38,7 @@ class View:
     version: Any
     eta: forecasts.Forecast | None
     ended: list[Any]  # children that ended since the last view
-    slots: list[Any]  # each with what it holds (db.at_work)
+    slots: list[Any]  # each with what it holds (db.reads.at_work)
 
     @property
     def rests(self) -> bool:

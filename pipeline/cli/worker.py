@@ -29,8 +29,8 @@ def start(
 @app.command("list")
 def list_workers(as_json: JsonFlag = False) -> None:
     """List worker processes, what each holds, and how long it has been silent."""
-    from db import queries
-    from db.session import transaction
+    from db.reads import queries
+    from db.schema.session import transaction
     from pipeline.cli.home import open_store
 
     open_store()
@@ -41,7 +41,7 @@ def list_workers(as_json: JsonFlag = False) -> None:
 
 
 def _row(row: Any) -> dict[str, Any]:
-    from db.queue import LEASES_UNTIL_GONE
+    from db.lifecycle.queue import LEASES_UNTIL_GONE
 
     silent = (row.now - row.heartbeat_at).total_seconds()
     gone = row.state != "down" and silent > LEASES_UNTIL_GONE * row.lease

@@ -6,7 +6,7 @@ import zipfile
 
 import torch
 
-from pipeline.config_controllers import (
+from pipeline.config.controllers import (
     ControllerConfig,
     EvolutionConfig,
     PPOConfig,

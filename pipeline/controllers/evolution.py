@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipeline.config_controllers import EvolutionConfig
+from pipeline.config.controllers import EvolutionConfig
 from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
 from pipeline.controllers.changes import (
     Actions,

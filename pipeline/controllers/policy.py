@@ -12,7 +12,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from pipeline.config_controllers import PolicyConfig
+from pipeline.config.controllers import PolicyConfig
 from pipeline.spaces import Anchor, Decision, Feed, Score, Turn
 
 

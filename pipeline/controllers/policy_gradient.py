@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.config_controllers import PolicyGradientConfig
+from pipeline.config.controllers import PolicyGradientConfig
 from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
 from pipeline.controllers.changes import Actions, changes_of, choices_of, first_new
 from pipeline.controllers.policy import LSTMPolicy, Rollout

@@ -6,7 +6,7 @@ N proposals of a batch, T decisions.
 import torch
 from torch import Tensor
 
-from pipeline.config_controllers import PPOConfig
+from pipeline.config.controllers import PPOConfig
 from pipeline.controllers.policy_gradient import PolicyGradient
 from pipeline.spaces import DecisionSpace
 

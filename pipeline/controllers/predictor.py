@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config_controllers import PredictorConfig
+from pipeline.config.controllers import PredictorConfig
 from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
 from pipeline.controllers.changes import (
     Actions,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config_controllers import RandomConfig
+from pipeline.config.controllers import RandomConfig
 from pipeline.controllers.base import Diagnostics, Outcome, Proposal, Proposed
 from pipeline.controllers.uniforms import uniforms
 from pipeline.spaces import DecisionSpace

@@ -5,7 +5,7 @@ N proposals of a batch, T decisions.
 
 from torch import Tensor
 
-from pipeline.config_controllers import ReinforceConfig
+from pipeline.config.controllers import ReinforceConfig
 from pipeline.controllers.policy_gradient import PolicyGradient
 from pipeline.spaces import DecisionSpace
 

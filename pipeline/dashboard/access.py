@@ -14,10 +14,10 @@ from pathlib import Path
 
 from fastapi import HTTPException, Request
 
-from pipeline import locks
 from pipeline.dashboard.guesses import Guesses
 from pipeline.dashboard.sessions import Sessions
 from pipeline.errors import UserError
+from pipeline.io import locks
 from pipeline.settings import LOOPBACK, Settings
 
 OPEN = ("/signin", "/static/")  # what is shown before anybody signs in

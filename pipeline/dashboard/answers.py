@@ -8,11 +8,11 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
-from db.session import AWAY, is_away
+from db.schema.session import AWAY, is_away
 from pipeline.dashboard.pages import page
 from pipeline.errors import UserError
+from pipeline.io.text import one_line
 from pipeline.settings import redacted
-from pipeline.text import one_line
 
 LONGEST = 400  # characters of what is said
 EXPECTED = (UserError, HTTPException, RequestValidationError, *AWAY)

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from db import queries, searches
-from db.session import transaction
-from pipeline.config import load_config
+from db.lifecycle import searches
+from db.reads import queries
+from db.schema.session import transaction
+from pipeline.config.search import load_config
 from pipeline.dashboard import failures, genotypes, observed, workers
 from pipeline.dashboard.access import Access
 from pipeline.dashboard.searches import steer

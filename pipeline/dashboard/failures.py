@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from db import lineage, searches, series
-from db.session import transaction
+from db.lifecycle import searches
+from db.reads import lineage, series
+from db.schema.session import transaction
 from pipeline.dashboard.figures import drawn
 from pipeline.dashboard.pages import page
 from pipeline.dashboard.turns import in_turn

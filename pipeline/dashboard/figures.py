@@ -9,13 +9,14 @@ from fastapi.responses import Response
 from plotly.utils import PlotlyJSONEncoder
 from sqlalchemy import Connection
 
-from db import searches, series
-from db.session import transaction
+from db.lifecycle import searches
+from db.reads import series
+from db.schema.session import transaction
+from pipeline.actions.figures import FIGURES
 from pipeline.dashboard.kept import Kept
 from pipeline.dashboard.turns import in_turn
 from pipeline.errors import UserError
 from pipeline.plots import CONFIG, template
-from pipeline.search_figures import FIGURES
 
 router = APIRouter(include_in_schema=False)
 _drawn = Kept()  # JSON by a search's uid and the figure's name

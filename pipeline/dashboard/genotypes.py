@@ -10,18 +10,25 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import Connection
 
-from db import lineage, queries, ranking, searches
-from db.enums import Arm, Order, Place
-from db.session import snapshot, transaction
-from pipeline import search_figures
+from db.lifecycle import searches
+from db.reads import lineage, queries, ranking
+from db.schema.enums import Arm, Order, Place
+from db.schema.session import snapshot, transaction
+from pipeline.actions import figures
 from pipeline.dashboard.pages import page
 from pipeline.dashboard.turns import in_turn
-from pipeline.differences import differences, in_words
-from pipeline.drawing import Format, draw, picture_of, picture_of_comparison, svg_fragment
 from pipeline.errors import UserError
-from pipeline.genotype import OPERATIONS, Genotype, genotype_from_data, operation_mask
+from pipeline.genotypes.differences import differences, in_words
+from pipeline.genotypes.drawing import (
+    Format,
+    draw,
+    picture_of,
+    picture_of_comparison,
+    svg_fragment,
+)
 from pipeline.plots import learning_curves
-from pipeline.published_cells import PUBLISHED
+from pipeline.spaces.cells.genotype import OPERATIONS, Genotype, genotype_from_data, operation_mask
+from pipeline.spaces.cells.published import PUBLISHED
 
 router = APIRouter(include_in_schema=False)
 
@@ -164,7 +171,7 @@ def show(request: Request, digest: str) -> Response:
         children = queries.children_of_genotype(connection, row.id)
         attempts = lineage.attempts_of(connection, row.id)
         labels = {row.run_id: f"run {row.run_id}, {row.purpose.value}" for row in attempts}
-        curves = search_figures.curves_of(connection, labels)
+        curves = figures.curves_of(connection, labels)
         near = lineage.neighbours(connection, row.id)
     return page(
         request,

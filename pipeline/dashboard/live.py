@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from db.session import AWAY, transaction
+from db.schema.session import AWAY, transaction
 from pipeline.dashboard import observed
 from pipeline.errors import UserError
 

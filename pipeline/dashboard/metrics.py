@@ -9,9 +9,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from db import queries
-from db.progress import progress
-from db.session import transaction
+from db.reads import queries
+from db.reads.progress import progress
+from db.schema.session import transaction
 from pipeline.dashboard import observed, workers
 
 router = APIRouter(include_in_schema=False)

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from db import forecast, queries, runs, searches
-from db.progress import Progress, progress
+from db.lifecycle import runs, searches
+from db.reads import forecast, queries
+from db.reads.progress import Progress, progress
 from pipeline.dashboard.kept import Kept
 
 _counted = Kept()  # by a search's uid

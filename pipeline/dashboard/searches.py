@@ -7,17 +7,17 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from db import queries
-from db import searches as stored
-from db.session import transaction
-from pipeline.config import load_config
+from db.lifecycle import searches as stored
+from db.reads import queries
+from db.schema.session import transaction
+from pipeline.actions.figures import FIGURES
+from pipeline.config.search import load_config
 from pipeline.dashboard import observed
 from pipeline.dashboard.access import Access
 from pipeline.dashboard.forms import Fields
 from pipeline.dashboard.live import Streams
 from pipeline.dashboard.pages import page
 from pipeline.errors import UserError
-from pipeline.search_figures import FIGURES
 from tasks import steering
 
 router = APIRouter(include_in_schema=False)

@@ -7,12 +7,13 @@ import time
 
 import uvicorn
 
-from db.queue import LEASES_UNTIL_GONE
-from pipeline import locks, logs
+from db.lifecycle.queue import LEASES_UNTIL_GONE
+from pipeline import logs
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
 from pipeline.dashboard.connections import Config
 from pipeline.errors import UserError
+from pipeline.io import locks
 from pipeline.settings import Settings
 from tasks.slot import DASHBOARD_LOCK, SUPERVISED, SUPERVISOR_LOCK
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import files, locks
+from pipeline.io import files, locks
 
 LASTS = 7 * 86_400.0  # seconds
 MOST = 100  # sessions; the oldest goes

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from db import queries, series
-from db.queue import LEASES_UNTIL_GONE
-from db.session import transaction
+from db.lifecycle.queue import LEASES_UNTIL_GONE
+from db.reads import queries, series
+from db.schema.session import transaction
+from pipeline.actions.figures import timeline
 from pipeline.dashboard.pages import page
 from pipeline.dashboard.turns import in_turn
-from pipeline.search_figures import timeline
 
 router = APIRouter(include_in_schema=False)
 

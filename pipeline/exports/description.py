@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from pipeline.config import DataConfig
-from pipeline.config_base import Many, Positive
+from pipeline.config.base import Many, Positive
+from pipeline.config.search import DataConfig
+from pipeline.data.datasets import ImageData
+from pipeline.data.image_files import ImageFiles, resized_side
 from pipeline.errors import UserError
-from pipeline.json_text import read_json
-from pipeline.training.datasets import ImageData
-from pipeline.training.image_files import ImageFiles, resized_side
+from pipeline.io.json_text import read_json
 
 LARGEST_SIDE = 4096  # pixels, as DataConfig.image_size has it
 LARGEST_RESIZED = 2 * LARGEST_SIDE

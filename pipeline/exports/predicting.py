@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.data.decoding import Pixels, read_image
+from pipeline.data.image_files import evaluation_transform
+from pipeline.data.image_trees import IMAGE_ENDINGS
 from pipeline.errors import MachineError, UserError
 from pipeline.exports.description import Description
 from pipeline.exports.reading import Model
-from pipeline.training.image_files import evaluation_transform
-from pipeline.training.image_trees import IMAGE_ENDINGS
-from pipeline.training.own_images import Pixels, read_image
 
 BATCH = 32
 # Where a file says no mean and deviation: as for the published networks, to [-1, 1].

@@ -14,14 +14,14 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from pipeline.config_networks import AnyNetworkConfig
+from pipeline.config.networks import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import Description, read_metadata
-from pipeline.genotype import genotype_from_data
-from pipeline.genotype_files import MOST_HEADER, safetensors_metadata
-from pipeline.json_text import read_json
-from pipeline.networks import build
-from pipeline.reading import blaming
+from pipeline.genotypes.genotype_files import MOST_HEADER, safetensors_metadata
+from pipeline.io.json_text import read_json
+from pipeline.io.reading import blaming
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.genotype import genotype_from_data
 
 METADATA_FILE = "metadata.json"  # in a pt2 archive, among its extra files
 LARGEST_FILE = 2**32  # bytes; ONNX itself ends at half of it

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.config_networks import AnyNetworkConfig
+from pipeline.config.networks import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import DataDescription, Input, as_metadata
 from pipeline.exports.reading import METADATA_FILE, load_model
-from pipeline.genotype import Genotype
-from pipeline.reading import check_target
+from pipeline.io.reading import check_target
+from pipeline.spaces.cells.genotype import Genotype
 
 Format = Literal["json", "safetensors", "onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("json", "safetensors", "onnx", "pt2")

@@ -19,8 +19,8 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from pipeline import locks
 from pipeline.errors import UserError
+from pipeline.io import locks
 from pipeline.settings import Settings
 from tasks.messages import MOST_BYTES
 from tasks.slot import BROKER_LOCK

@@ -10,14 +10,16 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from db import diagnosis, notices, runs, schema
-from db.enums import SlotState
-from db.queue import LEASES_UNTIL_GONE
-from db.session import fault, transaction
-from pipeline import files, locks
-from pipeline.config import load_config
+from db.lifecycle import notices, runs
+from db.lifecycle.queue import LEASES_UNTIL_GONE
+from db.reads import diagnosis
+from db.schema import migrations
+from db.schema.enums import SlotState
+from db.schema.session import fault, transaction
+from pipeline.config.search import load_config
 from pipeline.errors import MachineError, UserError
-from pipeline.file_urls import path_of_url
+from pipeline.io import files, locks
+from pipeline.io.file_urls import path_of_url
 from pipeline.machine.broker import try_message
 from pipeline.settings import Settings, redacted
 from tasks.devices import slot_specs
@@ -65,7 +67,7 @@ def diagnose(settings: Settings) -> list[Finding]:
 
 def _found(settings: Settings) -> list[Finding]:
     try:
-        schema.require()
+        migrations.require()
         with transaction(read_only=True) as connection:
             patient = Patient(
                 settings, connection, diagnosis.now(connection), diagnosis.slots(connection)
@@ -238,7 +240,7 @@ def _versions(patient: Patient) -> Iterator[Finding]:
 
 
 def _data(patient: Patient) -> Iterator[Finding]:
-    from pipeline.training.dataset_names import check_dataset
+    from pipeline.data.dataset_names import check_dataset
 
     for stored in diagnosis.active_configs(patient.connection):
         config = load_config(stored)

@@ -17,11 +17,13 @@ from typing import Any
 
 import structlog
 
-from db import at_work, slots
-from db.enums import SlotState
-from db.queue import LEASES_UNTIL_GONE
-from db.session import AWAY, transaction
-from pipeline import locks, logs
+from db.lifecycle import slots
+from db.lifecycle.queue import LEASES_UNTIL_GONE
+from db.reads import at_work
+from db.schema.enums import SlotState
+from db.schema.session import AWAY, transaction
+from pipeline import logs
+from pipeline.io import locks
 from pipeline.machine.broker import Broker
 from pipeline.settings import Settings
 from tasks.devices import SlotSpec

@@ -1,6 +1,6 @@
 """From lines of a file to rows that may be written: what each line says is checked by itself.
 
-What one line says of another is the database's to check, and ``db.soundness``'.
+What one line says of another is the database's to check, and ``db.reads.soundness``'.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from db.enums import Outcome, RunState
-from db.restored_rows import RestoredChild, RestoredRun, Row
+from db.schema.enums import Outcome, RunState
+from db.transfer.restored_rows import RestoredChild, RestoredRun, Row
 from pipeline.errors import InvalidGenotypeError, UserError
-from pipeline.genotype import Genotype, genotype_from_data, searched_from_data
-from pipeline.json_text import read_json
+from pipeline.io.child_processes import end_with_parent
+from pipeline.io.json_text import read_json
 from pipeline.search_files.limits import Limits
 from pipeline.search_files.records import (
     AttemptRecord,
@@ -35,7 +35,7 @@ from pipeline.search_files.records import (
     Version,
     time_text,
 )
-from pipeline.training.orphans import end_with_parent
+from pipeline.spaces.cells.genotype import Genotype, genotype_from_data, searched_from_data
 
 UNFINISHED = {RunState.PENDING, RunState.QUEUED, RunState.RUNNING}
 NOT_ENDED = "had not ended when the search was exported"

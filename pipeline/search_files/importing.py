@@ -22,11 +22,13 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
-from db import queries, restore, searches, soundness
-from db.models import Child, PolicyVersion, Run, Search
-from pipeline.config import load_config, load_run_config
+from db.lifecycle import searches
+from db.reads import queries, soundness
+from db.schema.models import Child, PolicyVersion, Run, Search
+from db.transfer import restore
+from pipeline.config.search import load_config, load_run_config
 from pipeline.errors import UserError
-from pipeline.reading import blaming, check_file
+from pipeline.io.reading import blaming, check_file
 from pipeline.search_files.checking import (
     Portion,
     begin_checking,

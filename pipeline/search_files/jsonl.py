@@ -8,7 +8,9 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
 
-from db import diagnosis, dump, queries, searches
+from db.lifecycle import searches
+from db.reads import diagnosis, queries
+from db.transfer import dump
 from pipeline.search_files.records import (
     FORMAT,
     AttemptRecord,
@@ -23,7 +25,7 @@ from pipeline.search_files.records import (
 
 
 def write_jsonl(connection: Connection, search_id: int, file: BinaryIO) -> int:
-    """Write a search as it is at one moment (``db.session.snapshot``); returns its children.
+    """Write a search as it is at one moment (``session.snapshot``); returns its children.
 
     Left out are files (`artifacts`), the policy's states, and notices.
     """

@@ -10,9 +10,9 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from db.enums import ChildState, Outcome, Purpose, RewardKind, RunState
-from pipeline.config import load_config
-from pipeline.config_spaces import KIND_OF_SPACE, MAX_LAYERS, SpaceConfig
+from db.schema.enums import ChildState, Outcome, Purpose, RewardKind, RunState
+from pipeline.config.search import load_config
+from pipeline.config.spaces import KIND_OF_SPACE, MAX_LAYERS, SpaceConfig
 from pipeline.errors import UserError
 from pipeline.search_files.records import (
     AttemptRecord,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from db.enums import Arm, ChildState, Outcome, Purpose, RewardKind, RunState, SearchState
+from db.schema.enums import Arm, ChildState, Outcome, Purpose, RewardKind, RunState, SearchState
 from pipeline.errors import Failure
 
 FORMAT = 1

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db import dump
-from db.enums import Arm
+from db.schema.enums import Arm
+from db.transfer import dump
 from pipeline.errors import UserError
 
 OF_VERSIONS = (

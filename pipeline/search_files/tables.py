@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
 
-from db import dump
+from db.transfer import dump
 from pipeline.errors import UserError
 from pipeline.search_files.records import time_text
 

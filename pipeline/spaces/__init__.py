@@ -1,7 +1,7 @@
 """Search spaces: which architectures a search may propose."""
 
-from pipeline.config_controllers import PolicyConfig
-from pipeline.config_spaces import (
+from pipeline.config.controllers import PolicyConfig
+from pipeline.config.spaces import (
     LayerSpaceConfig,
     MacroSpaceConfig,
     MicroSpaceConfig,
@@ -9,10 +9,10 @@ from pipeline.config_spaces import (
 )
 from pipeline.errors import UserError
 from pipeline.spaces.base import Anchor, Decision, DecisionSpace, Feed, Score, SearchSpace, Turn
-from pipeline.spaces.layers import LayerSpace
-from pipeline.spaces.macro import MacroSpace
-from pipeline.spaces.micro import MicroSpace
-from pipeline.spaces.nasnet import NASNetSpace
+from pipeline.spaces.cells.enas_micro import MicroSpace
+from pipeline.spaces.cells.nasnet import NASNetSpace
+from pipeline.spaces.layers.space import LayerSpace
+from pipeline.spaces.macro.space import MacroSpace
 from pipeline.spaces.table import Table, TableSpace, read_table
 
 __all__ = [

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import SearchedGenotype
+from pipeline.spaces.cells.genotype import SearchedGenotype
 
 
 class Score(StrEnum):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pipeline import files
 from pipeline.errors import NasnetError
+from pipeline.io import files
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -8,7 +8,7 @@ it, and whoever was killed in between (law 11).
 import statistics
 from collections.abc import Callable, Sequence
 
-from pipeline.config import ASHAConfig, EarlyStoppingConfig, MedianConfig
+from pipeline.config.search import ASHAConfig, EarlyStoppingConfig, MedianConfig
 
 Curve = Sequence[float]  # accuracies (0 to 1), an epoch each
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.datasets import ImageData
-from pipeline.training.image_files import ImageFiles
+from pipeline.data.datasets import ImageData
+from pipeline.data.image_files import ImageFiles
 
 EVALUATION_BATCH = 250
 

@@ -8,14 +8,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pipeline.config import TrainingConfig
+from pipeline.config.search import TrainingConfig
+from pipeline.data import image_files
+from pipeline.data.datasets import ImageData
+from pipeline.data.image_files import ImageFiles, Item, Unreadable
+from pipeline.data.image_trees import ImageFile
 from pipeline.errors import ChildError, Failure, MachineError
-from pipeline.training import image_files
 from pipeline.training.augmentation import augment, cut_out_alone
-from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import EVALUATION_BATCH, Normalize
-from pipeline.training.image_files import ImageFiles, Item, Unreadable
-from pipeline.training.image_trees import ImageFile
 from pipeline.training.seeds import generator_for, seed_for
 
 Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) normalised, channels last; labels (N,)

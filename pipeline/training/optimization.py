@@ -9,9 +9,9 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.config import TrainingConfig
+from pipeline.config.search import TrainingConfig
 from pipeline.errors import MachineError
-from pipeline.networks import head_names
+from pipeline.networks.transfer import head_names
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import distributed
 
-from pipeline.config import load_run_config
+from pipeline.config.search import load_run_config
+from pipeline.data.datasets import load_dataset
 from pipeline.errors import ChildError, Failure, MachineError, UserError
-from pipeline.genotype import genotype_from_data
-from pipeline.networks import build
-from pipeline.training.datasets import load_dataset
+from pipeline.io.child_processes import end_with_parent
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.genotype import genotype_from_data
 from pipeline.training.group import ALONE, Group
-from pipeline.training.orphans import end_with_parent
 from pipeline.training.trainer import out_of_memory_is_an_answer, train
 
 # Others wait so long for the first while it scores; a process that dies is noticed at once.

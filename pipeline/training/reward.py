@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.config import RewardConfig
+from pipeline.config.search import RewardConfig
 
 
 def reward(accuracies: Sequence[float], config: RewardConfig, *, stopped: bool = False) -> float:

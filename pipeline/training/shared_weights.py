@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.config import TrainingConfig
-from pipeline.config_sharing import SharedConfig
+from pipeline.config.search import TrainingConfig
+from pipeline.config.sharing import SharedConfig
+from pipeline.data.datasets import ImageData
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
-from pipeline.genotype import SearchedGenotype
-from pipeline.networks import batch_statistics
+from pipeline.networks.batch_statistics import batch_statistics
+from pipeline.spaces.cells.genotype import SearchedGenotype
 from pipeline.training.checkpoint import CorruptCheckpointError, check_numbers, check_progress
-from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import Normalize, autocast
 from pipeline.training.feeding import Batch, MemoryFeed, steps_per_epoch
 from pipeline.training.hooks import EpochResult, Hooks

@@ -17,16 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.config import TrainingConfig
+from pipeline.config.search import TrainingConfig
+from pipeline.data.datasets import ImageData
+from pipeline.data.image_files import ImageFiles
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
-from pipeline.networks import CellNetwork, Heads, head_names
+from pipeline.networks.transfer import head_names
+from pipeline.spaces.cells.network import CellNetwork, Heads
 from pipeline.training.checkpoint import CorruptCheckpointError, check_numbers, check_progress
-from pipeline.training.datasets import ImageData
 from pipeline.training.evaluation import autocast, evaluate
 from pipeline.training.feeding import Batch, Feed, make_feed, steps_per_epoch
 from pipeline.training.group import ALONE, Group
 from pipeline.training.hooks import EpochResult, Hooks, TrainingResult
-from pipeline.training.image_files import ImageFiles
 from pipeline.training.optimization import (
     freeze_body,
     make_average,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.config import DataConfig
-from pipeline.training.datasets import load_dataset
+from pipeline.config.search import DataConfig
+from pipeline.data.datasets import load_dataset
 from tests.chaos import bad_children
 from tests.chaos.laws import TRUE_CLASS
 from tests.chaos.monkey import LEASE, Monkey, check_the_end, disturb_until, wait_for_end

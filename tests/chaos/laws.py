@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from db.soundness import IMPOSSIBLE
+from db.reads.soundness import IMPOSSIBLE
 from tests.chaos.bad_children.sitecustomize import badness
 from tests.processes import Home
 

@@ -5,9 +5,9 @@ import datetime as dt
 import pytest
 from sqlalchemy import select, update
 
-from db import attempts, budgets, children, searches
-from db.models import Attempt, Run, Search
-from db.session import transaction
+from db.lifecycle import attempts, budgets, children, searches
+from db.schema.models import Attempt, Run, Search
+from db.schema.session import transaction
 from tests.factories import claim, make_search, make_slot, make_version, propose, queue_run, run_of
 
 pytestmark = pytest.mark.usefixtures("store")

@@ -2,10 +2,10 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from db import attempts
-from db.enums import ChildState, RunState
-from db.models import Genotype, Run
-from db.session import transaction
+from db.lifecycle import attempts
+from db.schema.enums import ChildState, RunState
+from db.schema.models import Genotype, Run
+from db.schema.session import transaction
 from pipeline.errors import Failure
 from tests.factories import (
     child,

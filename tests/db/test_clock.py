@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from db import leases, schema
-from db.session import transaction
+from db.lifecycle import leases
+from db.schema import migrations
+from db.schema.session import transaction
 from tests.factories import claim, make_children, make_slot, queue_run, run_of
 
 EXPIRE = """
 import time
 from db import attempts
-from db.session import transaction
+from db.schema.session import transaction
 with transaction() as connection:
     print(int(time.time()), *attempts.expire(connection))
 """
@@ -23,7 +24,7 @@ with transaction() as connection:
 @pytest.mark.parametrize("minutes", [-10, 10])
 def test_postgresql_s_clock_decides_and_not_a_host_s_that_is_off(postgres_url, minutes):
     libfaketime = pytest.importorskip("libfaketime", reason="needs the extra `test`, on Linux")
-    schema.upgrade()
+    migrations.upgrade()
     _, [child_id] = make_children()
     run = run_of(child_id)
     queue_run(run.id)

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import update
 
-from db import epochs, forecast
-from db.clock import clock
-from db.enums import SearchState
-from db.models import Run
-from db.progress import progress
-from db.session import transaction
+from db.lifecycle import epochs
+from db.reads import forecast
+from db.reads.progress import progress
+from db.schema.clock import clock
+from db.schema.enums import SearchState
+from db.schema.models import Run
+from db.schema.session import transaction
 from tests.factories import claim, make_children, make_slot, queue_run, run_of
 
 

@@ -3,11 +3,11 @@ import threading
 import pytest
 from sqlalchemy import select, text, update
 
-from db import attempts, checkpoints, leases, queue, searches, slots
-from db.clock import clock
-from db.enums import ChildState, Outcome, RunState, SearchState
-from db.models import Attempt, Run, Tick
-from db.session import get_engine, transaction
+from db.lifecycle import attempts, checkpoints, leases, queue, searches, slots
+from db.schema.clock import clock
+from db.schema.enums import ChildState, Outcome, RunState, SearchState
+from db.schema.models import Attempt, Run, Tick
+from db.schema.session import get_engine, transaction
 from pipeline.errors import Failure, LeaseLostError
 from tests.factories import (
     child,
@@ -77,7 +77,7 @@ def test_a_run_is_claimed_only_for_the_devices_that_it_was_queued_for(run, slot,
 
 def test_two_claims_at_once_give_one_holder(run, slot):
     """One connection a process: the second thread's engine is its own."""
-    from db.session import get_engine
+    from db.schema.session import get_engine
 
     barrier, won = threading.Barrier(2), []
 

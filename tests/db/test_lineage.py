@@ -7,9 +7,9 @@ import random
 import pytest
 from sqlalchemy import insert, select, update
 
-from db import lineage, ranking, series
-from db.models import Attempt, Child, Genotype, Run
-from db.session import transaction
+from db.reads import lineage, ranking, series
+from db.schema.models import Attempt, Child, Genotype, Run
+from db.schema.session import transaction
 from pipeline.errors import Failure
 from tests.factories import make_search, make_version, propose
 

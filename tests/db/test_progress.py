@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import pytest
 
-from db import attempts, children, searches
-from db.enums import Arm, SearchState
-from db.progress import Progress, progress
-from db.session import transaction
+from db.lifecycle import attempts, children, searches
+from db.reads.progress import Progress, progress
+from db.schema.enums import Arm, SearchState
+from db.schema.session import transaction
 from pipeline.errors import Failure
 from tests.factories import (
     claim,

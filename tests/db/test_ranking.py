@@ -7,11 +7,11 @@ import random
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from db import ranking
-from db.enums import Arm, Order, Place
-from db.models import Child, Genotype
-from db.session import get_engine, transaction
-from pipeline.genotype import OPERATIONS, genotype_from_data, operation_mask
+from db.reads import ranking
+from db.schema.enums import Arm, Order, Place
+from db.schema.models import Child, Genotype
+from db.schema.session import get_engine, transaction
+from pipeline.spaces.cells.genotype import OPERATIONS, genotype_from_data, operation_mask
 from tests.factories import make_search, make_version, propose
 
 

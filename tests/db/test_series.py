@@ -4,11 +4,11 @@ import datetime as dt
 
 from sqlalchemy import update
 
-from db import series
-from db.enums import Arm
-from db.models import Child
-from db.session import transaction
-from pipeline import search_figures
+from db.reads import series
+from db.schema.enums import Arm
+from db.schema.models import Child
+from db.schema.session import transaction
+from pipeline.actions import figures
 from tests.factories import (
     claim,
     finish,
@@ -41,7 +41,7 @@ def end(child_ids, seconds):
 def markers(search_id):
     """By arm, the rewards as the figure of a search shows them."""
     with transaction(read_only=True) as connection:
-        figure = search_figures.rewards(connection, search_id)
+        figure = figures.rewards(connection, search_id)
     return {trace.legendgroup: list(trace.y) for trace in figure.data if trace.mode == "markers"}
 
 

@@ -2,8 +2,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from db import session
-from db.session import get_engine, is_away, make_engine, transaction
+from db.schema import session
+from db.schema.session import get_engine, is_away, make_engine, transaction
 
 PID = text("SELECT pg_backend_pid()")
 

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
-from db import soundness
-from db.session import transaction
+from db.reads import soundness
+from db.schema.session import transaction
 from tests.factories import (
     claim,
     finish,

@@ -9,9 +9,9 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.genotype import Block, Cell, genotype_from_data
-from pipeline.layer_genotype import KEYS, Layer, LayerGenotype
-from pipeline.macro_genotype import OPERATIONS, MacroGenotype, MacroLayer
+from pipeline.spaces.cells.genotype import Block, Cell, genotype_from_data
+from pipeline.spaces.layers.genotype import KEYS, Layer, LayerGenotype
+from pipeline.spaces.macro.genotype import OPERATIONS, MacroGenotype, MacroLayer
 
 
 def first_form(genotype, graph, live, key):

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from db.models import Genotype
-from db.session import transaction
+from db.schema.models import Genotype
+from db.schema.session import transaction
+from pipeline.actions.figures import FIGURES
 from pipeline.dashboard import app as application
 from pipeline.dashboard.access import Access
 from pipeline.dashboard.guard import HEADERS
 from pipeline.dashboard.guesses import Guesses
 from pipeline.dashboard.live import Streams
-from pipeline.search_figures import FIGURES
 from tests.factories import MARKUP, fill_dashboard
 
 ROUTES = [route for family in application.FAMILIES for route in family.router.routes]

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config import make_config
-from pipeline.config_tables import merge, parse_assignments, read_toml
+from pipeline.config.search import make_config
+from pipeline.config.tables import merge, parse_assignments, read_toml
+from pipeline.data.decoding import read_image
+from pipeline.data.image_arrays import read_npz
+from pipeline.data.image_trees import read_tree
 from pipeline.errors import MachineError, UserError
 from pipeline.exports import load_model
-from pipeline.genotype_files import read_genotype
-from pipeline.published_cells import NASNET_A
+from pipeline.genotypes.genotype_files import read_genotype
 from pipeline.search_files.importing import read_header
-from pipeline.training.image_arrays import read_npz
-from pipeline.training.image_trees import read_tree
-from pipeline.training.own_images import read_image
+from pipeline.spaces.cells.published import NASNET_A
 
 
 def toml():

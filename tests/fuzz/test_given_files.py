@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import canonical_order
-from pipeline.config_tables import MOST_BYTES, parse_assignments, parse_toml, read_toml
+from pipeline.config.tables import MOST_BYTES, parse_assignments, parse_toml, read_toml
 from pipeline.errors import UserError
-from pipeline.genotype_files import MOST_BYTES as MOST_OF_GENOTYPE
-from pipeline.genotype_files import read_genotype
+from pipeline.genotypes.genotype_files import MOST_BYTES as MOST_OF_GENOTYPE
+from pipeline.genotypes.genotype_files import read_genotype
+from pipeline.spaces import canonical
 from tests.pipeline.test_canonical_order import cycles
 
 ROOM = MOST_BYTES - 100
@@ -42,9 +42,10 @@ for path in sys.argv[1:]:
     except UserError as error:
         print(error)
 """
-CONFIG = "from pipeline.config import make_config\nfrom pipeline.config_tables import read_toml\n"
+CONFIG = "from pipeline.config.search import make_config\n"
+CONFIG += "from pipeline.config.tables import read_toml\n"
 CONFIG += "read = lambda path: make_config(read_toml(path))"
-GENOTYPE = "from pipeline.genotype_files import read_genotype as read"
+GENOTYPE = "from pipeline.genotypes.genotype_files import read_genotype as read"
 
 
 def refused_within_half_a_gigabyte(reader, folder, texts):
@@ -106,7 +107,7 @@ def test_a_path_of_many_dotted_parts_is_a_text():
 
 
 def test_a_genotype_that_would_take_too_long_is_refused_by_its_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(canonical_order, "MOST_LOOKS", 100_000)
+    monkeypatch.setattr(canonical, "MOST_LOOKS", 100_000)
     path = tmp_path / "rings.json"
     path.write_text(cycles(2, 2, 3, 3, 4, 5, 6, 7).to_json())
     with pytest.raises(UserError, match=r"rings.json: too many parts of it look alike"):

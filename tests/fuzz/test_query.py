@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.session import get_engine
+from db.schema.session import get_engine
 from pipeline.cli.query import query
 from pipeline.errors import UserError
 from tests.factories import make_search

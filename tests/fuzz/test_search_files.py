@@ -11,9 +11,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from db import epochs, soundness
-from db.enums import Arm
-from db.session import get_engine, transaction
+from db.lifecycle import epochs
+from db.reads import soundness
+from db.schema.enums import Arm
+from db.schema.session import get_engine, transaction
 from pipeline import cli
 from pipeline.cli.search_files import Form, export, import_
 from pipeline.dashboard.access import make_access

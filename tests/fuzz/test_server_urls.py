@@ -9,7 +9,7 @@ from kombu.utils.url import parse_url
 from sqlalchemy.engine import make_url
 
 from pipeline.errors import UserError
-from pipeline.server_urls import check, secrets_of, without
+from pipeline.io.server_urls import check, secrets_of, without
 from pipeline.settings import check_broker_url
 
 MARK = "qzx"  # in no message of ours

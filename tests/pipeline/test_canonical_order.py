@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from pipeline import canonical_order
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import Block, Cell
-from pipeline.layer_genotype import Layer, LayerGenotype
+from pipeline.spaces import canonical
+from pipeline.spaces.cells.genotype import Block, Cell
+from pipeline.spaces.layers.genotype import Layer, LayerGenotype
 from tests.pipeline.test_layer_genotype import shuffled
 
 
@@ -129,13 +129,13 @@ def test_a_cell_of_as_many_alike_blocks_as_may_be_has_one_form():
 
 def test_a_network_that_would_take_too_long_is_refused(monkeypatch):
     """Eight rings of six sizes stand in 10,080 orders that no symmetry makes one."""
-    monkeypatch.setattr(canonical_order, "MOST_LOOKS", 100_000)
+    monkeypatch.setattr(canonical, "MOST_LOOKS", 100_000)
     with pytest.raises(InvalidGenotypeError, match="look alike from every side"):
         cycles(2, 2, 3, 3, 4, 5, 6, 7).canonical()
 
 
 def test_random_networks_are_far_from_what_is_refused(monkeypatch):
-    monkeypatch.setattr(canonical_order, "MOST_LOOKS", canonical_order.MOST_LOOKS // 50)
+    monkeypatch.setattr(canonical, "MOST_LOOKS", canonical.MOST_LOOKS // 50)
     for seed in range(20):
         chance = random.Random(seed)
         inputs = ([j for j in range(n) if chance.random() < 3 / (n + 1)] or [0] for n in range(64))

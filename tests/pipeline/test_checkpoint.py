@@ -12,8 +12,8 @@ import fsspec
 import pytest
 import torch
 
-from pipeline import files
 from pipeline.errors import MachineError
+from pipeline.io import files
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import CorruptCheckpointError
 

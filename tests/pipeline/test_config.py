@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from db.session import database_url
-from pipeline.config import load_config, make_config
-from pipeline.config_tables import (
+from db.schema.session import database_url
+from pipeline.config.search import load_config, make_config
+from pipeline.config.tables import (
     differences,
     merge,
     parse_assignments,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.config import load_config, load_run_config, make_config, make_run_config
-from pipeline.config_formats import FORMAT, without_later_keys
-from pipeline.config_tables import read_preset
+from pipeline.config.formats import FORMAT, without_later_keys
+from pipeline.config.search import load_config, load_run_config, make_config, make_run_config
+from pipeline.config.tables import read_preset
 from pipeline.errors import UserError
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from pipeline.config import load_config, make_config, make_network_config, make_run_config
-from pipeline.config_networks import (
+from pipeline.config.networks import (
     SKELETONS_OF_KIND,
     SKELETONS_OF_SPACE,
     MacroNetworkConfig,
     MicroNetworkConfig,
     NetworkConfig,
 )
-from pipeline.config_spaces import KIND_OF_SPACE
+from pipeline.config.search import load_config, make_config, make_network_config, make_run_config
+from pipeline.config.spaces import KIND_OF_SPACE
 from pipeline.errors import UserError
 
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from pipeline import controllers
-from pipeline.config_controllers import (
+from pipeline.config.controllers import (
     EvolutionConfig,
     PPOConfig,
     PredictorConfig,
     RandomConfig,
     ReinforceConfig,
 )
-from pipeline.config_spaces import LayerSpaceConfig, MacroSpaceConfig, MicroSpaceConfig
+from pipeline.config.spaces import LayerSpaceConfig, MacroSpaceConfig, MicroSpaceConfig
 from pipeline.controllers import (
     Evolution,
     Outcome,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import DataConfig
+from pipeline.config.search import DataConfig
+from pipeline.data.check import check_source
+from pipeline.data.datasets import read_source
 from pipeline.errors import UserError
-from pipeline.training.data_check import check_source
-from pipeline.training.datasets import read_source
 
 
 def draw(path, seed, size=(8, 9)):

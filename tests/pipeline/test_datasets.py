@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import DataConfig
+from pipeline.config.search import DataConfig
+from pipeline.data import datasets
+from pipeline.data.dataset_names import DOWNLOADED, NAMES, check_dataset
+from pipeline.data.datasets import fetch_dataset, load_dataset
 from pipeline.errors import MachineError, UserError
-from pipeline.training import datasets
-from pipeline.training.dataset_names import DOWNLOADED, NAMES, check_dataset
-from pipeline.training.datasets import fetch_dataset, load_dataset
 
 
 def load(dataset, folder, **changes):

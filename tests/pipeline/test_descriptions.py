@@ -3,8 +3,8 @@
 import pytest
 from pydantic import BaseModel
 
-import pipeline.config  # noqa: F401  declares all parts
-from pipeline.config_base import Config
+import pipeline.config.search  # noqa: F401  declares all parts
+from pipeline.config.base import Config
 from pipeline.settings import Settings
 
 

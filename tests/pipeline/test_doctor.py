@@ -10,10 +10,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import text, update
 
-from db import searches
-from db.enums import RunState, SlotState
-from db.models import Run, Slot
-from db.session import transaction
+from db.lifecycle import searches
+from db.schema.enums import RunState, SlotState
+from db.schema.models import Run, Slot
+from db.schema.session import transaction
 from pipeline.machine import doctor
 from pipeline.machine.broker import Broker, server_binary
 from pipeline.machine.doctor import diagnose

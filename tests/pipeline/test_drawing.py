@@ -10,13 +10,20 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipeline import differences, drawing
 from pipeline.cli.drawing import draw
-from pipeline.config_networks import NetworkConfig
+from pipeline.config.networks import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype, KnownNetwork
-from pipeline.macro_genotype import MacroGenotype, MacroLayer
-from pipeline.published_cells import AMOEBANET_A, DARTS_V1, DARTS_V2, NASNET_A, PUBLISHED
+from pipeline.genotypes import differences, drawing
+from pipeline.spaces.cells.genotype import (
+    COMBINES,
+    OPERATIONS,
+    Block,
+    Cell,
+    CellGenotype,
+    KnownNetwork,
+)
+from pipeline.spaces.cells.published import AMOEBANET_A, DARTS_V1, DARTS_V2, NASNET_A, PUBLISHED
+from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 from tests.processes import Home
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -365,7 +372,7 @@ def test_macro_genotypes_are_compared_layer_by_layer():
 
 @pytest.mark.parametrize("config", [{}, {"auxiliary": True, "num_cells": 3}, {"stem": "imagenet"}])
 def test_a_network_is_drawn_from_its_image_to_its_classes_with_its_shapes(config):
-    from pipeline.networks.description import describe
+    from pipeline.spaces.description import describe
 
     skeleton = NetworkConfig(num_filters=8, **config)
     found = describe(DARTS_V2, skeleton, image_shape=(3, 32, 32), classes=7)

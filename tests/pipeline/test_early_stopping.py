@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config import ASHAConfig, MedianConfig, make_config
+from pipeline.config.search import ASHAConfig, MedianConfig, make_config
 from pipeline.errors import UserError
 from pipeline.training.early_stopping import is_hopeless
 from tests.pipeline.test_trainer import Recorder, changed, make_data, make_network, run

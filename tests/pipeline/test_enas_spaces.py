@@ -4,15 +4,15 @@ import random
 
 import pytest
 
-from pipeline.config import make_config
-from pipeline.config_controllers import PolicyConfig
-from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
-from pipeline.config_tables import merge, preset_names, read_preset
+from pipeline.config.controllers import PolicyConfig
+from pipeline.config.search import make_config
+from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig
+from pipeline.config.tables import merge, preset_names, read_preset
 from pipeline.errors import InvalidGenotypeError, UserError
-from pipeline.genotype import Block, Cell, CellGenotype
-from pipeline.macro_genotype import MacroLayer
-from pipeline.published_cells import ENAS_MICRO, NASNET_A
 from pipeline.spaces import Anchor, Feed, MacroSpace, MicroSpace, Score, check_kinds, make_space
+from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype
+from pipeline.spaces.cells.published import ENAS_MICRO, NASNET_A
+from pipeline.spaces.macro.genotype import MacroLayer
 
 
 def macro(**keys):

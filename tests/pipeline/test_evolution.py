@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.config import make_config
-from pipeline.config_controllers import EvolutionConfig
+from pipeline.config.controllers import EvolutionConfig
+from pipeline.config.search import make_config
 from pipeline.controllers import Outcome, Proposed, make_controller
 from pipeline.controllers.changes import change, changes_of, choices_of
 from pipeline.controllers.uniforms import Uniforms, uniforms

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import Block, Cell, CellGenotype
-from pipeline.published_cells import AMOEBANET_A, NASNET_A, PUBLISHED
 from pipeline.spaces import NASNetSpace
+from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype
+from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A, PUBLISHED
 
 
 def random_genotype(seed, blocks=5):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import DataConfig
+from pipeline.config.search import DataConfig
+from pipeline.data.datasets import load_dataset
+from pipeline.data.image_arrays import read_npz
 from pipeline.errors import UserError
-from pipeline.training.datasets import load_dataset
-from pipeline.training.image_arrays import read_npz
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 5, 3), np.uint8)
 LABELS = np.arange(60) % 3

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import DataConfig, TrainingConfig
-from pipeline.config_networks import NetworkConfig
+from pipeline.config.networks import NetworkConfig
+from pipeline.config.search import DataConfig, TrainingConfig
+from pipeline.data.check import usual_size
+from pipeline.data.datasets import load_dataset
+from pipeline.data.image_files import ImageFiles
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError, UserError
-from pipeline.networks import build_network
-from pipeline.published_cells import NASNET_A
-from pipeline.training.data_check import usual_size
-from pipeline.training.datasets import load_dataset
+from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training.feeding import make_feed
-from pipeline.training.image_files import ImageFiles
 from pipeline.training.trainer import train
 from tests.processes import wait_until
 
@@ -160,9 +160,9 @@ LOADING = """
 import sys, time
 import torch
 from pathlib import Path
-from pipeline.config import TrainingConfig
-from pipeline.training.image_files import Item, load
-from pipeline.training.image_trees import ImageFile
+from pipeline.config.search import TrainingConfig
+from pipeline.data.image_files import Item, load
+from pipeline.data.image_trees import ImageFile
 if __name__ == "__main__":
     path = Path(sys.argv[1])
     file = ImageFile(path.parent, path.name, path.stat().st_size)

@@ -6,8 +6,8 @@ import zipfile
 import pytest
 from PIL import Image
 
+from pipeline.data.image_folders import list_images
 from pipeline.errors import MachineError, UserError
-from pipeline.training.image_folders import list_images
 
 
 def fill(folder, count=3, ending=".png"):

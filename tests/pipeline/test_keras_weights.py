@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config.networks import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.networks import build_network
-from pipeline.networks.keras_weights import load_keras, read_keras, to_keras
-from pipeline.published_cells import AMOEBANET_A, NASNET_A
+from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.keras_weights import load_keras, read_keras, to_keras
+from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A
 
 # keras' own, of its variables
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

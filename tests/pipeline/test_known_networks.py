@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config.networks import NetworkConfig
 from pipeline.errors import InvalidGenotypeError, UserError
-from pipeline.genotype import KnownNetwork, genotype_from_data
-from pipeline.networks import build, build_network, count_parameters, head_names, load_body
-from pipeline.networks.known import known_names
-from pipeline.published_cells import NASNET_A
+from pipeline.networks.costs import count_parameters
+from pipeline.networks.transfer import head_names, load_body
+from pipeline.spaces.building import build, build_network
+from pipeline.spaces.cells.genotype import KnownNetwork, genotype_from_data
+from pipeline.spaces.cells.published import NASNET_A
+from pipeline.spaces.known import known_names
 
 
 def make(name, shape=(3, 32, 32), classes=10, seed=0):

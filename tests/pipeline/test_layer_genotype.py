@@ -6,7 +6,7 @@ import random
 import pytest
 
 from pipeline.errors import InvalidGenotypeError
-from pipeline.layer_genotype import Layer, LayerGenotype
+from pipeline.spaces.layers.genotype import Layer, LayerGenotype
 
 THREE = LayerGenotype(
     (

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config_networks import LayerNetworkConfig
-from pipeline.layer_genotype import Layer, LayerGenotype
-from pipeline.networks import build, count_macs, count_parameters
-from pipeline.networks.layer_network import concatenated
+from pipeline.config.networks import LayerNetworkConfig
+from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.spaces.building import build
+from pipeline.spaces.layers.genotype import Layer, LayerGenotype
+from pipeline.spaces.layers.network import concatenated
 
 CONFIG = LayerNetworkConfig(skeleton="layers")
 

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from pipeline.config_spaces import LayerSpaceConfig
+from pipeline.config.spaces import LayerSpaceConfig
 from pipeline.errors import InvalidGenotypeError
-from pipeline.layer_genotype import Layer
-from pipeline.spaces.layers import LayerSpace
+from pipeline.spaces.layers.genotype import Layer
+from pipeline.spaces.layers.space import LayerSpace
 
 
 def make_space(**keys):

@@ -11,12 +11,12 @@ from redis.exceptions import ResponseError
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from db import slots
-from db.clock import clock
-from db.models import Slot
-from db.session import transaction
-from pipeline import locks
+from db.lifecycle import slots
+from db.schema.clock import clock
+from db.schema.models import Slot
+from db.schema.session import transaction
 from pipeline.errors import UserError
+from pipeline.io import locks
 from pipeline.machine import supervisor as supervision
 from pipeline.machine.broker import PROBE_KEY, Broker
 from pipeline.machine.supervisor import Supervisor, Worker

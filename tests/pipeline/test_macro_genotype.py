@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import genotype_from_data, searched_from_data
-from pipeline.layer_genotype import LayerGenotype
-from pipeline.macro_genotype import OPERATIONS, MacroGenotype, MacroLayer
+from pipeline.spaces.cells.genotype import genotype_from_data, searched_from_data
+from pipeline.spaces.layers.genotype import LayerGenotype
+from pipeline.spaces.macro.genotype import OPERATIONS, MacroGenotype, MacroLayer
 
 FOUR = MacroGenotype(
     (

@@ -8,16 +8,18 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config.networks import NetworkConfig
 from pipeline.errors import InvalidGenotypeError
-from pipeline.genotype import OPERATIONS, Block, Cell, CellGenotype
-from pipeline.networks import build_network, count_macs, count_parameters, layers
-from pipeline.networks import cell as built
-from pipeline.networks import network as skeleton
+from pipeline.networks import layers
+from pipeline.networks.costs import count_macs, count_parameters
 from pipeline.networks.layers import FactorizedReduction, Layers, PointwiseConv2d
-from pipeline.networks.operations import CONSTRUCTORS
-from pipeline.published_cells import AMOEBANET_A, NASNET_A, PUBLISHED
 from pipeline.spaces import NASNetSpace
+from pipeline.spaces.building import build_network
+from pipeline.spaces.cells import cell as built
+from pipeline.spaces.cells import network as skeleton
+from pipeline.spaces.cells.genotype import OPERATIONS, Block, Cell, CellGenotype
+from pipeline.spaces.cells.operations import CONSTRUCTORS
+from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A, PUBLISHED
 
 LAYERS = Layers()
 

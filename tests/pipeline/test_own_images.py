@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data.decoding import read_image, read_images
+from pipeline.data.image_trees import ImageFile
 from pipeline.errors import MachineError, UserError
-from pipeline.training.image_trees import ImageFile
-from pipeline.training.own_images import read_image, read_images
 
 RAMP = (np.arange(32, dtype=np.uint16) * 2000).reshape(4, 8)  # 16 bits
 

@@ -6,12 +6,12 @@ import signal
 import pytest
 import torch
 
-from pipeline.config import make_run_config
+from pipeline.config.search import make_run_config
+from pipeline.data.datasets import load_dataset
 from pipeline.errors import ChildError, Failure, MachineError
-from pipeline.networks import build
-from pipeline.published_cells import NASNET_A
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import parallel, trainer
-from pipeline.training.datasets import load_dataset
 from pipeline.training.group import ALONE
 from pipeline.training.parallel import Job, together
 

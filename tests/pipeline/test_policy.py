@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config_controllers import BiasConfig, PolicyConfig, SkipPriorConfig, SquashConfig
-from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
+from pipeline.config.controllers import BiasConfig, PolicyConfig, SkipPriorConfig, SquashConfig
+from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig
 from pipeline.controllers.policy import LSTMPolicy
 from pipeline.controllers.uniforms import uniforms
 from pipeline.spaces import (

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pipeline import controllers
-from pipeline.config_controllers import PPOConfig, RandomConfig
+from pipeline.config.controllers import PPOConfig, RandomConfig
 from pipeline.controllers import Outcome, PolicyStateError, load_state, make_controller, save_state
-from pipeline.genotype import OPERATIONS
 from pipeline.spaces import Decision, NASNetSpace, Turn
+from pipeline.spaces.cells.genotype import OPERATIONS
 
 SPACE = NASNetSpace(2)
 
@@ -266,7 +266,7 @@ def test_another_process_saves_the_same_bytes():
     """Whatever the hash seed: two workers that make one version make the same."""
     code = """
 import sys, torch
-from pipeline.config_controllers import PPOConfig
+from pipeline.config.controllers import PPOConfig
 from pipeline.controllers import Outcome, make_controller, save_state
 from pipeline.spaces import NASNetSpace
 torch.set_num_threads(1)

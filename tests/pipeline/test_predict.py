@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 
 from pipeline import cli
-from pipeline.config import DataConfig, TrainingConfig, make_network_config
+from pipeline.config.search import DataConfig, TrainingConfig, make_network_config
+from pipeline.data.datasets import load_dataset
 from pipeline.errors import UserError
 from pipeline.exports import Exported, describe, load_model, write_network, writing
 from pipeline.exports.predicting import list_images, predict
 from pipeline.exports.reading import METADATA_FILE
-from pipeline.genotype import KnownNetwork
-from pipeline.macro_genotype import MacroGenotype, MacroLayer
-from pipeline.networks import build
-from pipeline.training.datasets import load_dataset
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.genotype import KnownNetwork
+from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 from pipeline.training.feeding import make_feed
 from pipeline.training.trainer import train
 

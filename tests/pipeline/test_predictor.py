@@ -7,7 +7,7 @@ import statistics
 import pytest
 import torch
 
-from pipeline.config_controllers import PredictorConfig
+from pipeline.config.controllers import PredictorConfig
 from pipeline.controllers import Outcome, Proposed, make_controller
 from pipeline.controllers import gaussian_process as gp
 from pipeline.controllers.predictor import _remembered

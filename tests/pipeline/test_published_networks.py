@@ -4,16 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import changed
-from pipeline.config_networks import MicroNetworkConfig, NetworkConfig
+from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
+from pipeline.config.search import changed
 from pipeline.errors import UserError
-from pipeline.networks import build, build_network, count_parameters
-from pipeline.networks.cell import State
-from pipeline.networks.description import describe
+from pipeline.networks.costs import count_parameters
 from pipeline.networks.layers import Layers, SameAvgPool2d, SameMaxPool2d, pad_same
-from pipeline.networks.network import plan_cells
-from pipeline.networks.published import PUBLISHED_NETWORKS
-from pipeline.published_cells import ENAS_MICRO, NASNET_A
+from pipeline.spaces.building import build, build_network
+from pipeline.spaces.cells.cell import State
+from pipeline.spaces.cells.network import plan_cells
+from pipeline.spaces.cells.published import ENAS_MICRO, NASNET_A
+from pipeline.spaces.cells.published_networks import PUBLISHED_NETWORKS
+from pipeline.spaces.description import describe
 
 SMALL = NetworkConfig(num_cells=1, num_filters=8)
 

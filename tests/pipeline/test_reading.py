@@ -10,20 +10,20 @@ import zipfile
 import numpy as np
 import pytest
 
-from pipeline import files
-from pipeline.config_tables import parse_assignments, read_toml
+from pipeline.config.tables import parse_assignments, read_toml
+from pipeline.data.decoding import read_image
+from pipeline.data.image_arrays import read_npz
+from pipeline.data.image_trees import ImageFile
 from pipeline.errors import MachineError, UserError
 from pipeline.exports.writing import write_genotype
-from pipeline.genotype_files import read_genotype
-from pipeline.json_text import read_json
-from pipeline.published_cells import NASNET_A
-from pipeline.reading import blaming, open_file, read_bytes
+from pipeline.genotypes.genotype_files import read_genotype
+from pipeline.io import files
+from pipeline.io.json_text import read_json
+from pipeline.io.reading import blaming, open_file, read_bytes
+from pipeline.io.text import whole_number
 from pipeline.search_files.importing import read_header
 from pipeline.settings import read_settings
-from pipeline.text import whole_number
-from pipeline.training.image_arrays import read_npz
-from pipeline.training.image_trees import ImageFile
-from pipeline.training.own_images import read_image
+from pipeline.spaces.cells.published import NASNET_A
 
 
 def make_pipe(path):

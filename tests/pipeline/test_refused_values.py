@@ -7,8 +7,8 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import RunConfig, SearchConfig, make_config, make_network_config
-from pipeline.config_tables import (
+from pipeline.config.search import RunConfig, SearchConfig, make_config, make_network_config
+from pipeline.config.tables import (
     description,
     merge,
     parse_assignments,
@@ -16,10 +16,10 @@ from pipeline.config_tables import (
     preset_text,
     read_preset,
 )
-from pipeline.config_text import documented
+from pipeline.config.text import documented
 from pipeline.errors import UserError
-from pipeline.key_values import keys_of, values
-from pipeline.refused_values import UnknownKeysError, refusal
+from pipeline.io.key_values import keys_of, values
+from pipeline.io.refused_values import UnknownKeysError, refusal
 from pipeline.settings import Settings, get_settings
 from tests.pipeline.test_descriptions import MODELS
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from pipeline.config import load_config, make_config
-from pipeline.config_controllers import PPOConfig, ReinforceConfig, SkipPriorConfig
-from pipeline.config_spaces import MacroSpaceConfig
-from pipeline.config_tables import read_preset
+from pipeline.config.controllers import PPOConfig, ReinforceConfig, SkipPriorConfig
+from pipeline.config.search import load_config, make_config
+from pipeline.config.spaces import MacroSpaceConfig
+from pipeline.config.tables import read_preset
 from pipeline.controllers import Outcome, Proposed, make_controller
 from pipeline.spaces import NASNetSpace, TableSpace, make_space
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config import RewardConfig
+from pipeline.config.search import RewardConfig
 from pipeline.training.reward import reward
 
 

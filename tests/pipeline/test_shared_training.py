@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import TrainingConfig
-from pipeline.config_networks import MacroNetworkConfig, MicroNetworkConfig
-from pipeline.config_sharing import SharedConfig
-from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig
+from pipeline.config.networks import MacroNetworkConfig, MicroNetworkConfig
+from pipeline.config.search import TrainingConfig
+from pipeline.config.sharing import SharedConfig
+from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
-from pipeline.networks import build_shared
 from pipeline.spaces import MacroSpace, MicroSpace
+from pipeline.spaces.building import build_shared
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.optimization import restarted_rate
 from pipeline.training.shared_weights import Place, Scorer, SharedPass

@@ -8,14 +8,15 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, batch_norm, conv2d, linear, max_pool2d, pad
 
-from pipeline.config_networks import MacroNetworkConfig, MicroNetworkConfig, NetworkConfig
-from pipeline.config_spaces import MacroSpaceConfig, MicroSpaceConfig, NASNetSpaceConfig
+from pipeline.config.networks import MacroNetworkConfig, MicroNetworkConfig, NetworkConfig
+from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig, NASNetSpaceConfig
 from pipeline.errors import InvalidGenotypeError, UserError
-from pipeline.genotype import Block, Cell, CellGenotype
-from pipeline.macro_genotype import MacroGenotype, MacroLayer
-from pipeline.networks import batch_statistics, build, build_shared
-from pipeline.published_cells import NASNET_A
+from pipeline.networks.batch_statistics import batch_statistics
 from pipeline.spaces import make_space
+from pipeline.spaces.building import build, build_shared
+from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype
+from pipeline.spaces.cells.published import NASNET_A
+from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 
 SHAPE = {"image_shape": (3, 8, 8), "classes": 10}
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import changed, make_config, make_run_config
-from pipeline.config_tables import read_preset
-from pipeline.networks import build, build_network
-from pipeline.networks.published import PUBLISHED_NETWORKS
-from pipeline.published_cells import NASNET_A
+from pipeline.config.search import changed, make_config, make_run_config
+from pipeline.config.tables import read_preset
+from pipeline.spaces.building import build, build_network
+from pipeline.spaces.cells.published import NASNET_A
+from pipeline.spaces.cells.published_networks import PUBLISHED_NETWORKS
 
 EPSILON = 1e-5
 

@@ -4,9 +4,9 @@ import random
 import pytest
 
 from pipeline.errors import InvalidGenotypeError, UserError
-from pipeline.genotype import Cell
-from pipeline.published_cells import NASNET_A
 from pipeline.spaces import NASNetSpace, read_table
+from pipeline.spaces.cells.genotype import Cell
+from pipeline.spaces.cells.published import NASNET_A
 
 
 def test_the_paper_s_space_has_fifty_decisions_in_its_order():

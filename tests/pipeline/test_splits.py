@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipeline.training.splits import hold_out
+from pipeline.data.splits import hold_out
 
 
 def labels_of(sizes, seed=3):

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config_networks import NetworkConfig
+from pipeline.config.networks import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.networks import build_network
-from pipeline.networks.timm_weights import load_timm, to_timm
-from pipeline.published_cells import AMOEBANET_A, NASNET_A
+from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A
+from pipeline.spaces.cells.timm_weights import load_timm, to_timm
 
 timm_nasnet = pytest.importorskip("timm.models.nasnet", reason="needs the extra `test`: timm")
 

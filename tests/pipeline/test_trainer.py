@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import DataConfig, TrainingConfig
-from pipeline.config_networks import NetworkConfig
+from pipeline.config.networks import NetworkConfig
+from pipeline.config.search import DataConfig, TrainingConfig
+from pipeline.data.datasets import ImageData, load_dataset
 from pipeline.errors import ChildError, Failure, LeaseLostError, LeaseReturnedError
-from pipeline.networks import build_network
-from pipeline.published_cells import NASNET_A
+from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import checkpoint
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
-from pipeline.training.datasets import ImageData, load_dataset
 from pipeline.training.evaluation import Normalize, evaluate
 from pipeline.training.feeding import batches_of_epoch, make_feed, steps_per_epoch
 from pipeline.training.optimization import make_optimizer

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from db import attempts
+from db.lifecycle import attempts
 from pipeline.settings import get_settings
 from tasks import slot as slots
 from tasks import train

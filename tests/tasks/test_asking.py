@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, update
 
-from db import asking, attempts
-from db.asking import ask
-from db.models import Search
-from db.session import get_engine, transaction
+from db.lifecycle import attempts
+from db.reads import sql
+from db.reads.sql import ask
+from db.schema.models import Search
+from db.schema.session import get_engine, transaction
 from pipeline.errors import Failure, UserError
-from pipeline.genotype import OPERATIONS, genotype_from_data
+from pipeline.spaces.cells.genotype import OPERATIONS, genotype_from_data
 from tests.factories import (
     claim,
     make_children,
@@ -283,7 +284,7 @@ def test_both_databases_answer_in_the_same_words(store):
 def test_postgresql_looks_at_a_row_before_it_sends_it(store, monkeypatch):
     if store != "postgresql":
         pytest.skip("SQLite sends nothing")
-    monkeypatch.setattr(asking, "size", lambda value: 0)  # what is looked at on arrival
+    monkeypatch.setattr(sql, "size", lambda value: 0)  # what is looked at on arrival
     with pytest.raises(UserError, match="a row has more than 8,388,608 bytes; ask for less"):
         answer("SELECT repeat('x', 40000000) AS a")
     assert len(answer("SELECT repeat('x', 8000000) AS a")[0]["a"]) == 8_000_000

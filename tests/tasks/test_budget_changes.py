@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from db.session import transaction
+from db.schema.session import transaction
 from pipeline.cli.request import open_search, read_request
 from pipeline.errors import UserError
 from tasks import steering

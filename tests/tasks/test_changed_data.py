@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from db import datasets, searches
-from db.models import Child, Run, Search
-from db.session import transaction
+from db.lifecycle import datasets, searches
+from db.schema.models import Child, Run, Search
+from db.schema.session import transaction
 from pipeline.cli.checked_data import check_data, check_unchanged
-from pipeline.config import load_config, make_config
-from pipeline.config_tables import merge
+from pipeline.config.search import load_config, make_config
+from pipeline.config.tables import merge
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
 from tasks import steering, train
@@ -167,7 +167,7 @@ def test_a_folder_that_moves_away_is_waited_for_and_costs_no_child(
 
 
 def ring_again(search_id, post):
-    from db import queue
+    from db.lifecycle import queue
     from tasks.app import send_runs
 
     with transaction() as connection:

@@ -9,14 +9,15 @@ from fractions import Fraction
 import pytest
 from sqlalchemy import select
 
-from db import attempts, queries, searches, soundness
-from db.enums import Arm, ChildState, SearchState
-from db.models import Child, PolicyVersion, Search
-from db.progress import progress
-from db.session import transaction
+from db.lifecycle import attempts, searches
+from db.reads import queries, soundness
+from db.reads.progress import progress
+from db.schema.enums import Arm, ChildState, SearchState
+from db.schema.models import Child, PolicyVersion, Search
+from db.schema.session import transaction
 from pipeline.cli import watch
-from pipeline.config import make_config
-from pipeline.config_controllers import RandomConfig
+from pipeline.config.controllers import RandomConfig
+from pipeline.config.search import make_config
 from pipeline.controllers import RandomSearch
 from pipeline.errors import Failure, UserError
 from pipeline.spaces import make_space

@@ -5,11 +5,12 @@ import itertools
 import pytest
 from sqlalchemy import select
 
-from db import children, queries, soundness, versions
-from db.enums import SearchState
-from db.models import Child
-from db.progress import progress
-from db.session import transaction
+from db.lifecycle import children, versions
+from db.reads import queries, soundness
+from db.reads.progress import progress
+from db.schema.enums import SearchState
+from db.schema.models import Child
+from db.schema.session import transaction
 from tasks import policies
 from tasks.app import ring
 from tests.factories import make_search

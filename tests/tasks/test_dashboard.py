@@ -8,14 +8,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select
 
-from db import ranking, searches
-from db.models import Child, Genotype, Search
-from db.session import transaction
+from db.lifecycle import searches
+from db.reads import ranking
+from db.schema.models import Child, Genotype, Search
+from db.schema.session import transaction
+from pipeline.actions.figures import FIGURES
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
 from pipeline.dashboard.server import Server
 from pipeline.errors import UserError
-from pipeline.search_figures import FIGURES
 from pipeline.settings import get_settings
 from tests.factories import EVIL, fill_search, make_search
 

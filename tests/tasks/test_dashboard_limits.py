@@ -7,14 +7,14 @@ import itertools
 import pytest
 from sqlalchemy import select
 
-from db.models import Genotype
-from db.session import transaction
-from pipeline import drawing
+from db.schema.models import Genotype
+from db.schema.session import transaction
 from pipeline.dashboard import bodies, connections, live
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
-from pipeline.genotype import genotype_from_data
+from pipeline.genotypes import drawing
 from pipeline.settings import get_settings
+from pipeline.spaces.cells.genotype import genotype_from_data
 from tests.factories import fill_search, make_search
 from tests.processes import wait_until
 from tests.served import everything, request, serving

@@ -3,15 +3,16 @@
 import pytest
 from sqlalchemy import event, func, inspect, select, update
 
-from db import deletion, queries, searches, soundness
-from db.clock import clock
-from db.enums import RunState
-from db.models import Base, Child, Run
-from db.session import get_engine, transaction
-from pipeline import files
+from db.lifecycle import deletion, searches
+from db.reads import queries, soundness
+from db.schema.clock import clock
+from db.schema.enums import RunState
+from db.schema.models import Base, Child, Run
+from db.schema.session import get_engine, transaction
 from pipeline.cli.watch import Watcher
 from pipeline.errors import UserError
-from pipeline.file_urls import path_of_url
+from pipeline.io import files
+from pipeline.io.file_urls import path_of_url
 from tasks import leftovers, sample, steering
 from tests.factories import (
     claim,

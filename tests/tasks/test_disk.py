@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from db import checkpoints, retention
-from db.enums import ArtifactKind, RunState
-from db.models import Artifact, Child, Run, Tick
-from db.session import transaction
-from pipeline import files
+from db.lifecycle import checkpoints, retention
+from db.schema.enums import ArtifactKind, RunState
+from db.schema.models import Artifact, Child, Run, Tick
+from db.schema.session import transaction
+from pipeline.io import files
 from pipeline.settings import get_settings
 from tasks import leftovers, reconcile, sample, train
 from tests.factories import CHILDREN, make_search

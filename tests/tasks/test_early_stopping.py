@@ -3,10 +3,11 @@
 import pytest
 from sqlalchemy import select
 
-from db import epochs, queries, versions
-from db.enums import ChildState
-from db.models import Child, Epoch, Run
-from db.session import transaction
+from db.lifecycle import epochs, versions
+from db.reads import queries
+from db.schema.enums import ChildState
+from db.schema.models import Child, Epoch, Run
+from db.schema.session import transaction
 from tasks import sample
 from tests.factories import (
     claim,

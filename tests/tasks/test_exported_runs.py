@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from pipeline.cli.export import of_run
+from pipeline.data.datasets import load_dataset
 from pipeline.exports import load_model, write_network
 from pipeline.exports.predicting import predict
-from pipeline.training.datasets import load_dataset
 from tests.tasks.test_runs import SMALL, ask_one, config, train_one
 
 pytest.importorskip("safetensors", reason="needs the extra `export`")

@@ -7,9 +7,9 @@ import pytest
 from celery.signals import task_postrun, task_prerun
 from redis import Redis
 
-from db import slots
-from db.enums import SlotState
-from db.session import transaction
+from db.lifecycle import slots
+from db.schema.enums import SlotState
+from db.schema.session import transaction
 from pipeline.machine.doctor import diagnose
 from pipeline.settings import get_settings
 from tasks import app as tasks_app

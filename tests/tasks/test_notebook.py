@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from db import ranking
-from db.session import make_engine, transaction, using
+from db.reads import ranking
+from db.schema.session import make_engine, transaction, using
+from pipeline.actions.figures import FIGURES
 from pipeline.errors import UserError
-from pipeline.search_figures import FIGURES
 from tests.factories import EVIL, fill_search, make_search, make_version
 from tests.tasks.test_dashboard import Elements
 

@@ -7,12 +7,12 @@ import threading
 import pytest
 from sqlalchemy import select, text
 
-from db import notices as outbox
-from db import searches
-from db.clock import clock
-from db.enums import NoticeKind
-from db.models import Notice
-from db.session import transaction
+from db.lifecycle import notices as outbox
+from db.lifecycle import searches
+from db.schema.clock import clock
+from db.schema.enums import NoticeKind
+from db.schema.models import Notice
+from db.schema.session import transaction
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
 from tasks import notices

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, select, text
 
-from db import deletion, queries, ranking, schema, searches, soundness
-from db.models import Child, Epoch, Search
-from db.session import get_engine, transaction
+from db.lifecycle import deletion, searches
+from db.reads import queries, ranking, soundness
+from db.schema import migrations
+from db.schema.models import Child, Epoch, Search
+from db.schema.session import get_engine, transaction
 from pipeline.cli.search_files import Form, export, import_
-from pipeline.config import load_config
+from pipeline.config.search import load_config
 from pipeline.errors import UserError
 from tasks.app import ring
 from tests.factories import CHILDREN, make_search
@@ -53,10 +55,10 @@ def test_an_old_store_is_refused_until_it_is_upgraded_and_then_equals_a_new_one(
     old_store, sqlite_template, tmp_path
 ):
     with pytest.raises(UserError, match="older than this release's: run `nasnet db upgrade`"):
-        schema.require()
-    assert schema.upgrade()
-    assert not schema.upgrade()
-    schema.require()
+        migrations.require()
+    assert migrations.upgrade()
+    assert not migrations.upgrade()
+    migrations.require()
     upgraded = columns()
     get_engine().dispose()
     Path(get_engine().url.database).write_bytes(sqlite_template.read_bytes())
@@ -64,7 +66,7 @@ def test_an_old_store_is_refused_until_it_is_upgraded_and_then_equals_a_new_one(
 
 
 def test_a_search_of_an_old_release_is_read_and_goes_on(old_store, post, start_worker):
-    schema.upgrade()
+    migrations.upgrade()
     with transaction(read_only=True) as connection:
         assert soundness.impossible(connection) == []
         [best] = ranking.best(connection, 1, limit=1)
@@ -86,7 +88,7 @@ def test_a_search_of_an_old_release_is_read_and_goes_on(old_store, post, start_w
 
 def test_a_search_of_an_old_release_travels(old_store, tmp_path):
     """What a line of a file may say is what every release has written."""
-    schema.upgrade()
+    migrations.upgrade()
     export("tiny", Form.JSONL, tmp_path / "tiny.jsonl")
     with transaction() as connection:
         search = searches.get(connection, "tiny")
@@ -118,10 +120,10 @@ def test_a_worker_works_on_beside_a_newer_release_s_columns_and_tables(worker, p
             "ALTER TABLE children ADD COLUMN colour VARCHAR",
             "ALTER TABLE runs ADD COLUMN colour VARCHAR",
             "CREATE TABLE colours (id INTEGER PRIMARY KEY)",
-            f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'",
+            f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'",
         ):
             connection.execute(text(statement))
-    schema.require()
+    migrations.require()
     search_id = make_search(**CHILDREN)
     ring(search_id)
     post.drain()
@@ -131,6 +133,6 @@ def test_a_worker_works_on_beside_a_newer_release_s_columns_and_tables(worker, p
 
 def test_a_worker_does_not_start_on_an_older_schema(store):
     with transaction() as connection:
-        connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0001'"))
+        connection.execute(text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0001'"))
     with pytest.raises(UserError, match="nasnet db upgrade"):
-        schema.require()
+        migrations.require()

@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from db.session import transaction
+from db.schema.session import transaction
+from pipeline.actions.figures import FIGURES
 from pipeline.errors import UserError
-from pipeline.search_figures import FIGURES
 from tests.factories import EVIL, fill_search, make_search
 from tests.tasks.test_dashboard import Elements
 

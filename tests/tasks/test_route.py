@@ -5,12 +5,13 @@ import itertools
 import pytest
 from sqlalchemy import func, select, update
 
-from db import queries, searches, soundness
-from db.clock import clock
-from db.enums import ChildState, Outcome, SearchState
-from db.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run
-from db.progress import progress
-from db.session import transaction
+from db.lifecycle import searches
+from db.reads import queries, soundness
+from db.reads.progress import progress
+from db.schema.clock import clock
+from db.schema.enums import ChildState, Outcome, SearchState
+from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run
+from db.schema.session import transaction
 from pipeline.errors import ChildError, Failure
 from tasks import reconcile, sample, train
 from tasks.app import Task, ring

@@ -9,14 +9,14 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
-from db import checkpoints, queue, runs, searches
-from db.enums import ArtifactKind, Purpose, RunState, SearchState
-from db.models import Artifact, Run
-from db.session import transaction
+from db.lifecycle import checkpoints, queue, runs, searches
+from db.schema.enums import ArtifactKind, Purpose, RunState, SearchState
+from db.schema.models import Artifact, Run
+from db.schema.session import transaction
 from pipeline.cli import app
-from pipeline.config import load_config, make_run_config
+from pipeline.config.search import load_config, make_run_config
 from pipeline.errors import Failure, UserError
-from pipeline.genotype import Block, Cell, CellGenotype, KnownNetwork
+from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype, KnownNetwork
 from pipeline.training import checkpoint
 from tasks import reconcile, train
 from tasks.app import ring

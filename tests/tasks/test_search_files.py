@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, event, func, insert, inspect, select, text, update
 
-from db import attempts, queries, ranking, restore, searches, soundness
-from db.enums import Arm
-from db.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Search, Slot
-from db.session import get_engine, snapshot, transaction
-from pipeline import canonical_order
+from db.lifecycle import attempts, searches
+from db.reads import queries, ranking, soundness
+from db.schema.enums import Arm
+from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Search, Slot
+from db.schema.session import get_engine, snapshot, transaction
+from db.transfer import restore
 from pipeline.cli.search_files import Form, export, import_
 from pipeline.errors import Failure, UserError
-from pipeline.genotype import CellGenotype
 from pipeline.search_files import importing
 from pipeline.settings import get_settings
+from pipeline.spaces import canonical
+from pipeline.spaces.cells.genotype import CellGenotype
 from tests.factories import (
     claim,
     finish,
@@ -260,7 +262,7 @@ def test_an_imported_search_is_read_only(exported, post, tmp_path):
 
 
 def test_the_best_of_an_imported_search_are_trained_here(exported, start_worker, post):
-    from pipeline.config import load_config, make_run_config
+    from pipeline.config.search import load_config, make_run_config
     from tasks import runs
     from tests.tasks.test_runs import train_one
 
@@ -281,7 +283,7 @@ def test_the_best_of_an_imported_search_are_trained_here(exported, start_worker,
 
 
 def test_a_retraining_comes_along_and_asking_for_it_trains_it_here(store, tmp_path, other_store):
-    from pipeline.config import load_config
+    from pipeline.config.search import load_config
     from tasks import runs
 
     search_id = fill()
@@ -333,7 +335,7 @@ def of_version(key, value):
 
 def encoded_otherwise(line):
     """The same graph in another order of its sides: no canonical form, a digest of its own."""
-    from pipeline.genotype import CellGenotype
+    from pipeline.spaces.cells.genotype import CellGenotype
 
     block = line["genotype"]["normal"]["blocks"][0]
     block[0], block[1], block[2], block[3] = 1, "identity", 0, "conv_1x1"
@@ -790,7 +792,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(exported):
 
 def test_a_genotype_that_would_take_too_long_is_refused_by_its_line(exported, monkeypatch):
     path, _ = exported
-    monkeypatch.setattr(canonical_order, "MOST_LOOKS", 100_000)
+    monkeypatch.setattr(canonical, "MOST_LOOKS", 100_000)
     lines = lines_of(path)
     genotype = cycles(2, 2, 3, 3, 4, 5, 6, 7)
     lines[4]["genotype"], lines[4]["digest"] = genotype.to_data(), genotype.literal_digest
@@ -843,8 +845,8 @@ def test_an_export_is_of_one_moment(store, tmp_path, monkeypatch):
     """What others commit between its statements is not in it."""
     import threading
 
-    from db import dump
-    from db.session import database_url, make_engine
+    from db.schema.session import database_url, make_engine
+    from db.transfer import dump
 
     search_id = fill()
     versions = dump.versions

@@ -6,22 +6,22 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from db import ranking
-from db.checkpoints import forget_files
-from db.models import Artifact
-from db.ranks import Rank
-from db.session import transaction
+from db.lifecycle.checkpoints import forget_files
+from db.reads import ranking
+from db.reads.ranks import Rank
+from db.schema.models import Artifact
+from db.schema.session import transaction
+from pipeline.actions.networks import network_at
 from pipeline.cli import app
 from pipeline.cli.export import of_search, untrained
 from pipeline.cli.named_genotype import find
 from pipeline.cli.network import base_of
-from pipeline.config import DataConfig
+from pipeline.config.search import DataConfig
+from pipeline.data.datasets import load_dataset
+from pipeline.data.shapes import BUILT_IN, DataShape, data_shape
 from pipeline.errors import UserError
-from pipeline.networks import count_macs, count_parameters
-from pipeline.search_networks import network_at
+from pipeline.networks.costs import count_macs, count_parameters
 from pipeline.training import checkpoint
-from pipeline.training.data_shapes import BUILT_IN, DataShape, data_shape
-from pipeline.training.datasets import load_dataset
 from pipeline.training.evaluation import Normalize, evaluate
 from tests.factories import rows
 from tests.tasks.test_sharing import MACRO, MICRO, search

@@ -6,14 +6,15 @@ from collections import Counter
 import pytest
 from sqlalchemy import func, select, update
 
-from db import queries, searches, soundness
-from db.clock import clock
-from db.enums import Arm, ArtifactKind, Outcome, Purpose, RewardKind, RunState, SearchState
-from db.models import Artifact, Attempt, Child, Epoch, PolicyVersion, Run
-from db.progress import progress
-from db.session import transaction
-from pipeline import files
+from db.lifecycle import searches
+from db.reads import queries, soundness
+from db.reads.progress import progress
+from db.schema.clock import clock
+from db.schema.enums import Arm, ArtifactKind, Outcome, Purpose, RewardKind, RunState, SearchState
+from db.schema.models import Artifact, Attempt, Child, Epoch, PolicyVersion, Run
+from db.schema.session import transaction
 from pipeline.errors import Failure
+from pipeline.io import files
 from pipeline.training import checkpoint
 from pipeline.training.shared_weights import Scorer, SharedPass
 from tasks import policies, reconcile, runs, sharing, steering, train

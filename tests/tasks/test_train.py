@@ -9,11 +9,11 @@ import torch
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from db import checkpoints, searches, slots
-from db.clock import clock
-from db.enums import Outcome, RunState, SlotState
-from db.models import Artifact, Attempt, Epoch, Run, Slot, Tick
-from db.session import transaction
+from db.lifecycle import checkpoints, searches, slots
+from db.schema.clock import clock
+from db.schema.enums import Outcome, RunState, SlotState
+from db.schema.models import Artifact, Attempt, Epoch, Run, Slot, Tick
+from db.schema.session import transaction
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError
 from pipeline.settings import get_settings
 from pipeline.training import checkpoint

@@ -2,8 +2,8 @@
 
 import pytest
 
-from db import attempts, epochs
-from db.session import transaction
+from db.lifecycle import attempts, epochs
+from db.schema.session import transaction
 from pipeline.cli.runs_watch import RunsWatcher
 from pipeline.cli.watch import LiveShow, Watcher, child_line, slot_lines
 from pipeline.errors import Failure
@@ -89,8 +89,8 @@ def test_no_time_is_foretold_while_nobody_works(look):
     _, lines = look(search_id)
     assert any(line.startswith("eta") for line in lines)
     with transaction() as connection:
-        from db.enums import SlotState
-        from db.slots import set_state
+        from db.lifecycle.slots import set_state
+        from db.schema.enums import SlotState
 
         set_state(connection, slot, 1, SlotState.DOWN)
     _, lines = look(search_id)

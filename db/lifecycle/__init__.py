@@ -1,0 +1,1 @@
+"""How rows change: each module moves one kind from state to state."""

@@ -1,0 +1,1 @@
+"""SELECTs: what is due, what is shown, what is asked."""

@@ -1,0 +1,1 @@
+"""The tables, the session, the clock, and the schema's migrations."""

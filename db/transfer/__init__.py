@@ -1,0 +1,1 @@
+"""Whole searches out of a store and into another."""

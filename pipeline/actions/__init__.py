@@ -1,0 +1,1 @@
+"""What command line, dashboard and notebook do alike."""

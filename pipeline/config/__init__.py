@@ -1,0 +1,1 @@
+"""What a search is, in keys: models, their defaults, presets and files."""

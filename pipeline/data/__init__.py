@@ -1,0 +1,1 @@
+"""Data sets: where images come from, what they are, how they are split."""

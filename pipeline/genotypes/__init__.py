@@ -1,0 +1,1 @@
+"""Genotypes of any space: in files, as pictures, and compared."""

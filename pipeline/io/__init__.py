@@ -1,0 +1,1 @@
+"""What comes from elsewhere and goes there: files, URLs, text, JSON, locks, the log."""

@@ -1,0 +1,51 @@
+"""What a network costs and which maps it makes, found without computing any."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.config.networks import AnyNetworkConfig
+from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.genotype import Genotype
+from pipeline.spaces.cells.network import CellNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A network in numbers."""
+
+    parameters: int  # trainable, without the auxiliary head
+    auxiliary_parameters: int
+    macs: int  # of one image, without the auxiliary head
+    # (channels, height, width), by slim's names; none of networks without a skeleton of cells
+    endpoints: dict[str, tuple[int, ...]]
+
+
+def describe(
+    genotype: Genotype,
+    config: AnyNetworkConfig | None,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> Description:
+    """Build the network of shapes alone, and look at it.
+
+    Raises:
+        InvalidGenotypeError: the genotype breaks a rule.
+        UserError: the skeleton is another kind's, or the images are too small.
+    """
+    with torch.device("meta"):
+        network = build(genotype, config, image_shape=image_shape, classes=classes)
+        network.eval()
+        macs = count_macs(network, image_shape)
+        endpoints = {}
+        if isinstance(network, CellNetwork):
+            endpoints = network.endpoints(torch.zeros(1, *image_shape))
+    auxiliary = getattr(network, "auxiliary", None)
+    return Description(
+        parameters=count_parameters(network),
+        auxiliary_parameters=0 if auxiliary is None else count_parameters(auxiliary),
+        macs=macs,
+        endpoints=endpoints,
+    )

@@ -1,0 +1,1 @@
+"""NAS' space: networks layer by layer."""

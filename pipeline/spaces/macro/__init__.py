@@ -1,0 +1,1 @@
+"""ENAS' macro space: an operation and skips for each layer."""
