@@ -24,6 +24,8 @@ from tests.servers import Postgres
 
 torch.set_num_threads(1)
 
+pytest_plugins = ["tests.messages"]
+
 
 def _forget_process_state():
     if get_engine.cache_info().currsize:

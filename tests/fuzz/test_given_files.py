@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.genotypes.genotype_files import MOST_BYTES as MOST_OF_GENOTYPE
 from pipeline.genotypes.genotype_files import read_genotype
 from pipeline.spaces import canonical
-from tests.pipeline.test_canonical_order import cycles
+from tests.pipeline.spaces.test_canonical import cycles
 
 ROOM = MOST_BYTES - 100
 MADE = {

@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 GENOTYPE = MacroGenotype((MacroLayer("conv_3x3"), MacroLayer("max_pool_3x3", (1,))))
 NETWORK = make_network_config(GENOTYPE.kind, {"filters": 4})
 FORMS = [("onnx", False), ("onnx", True), ("pt2", False), ("pt2", True), ("safetensors", False)]
-DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "deploy.md"
 
 
 class Unheard:

@@ -28,7 +28,7 @@ from tests.factories import (
 )
 from tests.tasks.test_runs import ask_one, train_one
 
-PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "queries.md").read_text("utf-8")
 QUESTIONS = dict(re.findall(r"\*\*(.+?)\*\*.*?```sql\n(.+?)```", PAGE, re.DOTALL))
 RELATIONS = dict(
     re.findall(r"### (\w+)\n.*?\| column \| is \|\n\|---\|---\|\n(.+?)\n(?:\n|$)", PAGE, re.DOTALL)

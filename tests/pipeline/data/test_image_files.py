@@ -177,7 +177,7 @@ if __name__ == "__main__":
 def test_loaders_end_with_a_process_that_is_killed(folder, tmp_path):
     (tmp_path / "loading.py").write_text(LOADING)
     image = next((folder / "train").rglob("*.png"))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
         [sys.executable, tmp_path / "loading.py", image],
         stdout=subprocess.PIPE,

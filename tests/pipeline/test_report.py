@@ -12,7 +12,7 @@ from db.schema.session import transaction
 from pipeline.actions.figures import FIGURES
 from pipeline.errors import UserError
 from tests.factories import EVIL, fill_search, make_search
-from tests.tasks.test_dashboard import Elements
+from tests.pipeline.dashboard.test_dashboard import Elements
 
 make_report = pytest.importorskip("pipeline.report").make_report
 

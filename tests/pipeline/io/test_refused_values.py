@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.io.key_values import keys_of, values
 from pipeline.io.refused_values import UnknownKeysError, refusal
 from pipeline.settings import Settings, get_settings
-from tests.pipeline.test_descriptions import MODELS
+from tests.pipeline.spaces.test_description import MODELS
 
 # Values of which each model and key refuses some.
 ODD = [

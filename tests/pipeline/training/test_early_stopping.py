@@ -5,7 +5,7 @@ import pytest
 from pipeline.config.search import ASHAConfig, MedianConfig, make_config
 from pipeline.errors import UserError
 from pipeline.training.early_stopping import is_hopeless
-from tests.pipeline.test_trainer import Recorder, changed, make_data, make_network, run
+from tests.pipeline.training.test_trainer import Recorder, changed, make_data, make_network, run
 
 ASHA = ASHAConfig(name="asha", min_epochs=2, reduction=3)
 MEDIAN = MedianConfig(name="median", min_epochs=2, min_children=3)

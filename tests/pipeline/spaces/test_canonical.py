@@ -9,7 +9,7 @@ from pipeline.errors import InvalidGenotypeError
 from pipeline.spaces import canonical
 from pipeline.spaces.cells.genotype import Block, Cell
 from pipeline.spaces.layers.genotype import Layer, LayerGenotype
-from tests.pipeline.test_layer_genotype import shuffled
+from tests.pipeline.spaces.test_layer_genotype import shuffled
 
 
 def network(*inputs):

@@ -35,7 +35,7 @@ from tests.factories import (
     queue_run,
     run_of,
 )
-from tests.pipeline.test_canonical_order import cycles
+from tests.pipeline.spaces.test_canonical import cycles
 
 TABLES = (Search, PolicyVersion, Genotype, Child, Run, Attempt, Epoch, Slot)
 
@@ -831,7 +831,7 @@ import_(Path(sys.argv[1]))
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stdout=subprocess.PIPE,
         timeout=60,
     )
@@ -933,7 +933,7 @@ def test_an_imported_search_is_reported_and_watched_like_any_other(exported, tmp
     pytest.importorskip("fastapi")
     from pipeline.cli import search as commands
     from pipeline.cli.report import report
-    from tests.tasks.test_dashboard import client_of
+    from tests.pipeline.dashboard.test_dashboard import client_of
 
     path, _ = exported
     import_(path)

@@ -17,7 +17,7 @@ from pipeline.spaces.building import build_shared
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.optimization import restarted_rate
 from pipeline.training.shared_weights import Place, Scorer, SharedPass
-from tests.pipeline.test_trainer import CPU, Recorder, assert_same, make_data
+from tests.pipeline.training.test_trainer import CPU, Recorder, assert_same, make_data
 
 MACRO = MacroSpaceConfig(name="enas-macro", layers=2)
 MICRO = MicroSpaceConfig(name="enas-micro", blocks=1)

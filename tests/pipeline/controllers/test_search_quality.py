@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("optuna", reason="needs the extra `test`")
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "search_quality.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "search_quality.py"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from db.schema.session import make_engine, transaction, using
 from pipeline.actions.figures import FIGURES
 from pipeline.errors import UserError
 from tests.factories import EVIL, fill_search, make_search, make_version
-from tests.tasks.test_dashboard import Elements
+from tests.pipeline.dashboard.test_dashboard import Elements
 
 notebook = pytest.importorskip("pipeline.notebook")
 CONFIG = pytest.importorskip("pipeline.plots").CONFIG

@@ -43,7 +43,7 @@ def test_postgresql_s_clock_decides_and_not_a_host_s_that_is_off(postgres_url, m
             capture_output=True,
             text=True,
             check=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         return [int(word) for word in done.stdout.split()]
 

@@ -22,8 +22,8 @@ from pipeline.errors import UserError
 from tasks.app import ring
 from tests.factories import CHILDREN, make_search
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
-VERSIONS = Path(__file__).parents[2] / "alembic" / "versions"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+VERSIONS = Path(__file__).parents[3] / "alembic" / "versions"
 REVISIONS = sorted(path.name[:4] for path in VERSIONS.glob("0*.py"))
 OLD = REVISIONS[:-1]
 
