@@ -28,16 +28,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.config import search as configs
-from pipeline.config.networks import NetworkConfig
-from pipeline.config.search import TrainingConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.data.datasets import load_dataset
 from pipeline.networks.costs import count_parameters
 from pipeline.networks.layers import Layers
-from pipeline.spaces.building import build_network
 from pipeline.spaces.cells.cell import Cell, Shape
-from pipeline.spaces.cells.network import CellNetwork
+from pipeline.spaces.cells.config import NetworkConfig
+from pipeline.spaces.cells.network import CellNetwork, build_network
 from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import checkpoint
+from pipeline.training.image_problem import ImageProblem
 from pipeline.training.optimization import make_optimizer
 from pipeline.training.trainer import train
 
@@ -232,7 +232,13 @@ def _train_digits(
         clock = _Clock(Path(folder))
         started = time.perf_counter()
         result = train(
-            network, data, config, seed=0, device=torch.device("cpu"), resume=None, hooks=clock
+            network,
+            ImageProblem(data),
+            config,
+            seed=0,
+            device=torch.device("cpu"),
+            resume=None,
+            hooks=clock,
         )
         whole = time.perf_counter() - started
     steps = result.images_trained // config.batch_size

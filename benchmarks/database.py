@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,9 +39,9 @@ import psutil
 from sqlalchemy import Connection, bindparam, func, insert, literal, select, text, update
 
 from db.lifecycle import searches
-from db.reads import queries, ranking, series
+from db.reads import lineage, ranking, series
 from db.schema import migrations
-from db.schema.enums import Arm, Order, Outcome, Place, Purpose, RunState
+from db.schema.enums import Arm, CellScope, Order, Outcome, Purpose, RunState
 from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot
 from db.schema.session import get_engine, transaction
 from pipeline.actions.figures import FIGURES
@@ -79,6 +79,11 @@ class CellForms(NamedTuple):
     parameters: float
 
 
+def mask_of(names: Iterable[str]) -> int:
+    """Operations of the paper as a bitmask."""
+    return sum(1 << OPERATIONS.index(name) for name in names)
+
+
 def distinct_cells(seed: int) -> list[CellForms]:
     """Random canonical cells, each once."""
     chance = random.Random(seed)
@@ -90,7 +95,7 @@ def distinct_cells(seed: int) -> list[CellForms]:
         form = json.dumps(cell.to_data(), separators=(",", ":"), sort_keys=True)
         size = sum(sizes[OPERATIONS.index(name)] for b in cell.blocks for _, name in b.sides)
         actions = SPACE.encode(CellGenotype(cell, cell))[: len(actions) // 2]
-        mask = cell.operation_mask()
+        mask = mask_of(cell.operations)
         found.setdefault(form, CellForms(form, cell.to_data(), actions, mask, size))
     return list(found.values())
 
@@ -466,12 +471,12 @@ def measure_queries(database: str, count: int) -> None:
         "a genotype and its children by id": [
             lambda c, i=row.id: (
                 c.execute(select(Genotype).where(Genotype.id == i)).one(),
-                queries.children_of_genotype(c, i),
+                lineage.children_of_genotype(c, i),
             )
             for row in some
         ],
         "a genotype by digest": [
-            lambda c, d=row.digest: queries.genotypes_by_prefix(c, d[:12]) for row in some
+            lambda c, d=row.digest: lineage.genotypes_by_prefix(c, d[:12]) for row in some
         ],
     }
     for what, questions in simple.items():
@@ -495,12 +500,12 @@ def page_of(
 
 def drawn_filter(chance: random.Random, sizes: list[float]) -> dict[str, Any]:
     """Some of what can be asked of a list."""
-    bits = [1 << bit for bit in range(len(OPERATIONS))]
-    wanted: dict[str, Any] = {"cell": chance.choice(list(Place))}
+    wanted: dict[str, Any] = {"cell": chance.choice(list(CellScope))}
     if chance.random() < 0.6:
-        wanted["uses"] = sum(chance.sample(bits, chance.randint(1, 3)))
+        wanted["uses"] = tuple(chance.sample(OPERATIONS, chance.randint(1, 3)))
     if chance.random() < 0.4:
-        wanted["without"] = sum(chance.sample(bits, chance.randint(1, 2))) & ~wanted.get("uses", 0)
+        drawn = chance.sample(OPERATIONS, chance.randint(1, 2))
+        wanted["without"] = tuple(name for name in drawn if name not in wanted.get("uses", ()))
     if chance.random() < 0.3:
         wanted["min_accuracy"] = chance.uniform(0.75, 0.95)
     if chance.random() < 0.2:
@@ -516,11 +521,11 @@ def drawn_filter(chance: random.Random, sizes: list[float]) -> dict[str, Any]:
 
 def passes(row: Any, wanted: ranking.Filter) -> bool:
     """Whether a child passes a filter."""
-    masks = {Place.NORMAL: row.ops_normal, Place.REDUCTION: row.ops_reduction}
+    masks = {CellScope.NORMAL: row.ops_normal, CellScope.REDUCTION: row.ops_reduction}
     mask = masks.get(wanted.cell, row.ops_normal | row.ops_reduction)
     return (
-        mask & wanted.uses == wanted.uses
-        and not mask & wanted.without
+        mask & mask_of(wanted.uses) == mask_of(wanted.uses)
+        and not mask & mask_of(wanted.without)
         and wanted.arm in (None, row.arm)
         and row.reward >= (wanted.min_reward or 0)
         and (row.accuracy or 0) >= (wanted.min_accuracy or 0)
@@ -541,16 +546,15 @@ def drawn_filters(search_id: int, chance: random.Random) -> dict[str, list[ranki
         group = kept["1 % or more" if share >= 0.01 else "less than 1 %"]
         if len(group) < ASKED // 5:
             group.append(wanted)
-    all_bits = (1 << len(OPERATIONS)) - 1
     kept["nothing"] = [
-        ranking.Filter(uses=all_bits, cell=Place.NORMAL),
-        ranking.Filter(uses=1, without=1),
+        ranking.Filter(uses=OPERATIONS, cell=CellScope.NORMAL),
+        ranking.Filter(uses=("identity",), without=("identity",)),
         ranking.Filter(min_reward=2.0),
         ranking.Filter(min_accuracy=2.0),
         ranking.Filter(max_parameters=0),
         ranking.Filter(max_macs=0),
         ranking.Filter(arm=Arm.DERIVE),
-        ranking.Filter(uses=all_bits, arm=Arm.CONTROL, cell=Place.REDUCTION),
+        ranking.Filter(uses=OPERATIONS, arm=Arm.CONTROL, cell=CellScope.REDUCTION),
     ]
     return kept
 
@@ -605,7 +609,7 @@ def addresses(count: int) -> dict[str, Callable[[], str]]:
 
     def wanted() -> str:
         uses, without = chance.sample(OPERATIONS, 2)
-        sort, place = chance.choice(list(Order)), chance.choice(list(Place))
+        sort, place = chance.choice(list(Order)), chance.choice(list(CellScope))
         return (
             f"uses={uses}&without={without}&place={place}&sort={sort}&page={chance.randint(1, 5)}"
         )
@@ -773,7 +777,7 @@ def store(database: str, url: str | None) -> Iterator[None]:
 
 def print_fill(database: str, count: int) -> None:
     with transaction(read_only=True) as connection:
-        if queries.list_searches(connection):
+        if searches.list_all(connection):
             return
     began = time.perf_counter()
     fill(count)

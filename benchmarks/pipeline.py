@@ -10,7 +10,6 @@ all else is real: workers, broker, control, reconciler, database.
 
 import argparse
 import contextlib
-import functools
 import os
 import shutil
 import statistics
@@ -44,11 +43,12 @@ def be_worker(name: str) -> int:
 
     seconds = float(os.environ.get(SLEEP, 0))
 
-    def perform(claim: Any, _config: Any, route: Any) -> Any:
+    def perform(attempt: Any, recorder: Any) -> Any:
         time.sleep(seconds)
-        accuracy = (claim.seed % 1000) / 1000
+        accuracy = (attempt.seed % 1000) / 1000
         result = attempts.Result(accuracy=accuracy, parameters=1, macs=1)
-        return functools.partial(route.finish, result, [accuracy], False)
+        earned = attempt.child.earned({"accuracy": [accuracy]}, stopped=False)
+        return recorder.done(result, earned)
 
     tasks.train.perform = perform
     return worker.main(name)

@@ -60,7 +60,8 @@ def play(name: str, compress: float) -> None:
     from db.lifecycle import queue, slots
     from db.schema.session import transaction
     from pipeline.settings import get_settings
-    from tasks.app import send_runs, store_uid, train_queue
+    from tasks.app import send_runs, store_uid
+    from tasks.messages import train_queue
 
     holder = slots.Holder(
         host="players", home="/players", name=name, pid=os.getpid(), lease=LEASE,

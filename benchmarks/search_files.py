@@ -105,18 +105,19 @@ def child_of(number: int, space: Any, chance: random.Random) -> dict[str, Any]:
 
 def bring_in(path: Path) -> None:
     """Be a process that imports a file, whose digest is not looked at if it is made up."""
-    from db.reads import queries
+    from db.reads import digests
     from pipeline.cli.search_files import import_
     from pipeline.search_files import importing
 
     if importing.read_header(path).digest == "0" * 64:
-        queries.search_digest = lambda *_: "0" * 64
+        digests.search_digest = lambda *_: "0" * 64
     import_(path)
 
 
 def take_out(path: Path, form: str) -> None:
     """Be a process that exports the search."""
-    from pipeline.cli.search_files import Form, export
+    from pipeline.actions.search_files import Form
+    from pipeline.cli.search_files import export
 
     export("made-up", Form(form), path)
 

@@ -29,11 +29,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.tables import Table, read_table
 from pipeline.config.controllers import ControllerConfig, PolicyGradientConfig
 from pipeline.config.search import make_config
 from pipeline.config.tables import parse_assignments
 from pipeline.errors import UserError
-from pipeline.spaces import Table, read_table
 
 OURS = (
     "random,reinforce,reinforce:preset=small-budget,ppo,ppo:preset=small-budget,"

@@ -18,7 +18,7 @@ from typing import Any
 
 
 class Failure(enum.StrEnum):
-    """Why a run or an attempt did not end well (law 7), and the rule where a search has none."""
+    """Why a run or an attempt did not end well, and whether that is an answer by default."""
 
     OOM = "oom"  # the device or the slot's memory limit was exceeded
     DIVERGED = "diverged"  # the loss is not finite

@@ -13,42 +13,41 @@
 It only reads. Needs the extra `notebook`; data frames are pandas', or polars' where asked for.
 """
 
+import dataclasses
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import plotly.graph_objects as go
 from sqlalchemy import Connection, Engine
 
 from db.lifecycle import searches
-from db.reads import queries, ranking
+from db.reads import ranking
 from db.reads.ranks import Rank
 from db.reads.sql import ask
 from db.schema import migrations
-from db.schema.enums import Arm, Order, Place
+from db.schema.enums import Arm, CellScope, Order
 from db.schema.session import database_url, make_engine, transaction, using
 from pipeline.actions import figures
+from pipeline.actions.genotypes import COLUMNS, find_stored, make_filter
+from pipeline.actions.stores import has_store
 from pipeline.errors import UserError
 from pipeline.genotypes.drawing import picture_of, svg_fragment
 from pipeline.settings import read_settings
-from pipeline.spaces.cells.genotype import Genotype, genotype_from_data, operation_mask
+from pipeline.spaces.base import Genotype
+from pipeline.spaces.registry import genotype_from_data
 
 if TYPE_CHECKING:
     from torch import nn
 
     from pipeline.actions.networks import SearchNetwork
-    from pipeline.config.networks import AnyNetworkConfig
-    from pipeline.data.shapes import DataShape
 
 Frames = Literal["pandas", "polars"]
-COLUMNS = (
-    *("digest", "reward", "accuracy", "parameters", "macs", "found", "arm", "version", "k"),
-    *("failure", "stopped_epoch", "reward_kind"),
-)
+DataFrame: TypeAlias = Any  # pandas' or polars', neither of which has types here
 
 
 def open_store(home: str | Path | None = None, *, frames: Frames = "pandas") -> "Store":
@@ -61,7 +60,7 @@ def open_store(home: str | Path | None = None, *, frames: Frames = "pandas") -> 
         UserError: there is none, or it is older than this release.
     """
     settings = read_settings() if home is None else read_settings(home=home, database_url=None)
-    if settings.database_path is not None and not settings.database_path.exists():
+    if not has_store(settings):
         other = os.environ.get("NASNET_DATABASE_URL") and "; open_store() opens the database's"
         raise UserError(f"no store in {settings.home}: `nasnet run digits` makes one{other or ''}")
     store = Store(make_engine(database_url(settings)), frames)
@@ -84,8 +83,8 @@ class Store:
         with using(self.engine), transaction(read_only=True) as connection:
             yield connection
 
-    def query(self, statement: str, *, seconds: float = 60.0) -> Any:
-        """A data frame of one SELECT's answer (docs/queries.md).
+    def query(self, statement: str, *, seconds: float = 60.0) -> DataFrame:
+        """A data frame of one SELECT's answer (docs/reference/tables.md).
 
         Raises:
             UserError: the database refuses the statement, or it took too long.
@@ -93,7 +92,7 @@ class Store:
         with using(self.engine), ask(statement, seconds=seconds) as answer:
             return _frame(self.frames, answer.columns, answer.rows)
 
-    def searches(self) -> Any:
+    def searches(self) -> DataFrame:
         """A data frame of all searches."""
         return self.query(
             "SELECT name, state, reason, created_at, ended_at FROM searches ORDER BY id"
@@ -115,11 +114,7 @@ class Store:
             UserError: none, or more than one begins so.
         """
         with self.reading() as connection:
-            rows = queries.genotypes_by_prefix(connection, digest) if digest else []
-        if len(rows) != 1:
-            found = "none" if not rows else "more than one"
-            raise UserError(f"digest {digest!r}: {found} in this store begins so")
-        return Found(genotype_from_data(rows[0].body))
+            return Found(find_stored(connection, digest).genotype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +154,7 @@ class Found:
         Raises:
             UserError: no weights are kept, or a key cannot be what it was given.
         """
-        from pipeline.actions.networks import build_for, load_kept
-        from pipeline.data.shapes import DataShape
+        from pipeline.actions.networks import build_for, load_kept, plan_network  # loads torch
 
         if not untrained and (image_shape or classes or config):
             raise UserError("weights belong to one size: network(untrained=True, ...) has any")
@@ -172,33 +166,22 @@ class Found:
             network = build_for(own.genotype, own.config, own.shape, seed=seed)
             load_kept(network, kept)
             return network
-        wanted, shape = _wanted(self.genotype, own, config)
-        given = DataShape(image_shape or shape.image_shape, classes or shape.classes)
-        genotype = self.genotype if own is None else own.genotype
-        return build_for(genotype, wanted, given, seed=seed)
+        plan = plan_network(self.genotype, own, config)
+        shape = dataclasses.replace(
+            plan.shape,
+            image_shape=image_shape or plan.shape.image_shape,
+            classes=classes or plan.shape.classes,
+        )
+        return build_for(plan.genotype, plan.config, shape, seed=seed)
 
     def _own(self) -> "SearchNetwork | None":
         """The network of the search that it was taken from, if it was."""
-        from pipeline.actions.networks import network_at
+        from pipeline.actions.networks import network_at  # loads torch
 
         if self.rank is None or self.store is None:
             return None
         with self.store.reading() as connection:
             return network_at(connection, self.rank)
-
-
-def _wanted(
-    genotype: Genotype, own: "SearchNetwork | None", keys: dict[str, Any]
-) -> "tuple[AnyNetworkConfig | None, DataShape]":
-    """The skeleton with other keys, and the images it is for."""
-    from pipeline.config.search import changed, make_network_config
-    from pipeline.data.shapes import BUILT_IN
-
-    if own is not None:
-        return changed(own.config, keys), own.shape
-    if genotype.kind == "known":
-        return (changed(None, keys) if keys else None), BUILT_IN["cifar10"]
-    return make_network_config(genotype.kind, keys), BUILT_IN["cifar10"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +197,7 @@ class Search:
         *,
         uses: Iterable[str] = (),
         without: Iterable[str] = (),
-        place: Place | str = Place.EITHER,
+        place: CellScope | str = CellScope.EITHER,
         arm: Arm | str | None = None,
         min_reward: float | None = None,
         min_accuracy: float | None = None,
@@ -222,16 +205,16 @@ class Search:
         max_macs: float | None = None,
         sort: Order | str = Order.REWARD,
         limit: int = 10**6,
-    ) -> Any:
+    ) -> DataFrame:
         """A data frame of genotypes with a reward, ranked and filtered like the command's list.
 
         Raises:
             UserError: there is no such operation.
         """
-        wanted = ranking.Filter(
-            uses=operation_mask(uses),
-            without=operation_mask(without),
-            cell=Place(place),
+        wanted = make_filter(
+            uses=uses,
+            without=without,
+            place=CellScope(place),
             arm=None if arm is None else Arm(arm),
             min_reward=min_reward,
             min_accuracy=min_accuracy,
@@ -252,52 +235,59 @@ class Search:
             for rank, row in enumerate(rows, start=1)
         ]
 
-    def _figure(self, key: str) -> go.Figure:
+    def plot(self, key: str) -> go.Figure:
+        """Any figure by its name in ``pipeline.actions.figures.FIGURES``.
+
+        Raises:
+            UserError: there is no such figure.
+        """
+        if key not in figures.FIGURES:
+            raise UserError(f"no figure {key!r}; there are {', '.join(figures.FIGURES)}")
         with self.store.reading() as connection:
-            return figures.FIGURES[key](connection, self.id)
+            return figures.FIGURES[key].draw(connection, self.id)
 
     def plot_history(self) -> go.Figure:
         """Rewards over children, best so far, means of the best 5 and 25, by arm."""
-        return self._figure("rewards")
+        return self.plot("rewards")
 
     def plot_curves(self) -> go.Figure:
         """Learning curves of the best children."""
-        return self._figure("curves")
+        return self.plot("curves")
 
     def plot_policy(self) -> go.Figure:
         """Entropy, KL, clip fraction, baseline, staleness and duplicates over versions."""
-        return self._figure("policy")
+        return self.plot("policy")
 
     def plot_probabilities(self) -> go.Figure:
         """How likely the policy finds each choice, over versions."""
-        return self._figure("probabilities")
+        return self.plot("probabilities")
 
     def plot_accuracy(self, against: Literal["parameters", "macs"] = "parameters") -> go.Figure:
         """Accuracy against size, with the front of the best of each size."""
-        return self._figure(against)
+        return self.plot(against)
 
     def plot_operations(self) -> go.Figure:
         """How often each operation is used, by quarter of the rewards."""
-        return self._figure("operations")
+        return self.plot("operations")
 
     def plot_workers(self) -> go.Figure:
         """Which slot held what, lately."""
-        return self._figure("workers")
+        return self.plot("workers")
 
     def plot_failures(self) -> go.Figure:
         """Failures by class."""
-        return self._figure("failures")
+        return self.plot("failures")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return str(value) if isinstance(value, str) else value
 
 
-def _frame(frames: Frames, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
+def _frame(frames: Frames, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> DataFrame:
     if frames == "polars":
-        import polars
+        import polars  # an extra
 
         return polars.DataFrame(list(rows), schema=list(columns), orient="row")
-    import pandas
+    import pandas  # an extra, slow to load
 
     return pandas.DataFrame(list(rows), columns=list(columns))

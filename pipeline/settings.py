@@ -24,7 +24,7 @@ MAX_SOCKET_PATH = 104  # bytes, the least of all systems (macOS)
 
 
 class Settings(BaseSettings):
-    """Read from the environment, ``NASNET_HOME`` and so on; see README for each."""
+    """Read from the environment, ``NASNET_HOME`` and so on: docs/reference/settings.md."""
 
     model_config = SettingsConfigDict(
         env_prefix="NASNET_", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True

@@ -1,12 +1,11 @@
 """The Celery application, and how a message is sent.
 
-Redis is a doorbell: a message carries one integer, goes out after the commit that caused it
-(law 4), and may be lost or doubled. Measured reasons for the settings stand beside them.
+Redis is a doorbell: a message carries one integer, goes out after the commit that caused it,
+and may be lost or doubled. Measured reasons for the settings stand beside them.
 """
 
 import functools
 import time
-from typing import Any
 
 import celery.signals
 import structlog
@@ -51,7 +50,7 @@ app.conf.update(
 
 
 @celery.signals.setup_logging.connect
-def _leave_logging_alone(**_: Any) -> None:
+def _leave_logging_alone(**_: object) -> None:
     """Being connected is all it takes to keep Celery from replacing our log handlers."""
 
 
@@ -98,7 +97,10 @@ SAME_RING = 1.0  # seconds
 
 
 def ring(search_id: int, *, again: bool = True) -> Progress | None:
-    """Ask, in a transaction of its own (law 5), what is due for a search, and ring for it.
+    """Ask what is due for a search, and ring for it.
+
+    In a transaction of its own, after the commit of whatever ended: of two children that end at
+    once each would else take the other for open, and nobody would ring.
 
     While a controller learns, every child that ends finds the same due: where not ``again``, what
     this process rang for a moment ago is not rung for a second time. Reconcile makes that safe.

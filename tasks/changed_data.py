@@ -4,14 +4,13 @@ import socket
 
 from db.lifecycle import datasets, searches
 from db.schema.session import transaction
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
+from pipeline.data.summary import changes, summary_from_data
 from pipeline.errors import DataChangedError
 
 
 def explain_change(error: DataChangedError, config: DataConfig) -> str:
     """Which images changed, on which host, and what to do, in a line."""
-    from pipeline.data.summary import changes, summary_from_data
-
     assert config.fingerprint is not None
     with transaction(read_only=True) as connection:
         before = datasets.summary(connection, config.fingerprint)

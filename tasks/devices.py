@@ -10,13 +10,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
 from pipeline.settings import LEAST_MEMORY
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +117,3 @@ def expose(spec: SlotSpec) -> None:
     """Let this process see its slot's devices only; before torch is imported."""
     if spec.kind == "cuda":
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, spec.indices))
-
-
-def torch_device(kind: str) -> "torch.device":
-    """The device a training of this slot uses: the first it sees."""
-    import torch
-
-    return torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu")
-
-
-def is_device_lost(error: BaseException) -> bool:
-    """Whether an error says that the device is gone or its context is poisoned."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "CUDA error" in text or "NVML" in text or "no CUDA-capable device" in text
-    )

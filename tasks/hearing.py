@@ -23,10 +23,10 @@ from tasks.transport import Client
 
 log = structlog.get_logger("tasks")
 
-SAYS_SO = 30.0  # seconds without an answer until the slot's row says it ...
-ENDS = 60.0  # ... and until its process ends
+SAYS_SO = 30.0  # seconds without an answer until the slot's row says that it takes no messages
+ENDS = 60.0  # seconds without an answer until its process ends
 ASKS = 5.0  # seconds between questions to the broker
-STOPPED = 5.0  # a look each second that is so late: the whole process stood still
+STOPPED = 5.0  # seconds between two looks from which on the whole process stood still
 EXIT_DEAF = 76
 
 

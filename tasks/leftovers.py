@@ -20,7 +20,7 @@ log = structlog.get_logger("tasks")
 
 TURN = "leftovers"
 INTERVAL = 3600.0  # seconds between sweeps of all
-OLD = 3600.0  # seconds; nothing takes so long to be written
+OLD = 3600.0  # seconds; a file this old is not being written any more
 
 _OF_ATTEMPT = re.compile(r"\.?attempt-(\d+)-")
 
@@ -59,7 +59,7 @@ def _unknown(run_id: int, found: list[str]) -> list[str]:
     return [path for path in found if _name(path) not in known]
 
 
-def orphans(older_than: float = OLD) -> list[str]:
+def files_without_row(older_than: float = OLD) -> list[str]:
     """Old files of this machine's artifact folder that no row points at."""
     folder = files.local_folder(get_settings().artifact_url)
     if folder is None:
@@ -85,5 +85,5 @@ def sweep(owner: str) -> None:
     with transaction() as connection:
         if slots.take_turn(connection, TURN, owner, INTERVAL, keeps=False) is None:
             return
-    for path in orphans():
+    for path in files_without_row():
         files.delete(path)

@@ -28,7 +28,7 @@ MOST_BYTES = 2**16  # one of ours has about a thousand
 
 
 def train_queue(device: str, devices: int) -> str:
-    """The queue of the slots that have so many devices of a kind."""
+    """The queue of the slots that have this number of devices of a kind."""
     return f"train-{device}-{devices}"
 
 

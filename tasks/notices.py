@@ -7,7 +7,8 @@ whose sender dies in between goes twice, and none goes never.
 import functools
 import logging
 import threading
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 import structlog
 
@@ -62,9 +63,17 @@ def _send(url: str, title: str, body: str) -> bool:
     return bool(_service(url).notify(title=title, body=body))
 
 
+class _Service(Protocol):
+    """Apprise, as far as it is used here."""
+
+    def add(self, servers: str) -> bool: ...
+
+    def notify(self, body: str, title: str) -> bool | None: ...
+
+
 @functools.cache
-def _service(url: str) -> Any:
-    service = _apprise().Apprise()
+def _service(url: str) -> _Service:
+    service: _Service = _apprise().Apprise()
     service.add(url)
     return service
 
@@ -80,7 +89,7 @@ def check_addresses() -> None:
             raise UserError(f"NASNET_NOTIFY: address {number} is no URL that apprise knows")
 
 
-def _apprise() -> Any:
+def _apprise() -> ModuleType:
     try:
         import apprise
     except ImportError:

@@ -5,10 +5,9 @@ from its version's row are the same.
 """
 
 from collections import OrderedDict
-from typing import Any
 
 from db.lifecycle import versions
-from db.reads import queries
+from db.reads import outcomes
 from db.schema.enums import Arm
 from db.schema.session import transaction
 from pipeline.config.search import SearchConfig
@@ -20,7 +19,7 @@ KEPT = 4  # some megabytes each
 _kept: OrderedDict[tuple[SearchConfig, str], Controller] = OrderedDict()
 
 
-def take(config: SearchConfig, search_id: int, version: Any) -> Controller:
+def take(config: SearchConfig, search_id: int, version: versions.NewestVersion) -> Controller:
     """The controller of a version's row, for the caller alone: it may learn.
 
     Raises:
@@ -51,7 +50,7 @@ def proposed(search_id: int, before: int | None = None) -> list[Proposed]:
         before: only those of versions before this one.
     """
     with transaction(read_only=True) as connection:
-        rows = queries.proposed(connection, search_id, before)
+        rows = outcomes.proposed(connection, search_id, before)
     return [Proposed(tuple(row.actions), row.digest, row.reward) for row in rows]
 
 

@@ -15,7 +15,8 @@ from db.schema.session import AWAY, checkpoint_wal, transaction
 from pipeline.io.files import delete as delete_file
 from pipeline.settings import get_settings
 from tasks import leftovers
-from tasks.app import Task, app, ring, send_runs
+from tasks.app import app, ring, send_runs
+from tasks.messages import Task
 
 log = structlog.get_logger("tasks")
 

@@ -11,8 +11,9 @@ from db.reads import ranking
 from db.schema.enums import Arm, Purpose
 from db.schema.session import transaction
 from pipeline.config.formats import without_later_keys
-from pipeline.config.search import RecipeConfig, RunConfig, SearchConfig
-from pipeline.spaces.cells.genotype import Genotype
+from pipeline.config.run import RecipeConfig, RunConfig
+from pipeline.config.search import SearchConfig
+from pipeline.spaces.base import Genotype
 from tasks.app import send_runs
 
 
@@ -21,14 +22,12 @@ def add_genotype(connection: Connection, canonical: Genotype) -> int:
 
     That form is found before the transaction: it may take seconds.
     """
-    ops_normal, ops_reduction = canonical.operation_masks
     return runs.add_genotype(
         connection,
         digest=canonical.literal_digest,
         kind=canonical.kind,
         body=canonical.to_data(),
-        ops_normal=ops_normal,
-        ops_reduction=ops_reduction,
+        operations=canonical.operations,
     )
 
 
@@ -57,7 +56,7 @@ def ask(
     drawn = hashlib.sha256(f"{purpose}:{seed}:{digest}".encode()).digest()
     return runs.ask(
         connection,
-        runs.Asked(
+        runs.RunRequest(
             purpose=purpose,
             genotype_id=genotype_id,
             config=stored,

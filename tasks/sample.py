@@ -3,7 +3,6 @@
 import functools
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import structlog
@@ -20,7 +19,8 @@ from pipeline.controllers import Proposal, RandomSearch, make_controller, save_s
 from pipeline.errors import NasnetError
 from pipeline.spaces import SearchSpace, make_space
 from tasks import policies
-from tasks.app import Task, app, ring, send_runs
+from tasks.app import app, ring, send_runs
+from tasks.messages import Task
 
 log = structlog.get_logger("tasks")
 
@@ -119,7 +119,9 @@ def _ask_for_pass(seen: Progress, config: SearchConfig) -> bool:
     return True
 
 
-def _policy_proposals(now: Progress, config: SearchConfig, newest: Any) -> list[Proposal]:
+def _policy_proposals(
+    now: Progress, config: SearchConfig, newest: versions.NewestVersion
+) -> list[Proposal]:
     controller = policies.take(config, now.search_id, newest)
     proposed = policies.proposed(now.search_id) if controller.reads_proposed else []
     proposals = controller.sample(now.stored, now.policy_due, proposed)
@@ -127,7 +129,9 @@ def _policy_proposals(now: Progress, config: SearchConfig, newest: Any) -> list[
     return proposals
 
 
-def _derived(now: Progress, config: SearchConfig, newest: Any) -> list[Proposal]:
+def _derived(
+    now: Progress, config: SearchConfig, newest: versions.NewestVersion
+) -> list[Proposal]:
     """What the policy draws at the end of a search with shared weights."""
     controller = policies.read(config, now.search_id, newest.version, arm=Arm.DERIVE)
     proposed = policies.proposed(now.search_id) if controller.reads_proposed else []
@@ -171,7 +175,7 @@ def _propose_children(
 
 def _is_as_seen(connection: Connection, seen: Progress) -> bool:
     """Whether the search still is where it was read, now that nobody else can move it."""
-    children.lock_search(connection, seen.search_id)
+    searches.lock(connection, seen.search_id)
     now = progress(connection, seen.search_id)
     return now is not None and _place(now) == _place(seen)
 
@@ -189,7 +193,6 @@ def _new_child(
     genotype = space.decode(proposal.actions).canonical()
     digest = genotype.literal_digest
     seed = hashlib.sha256(f"{config.seed}:{digest}".encode()).digest()
-    ops_normal, ops_reduction = genotype.operation_masks
     return children.NewChild(
         arm=arm,
         k=proposal.k,
@@ -198,8 +201,7 @@ def _new_child(
         digest=digest,
         kind=genotype.kind,
         body=genotype.to_data(),
-        ops_normal=ops_normal,
-        ops_reduction=ops_reduction,
+        operations=genotype.operations,
         seed=int.from_bytes(seed[:4], "little") >> 1,
     )
 

@@ -40,9 +40,12 @@ DASHBOARD_LOCK = "dashboard"
 KEEPER_LOCKS = "keeper-"  # of each command that wants the home's workers: its process id, or ...
 UP_LOCK = f"{KEEPER_LOCKS}up"  # ... of `nasnet up`, which is there once
 
-LEAST_TIMEOUT = 600.0  # seconds without a step before a training is taken to hang
-MEDIAN_EPOCHS = 5  # ... or so many of its epochs, if that is longer
-STOPPED = 5.0  # ... and not the process: its watchdog looks each second
+# A training hangs that takes no step for so many seconds, or for as long as five of its epochs.
+LEAST_TIMEOUT = 600.0
+MEDIAN_EPOCHS = 5
+# Seconds between two looks of the watchdog, which looks each second, from which on the whole
+# process stood still, and not the training alone.
+STOPPED = 5.0
 EXIT_HUNG = 75
 
 
@@ -52,7 +55,7 @@ class Hold:
 
     run_id: int
     attempt: int
-    timeout: float | None  # of the configuration
+    timeout: float | None = None  # of the configuration, once that is read
     lost: bool = False  # the fence fell: write nothing
     wanted_back: str | None = None  # why the run is to be given back
     trains: bool = True  # until its training has ended: what is left waits for the database
@@ -139,14 +142,21 @@ class Slot:
             send_runs(queued)
 
     @property
+    def trains_on(self) -> SlotSpec:
+        """Its devices; only a slot that has some hears of runs."""
+        if self.spec is None:
+            raise RuntimeError(f"slot {self.name!r} trains nothing")
+        return self.spec
+
+    @property
     def takes_more(self) -> bool:
         """Whether another run may be queued for this slot."""
         return not (self.stopping.is_set() or self.retiring)
 
     @contextlib.contextmanager
-    def holding(self, claim: leases.Claim, timeout: float | None) -> Iterator[Hold]:
+    def holding(self, run_id: int, attempt: int) -> Iterator[Hold]:
         """Keep a claimed run's lease alive while it is worked on."""
-        self._hold = Hold(claim.run_id, claim.attempt, timeout)
+        self._hold = Hold(run_id, attempt)
         if self.stopping.is_set():
             self._hold.wanted_back = "the worker was told to stop"
         try:
@@ -240,7 +250,10 @@ class Slot:
         os._exit(EXIT_HUNG)
 
     def rest(self, reason: str, check: Callable[[], str | None]) -> None:
-        """Take nothing until the check passes; it is made again each minute (law 8)."""
+        """Take nothing until the check passes; it is made again each minute.
+
+        A fault of this machine would else use up the attempts of one child after another.
+        """
         log.error("this slot takes no more runs", reason=reason)
         while not self.stopping.is_set():
             with contextlib.suppress(*AWAY), transaction() as connection:

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from db.lifecycle import budgets, checkpoints, children, datasets, deletion, queue, searches
+from db.lifecycle import budgets, checkpoints, datasets, deletion, queue, searches
 from db.schema.enums import SearchState
+from db.schema.rows import SearchRow
 from db.schema.session import transaction
 from pipeline.config.search import SearchConfig, load_config, make_config
 from pipeline.config.tables import merge
@@ -32,7 +33,7 @@ def pause(name: str) -> str:
         UserError: there is no such search, or it is in a state that this does not fit.
     """
 
-    def change(connection: Connection, search: Any) -> str:
+    def change(connection: Connection, search: SearchRow) -> str:
         if not search.state.is_active:
             raise UserError(f"search {name!r} is {search.state}: there is nothing to pause")
         searches.pause(connection, search.id, searches.PAUSED_BY_HAND)
@@ -44,7 +45,7 @@ def pause(name: str) -> str:
 def resume(name: str) -> str:
     """Let a paused, stopping or failed search go on, by the workers that are there."""
 
-    def change(connection: Connection, search: Any) -> str:
+    def change(connection: Connection, search: SearchRow) -> str:
         if search.state is SearchState.RUNNING:
             return "runs already"
         if search.state is SearchState.IMPORTED:
@@ -60,7 +61,7 @@ def resume(name: str) -> str:
 def stop(name: str) -> str:
     """Propose nothing more; what has begun ends, the last update follows, then it is finished."""
 
-    def change(connection: Connection, search: Any) -> str:
+    def change(connection: Connection, search: SearchRow) -> str:
         if search.state in {SearchState.FINISHED, SearchState.IMPORTED}:
             raise UserError(f"search {name!r} is {search.state}: there is nothing to stop")
         searches.stop(connection, search.id, searches.STOPPED_BY_HAND)
@@ -72,7 +73,7 @@ def stop(name: str) -> str:
 def extend(name: str, budget: Mapping[str, float]) -> str:
     """Change some of a search's budgets (``BUDGETS``) and let it go on, finished or not."""
 
-    def change(connection: Connection, search: Any) -> str:
+    def change(connection: Connection, search: SearchRow) -> str:
         if search.state is SearchState.IMPORTED:
             raise UserError(f"search {name!r} was imported: it can be read, not extended")
         config = load_config(search.config).model_dump(mode="json")
@@ -103,7 +104,7 @@ def accept_data(name: str, fingerprint: str, summary: dict[str, Any]) -> str:
         summary: what the table ``datasets`` says of them.
     """
 
-    def change(connection: Connection, search: Any) -> str:
+    def change(connection: Connection, search: SearchRow) -> str:
         config = load_config(search.config)
         if config.fingerprint == fingerprint:
             return "the images are those that it was made with"
@@ -135,11 +136,12 @@ def _check_alike(
     if before is None:
         return
     alike = ["classes", "shape", *(("smallest", "largest") if config.image_size is None else ())]
-    differing = [key for key in alike if list(before[key] or ()) != list(now[key] or ())]
-    if set(before["images"]) != set(now["images"]):
+    differing = [key for key in alike if before[key] != now[key]]
+    old, new = summary_from_data(before), summary_from_data(now)
+    if set(old.images) != set(new.images):
         differing.append("parts")
     if differing:
-        what = changes(summary_from_data(before), summary_from_data(now))
+        what = changes(old, new)
         raise UserError(
             f"search {name!r} was made with other {' and '.join(differing)}: {what}; create a new "
             "search"
@@ -162,7 +164,7 @@ def delete(name: str) -> deletion.Owned:
 
 
 def rename(name: str, new: str) -> str:
-    """Give a search another name; a name that a search may have (``pipeline.cli.request``)."""
+    """Give a search another name, one that a search may have (``actions.searches``)."""
     try:
         with transaction() as connection:
             searches.rename(connection, searches.get(connection, name).id, new)
@@ -171,7 +173,9 @@ def rename(name: str, new: str) -> str:
     return f"is search {new!r} now"
 
 
-def _change(name: str, change: Callable[[Connection, Any], str], *, then_ring: bool = True) -> str:
+def _change(
+    name: str, change: Callable[[Connection, SearchRow], str], *, then_ring: bool = True
+) -> str:
     """Change a search under its lock, then ring."""
     with transaction() as connection:
         search = _locked(connection, name)
@@ -181,13 +185,13 @@ def _change(name: str, change: Callable[[Connection, Any], str], *, then_ring: b
     return done
 
 
-def _locked(connection: Connection, name: str) -> Any:
+def _locked(connection: Connection, name: str) -> SearchRow:
     """A search's row, kept from other writers.
 
     Raises:
         UserError: there is none of this name, or it was deleted at this moment.
     """
-    search = children.lock_search(connection, searches.get(connection, name).id)
+    search = searches.lock(connection, searches.get(connection, name).id)
     return searches.get(connection, name) if search is None else search
 
 

@@ -8,7 +8,6 @@ that were not acknowledged, queues by exchange) is not read, either.
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis
@@ -29,7 +28,7 @@ class Client(redis.PrefixedStrictRedis):
 
     answered_at = float("-inf")  # when this process's last question for a message was
 
-    def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
+    def parse_response(self, connection: object, command_name: str, **options: object) -> object:
         """What the server answers; to BRPOP, a message built anew, or none."""
         answer = super().parse_response(  # type: ignore[no-untyped-call]
             connection, command_name, **options
@@ -58,7 +57,7 @@ class Channel(redis.Channel):
     def _get_client(self) -> Callable[..., Redis]:
         return functools.partial(Client, global_keyprefix=self.global_keyprefix)
 
-    def _brpop_read(self, **options: Any) -> bool:
+    def _brpop_read(self, **options: object) -> bool:
         try:
             delivered: bool = super()._brpop_read(**options)  # type: ignore[no-untyped-call]
             return delivered

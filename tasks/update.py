@@ -8,15 +8,16 @@ import numpy as np
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from db.lifecycle import children, notices, searches, versions
-from db.reads import queries
+from db.lifecycle import notices, searches, versions
+from db.reads import outcomes
 from db.reads.progress import Progress, progress
 from db.schema.session import transaction
-from pipeline.config.search import load_config
+from pipeline.config.search import SearchConfig, load_config
 from pipeline.controllers import Diagnostics, Outcome, save_state
 from pipeline.errors import NasnetError
 from tasks import policies, runs
-from tasks.app import Task, app, ring
+from tasks.app import app, ring
+from tasks.messages import Task
 
 log = structlog.get_logger("tasks")
 
@@ -30,10 +31,10 @@ def update(search_id: int) -> None:
             return
         search = searches.by_id(connection, search_id)
         newest = versions.newest(connection, search_id)
-        if newest.version != now.version:
+        if newest is None or newest.version != now.version:
             return  # another update came between, and rings for what is due by now
         limit = None if now.synchronous else now.batch
-        batch = queries.unlearned(connection, search_id, limit)
+        batch = outcomes.unlearned(connection, search_id, limit)
     if now.is_over:
         _finish(search_id)
         return
@@ -45,14 +46,19 @@ def update(search_id: int) -> None:
     ring(search_id)
 
 
-def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
+def _learn(
+    now: Progress,
+    config: SearchConfig,
+    newest: versions.NewestVersion,
+    batch: list[outcomes.Lesson],
+) -> None:
     controller = policies.take(config, now.search_id, newest)
     diagnostics = controller.update([_outcome(row) for row in batch])
     state = save_state(controller)
     sha256 = hashlib.sha256(state).hexdigest()
     try:
         with transaction() as connection:
-            search = children.lock_search(connection, now.search_id)
+            search = searches.lock(connection, now.search_id)
             if search is None or search.uid != now.uid:
                 return  # it was deleted meanwhile
             versions.append(
@@ -74,7 +80,7 @@ def _learn(now: Progress, config: Any, newest: Any, batch: list[Any]) -> None:
     )
 
 
-def _outcome(row: Any) -> Outcome:
+def _outcome(row: outcomes.Lesson) -> Outcome:
     return Outcome(
         actions=tuple(row.actions),
         log_probs=tuple(np.frombuffer(row.log_probs, dtype="<f8").tolist()),
@@ -82,7 +88,9 @@ def _outcome(row: Any) -> Outcome:
     )
 
 
-def _columns(diagnostics: Diagnostics, batch: list[Any], version: int) -> dict[str, Any]:
+def _columns(
+    diagnostics: Diagnostics, batch: list[outcomes.Lesson], version: int
+) -> dict[str, Any]:
     """What the update tells, and what its batch was like."""
     columns = dataclasses.asdict(diagnostics)
     if batch:
@@ -94,7 +102,7 @@ def _columns(diagnostics: Diagnostics, batch: list[Any], version: int) -> dict[s
 
 def _finish(search_id: int) -> None:
     with transaction() as connection:
-        children.lock_search(connection, search_id)
+        searches.lock(connection, search_id)
         now = progress(connection, search_id)
         if now is None or not now.is_over:
             return

@@ -12,6 +12,7 @@ import threading
 from types import FrameType
 
 import structlog
+from celery.signals import worker_ready, worker_shutting_down
 
 from db.reads import at_work
 from db.schema import migrations
@@ -21,10 +22,11 @@ from pipeline.errors import UserError
 from pipeline.io import locks
 from pipeline.io.text import whole_number
 from pipeline.settings import LEAST_MEMORY, Settings, get_settings
-from tasks import devices
-from tasks.app import CONTROL_QUEUE, app, connect, train_queue
+from tasks import devices, notices, reconcile
+from tasks.app import app, connect
 from tasks.devices import SlotSpec
 from tasks.hearing import Hearing
+from tasks.messages import CONTROL_QUEUE, train_queue
 from tasks.slot import BROKER_LOCK, Slot, become
 
 log = structlog.get_logger("tasks")
@@ -137,8 +139,6 @@ def _limit_memory(settings: Settings, spec: SlotSpec, specs: dict[str, SlotSpec]
 
 def _reconcile(settings: Settings, slot: Slot) -> int:
     """Reconcile until told to leave; without a supervisor be the last, and end the broker."""
-    from tasks import notices, reconcile
-
     notices.check_addresses()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -163,11 +163,10 @@ def _reconcile(settings: Settings, slot: Slot) -> int:
 
 def _work(slot: Slot, queue: str) -> int:
     """Run Celery's solo pool on one queue, in this thread, until SIGTERM."""
+    # imported once the devices are exposed: torch looks at them, and these import it
     import torch
-    from celery.signals import worker_ready, worker_shutting_down
 
-    # The task modules are imported here, once the devices are exposed: they import torch.
-    from tasks import reconcile, sample, train, update  # noqa: F401
+    from tasks import sample, train, update  # noqa: F401
 
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)

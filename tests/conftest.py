@@ -100,7 +100,7 @@ def _run_undisturbed(folder):
     root = Path(__file__).parents[1]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("NASNET_")}
     done = subprocess.run(
-        [sys.executable, root / "tests" / "undisturbed.py", folder / "tiny.toml"],
+        [sys.executable, root / "tests" / "search_digest.py", folder / "tiny.toml"],
         env={**clean, "NASNET_HOME": str(folder / "home"), "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,

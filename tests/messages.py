@@ -1,15 +1,14 @@
 """Tasks as functions: messages are caught in a list, and drained, each of them twice."""
 
-import functools
-
 import pytest
 
 from db.lifecycle import attempts
 from pipeline.settings import get_settings
+from tasks import probes, train
 from tasks import slot as slots
-from tasks import train
 from tasks.app import app, ring
 from tasks.devices import SlotSpec
+from tasks.work import run_data
 from tests.factories import CHILDREN, make_search
 
 
@@ -54,7 +53,7 @@ def start_worker():
 
     yield start
     slots.become(None)
-    train._cached_data.cache_clear()
+    run_data.forget()
 
 
 @pytest.fixture
@@ -80,10 +79,10 @@ def searched(worker, post):
 def quick(monkeypatch):
     """Children that train nothing; the accuracy follows from the seed, as a real one does."""
 
-    def perform(claim, _config, route):
-        accuracy = claim.seed % 997 / 997
-        result = attempts.Result(accuracy=accuracy)
-        return functools.partial(route.finish, result, [accuracy], False)
+    def perform(attempt, recorder):
+        accuracy = attempt.seed % 997 / 997
+        earned = attempt.child and attempt.child.earned({"accuracy": [accuracy]}, stopped=False)
+        return recorder.done(attempts.Result(accuracy=accuracy), earned)
 
     monkeypatch.setattr(train, "perform", perform)
-    monkeypatch.setattr(train, "probe_slot", lambda _config: None)
+    monkeypatch.setattr(probes, "probe_slot", lambda _config: None)

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import COMMANDS
+from pipeline.cli.lazy import LoadedCommands
 from pipeline.cli.output import shown
-from pipeline.cli.request import Typed
+from pipeline.cli.search import SearchCommands
+from pipeline.cli.typed import TypedCommand
 from pipeline.spaces.cells.genotype import OPERATIONS
 from tests.processes import Home
 
@@ -136,14 +139,16 @@ def test_a_search_is_created_listed_shown_extended_and_stopped(home):
 
 
 def test_a_command_is_said_again_as_it_was_typed():
-    typed = Typed("my searches/mine.toml", "a", ("seed=1", "dataset=npz:/x y.npz"), as_json=True)
-    words = shlex.split(typed.command())
+    typed = TypedCommand(
+        "my searches/mine.toml", "a", ("seed=1", "dataset=npz:/x y.npz"), as_json=True
+    )
+    words = shlex.split(typed.line())
     assert words == [
         *("nasnet", "run", "my searches/mine.toml", "--name", "a"),
         *("--set", "seed=1", "--set", "dataset=npz:/x y.npz", "--json"),
     ]
-    moved = Typed("digits", None, ("budget.children=4", "budget={children=4}", "seed=1"))
-    assert moved.command(budget=False) == "nasnet run digits --set seed=1"
+    moved = TypedCommand("digits", None, ("budget.children=4", "budget={children=4}", "seed=1"))
+    assert moved.line(budget=False) == "nasnet run digits --set seed=1"
 
 
 def test_a_published_genotype_is_shown_without_a_store(home):
@@ -185,16 +190,88 @@ def test_a_newer_schema_is_worked_on(home):
     assert home.json("search", "list") == []
 
 
-def test_help_loads_neither_torch_nor_the_database(home):
-    import subprocess
-    import sys
-
-    program = (
-        "import sys; from pipeline.cli import app; "
-        "print([m for m in ('torch', 'sqlalchemy', 'celery') if m in sys.modules])"
-    )
+def modules_after(program):
+    """The modules that a Python program has loaded at its end."""
+    program += "; import sys; print('\\n' + ' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_imports_no_command_and_nothing_that_commands_need():
+    loaded = modules_after(
+        "import contextlib, sys; from pipeline.cli import main; sys.argv = ['nasnet', '--help']\n"
+        "with contextlib.suppress(SystemExit): main()\n0"
+    )
+    commands = {name for name in loaded if name.startswith("pipeline.cli.")}
+    assert commands == {"pipeline.cli.lazy"}
+    assert not {"torch", "sqlalchemy", "celery", "pydantic", "rich"} & loaded
+
+
+def test_commands_load_torch_and_what_is_optional_only_when_they_must():
+    tables = {**COMMANDS, **SearchCommands.entries}
+    del tables["network"]  # it builds one, whatever it is asked
+    modules = sorted({entry.place.partition(":")[0] for entry in tables.values()})
+    loaded = modules_after(f"import {', '.join(modules)}")
+    assert not {"torch", "plotly", "fastapi", "onnx", "pyarrow", "pandas"} & loaded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nothing"], "no such option: --nothing (see `nasnet --help`)"),
+        (["serach"], "no such command 'serach'. Did you mean 'search'? (see `nasnet --help`)"),
+        (["search", "crate"], "search: no such command 'crate'. Did you mean 'create'?"),
+        (["search", "pause"], "search pause: missing argument 'name' (see `nasnet search pause"),
+        (["run", "digits", "--sets", "a=1"], "run: no such option: --sets"),
+        (["run", "digits", "more"], "run: got unexpected extra argument(s) (more)"),
+        (["run", "digits", "--set"], "option '--set' requires an argument"),
+        (["genotype", "list", "--search", "s", "--limit", "x"], "invalid value for '--limit'"),
+        (["genotype", "list", "--search", "s", "--arm", "\x1b[2J"], "invalid value for '--arm'"),
+        (["query", "SELECT 1", "--timeout", "0"], "invalid value for '--timeout'"),
+        (["dashboard", "--port", "0"], "dashboard: invalid value for '--port'"),
+        (["data", "check"], "data check: missing argument 'DATASET'"),
+    ],
+)
+def test_arguments_that_are_refused_are_one_line_and_exit_code_2(home, arguments, said):
+    done = home.nasnet(*arguments, check=False)
+    [line] = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("nasnet: ")
+    assert said in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("group", [[], ["search"], ["db"]])
+def test_a_group_alone_shows_its_help(home, group):
+    done = home.nasnet(*group, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == home.nasnet(*group, "--help").stdout
+
+
+@pytest.mark.parametrize("entries", [COMMANDS, SearchCommands.entries], ids=["nasnet", "search"])
+def test_every_command_of_a_table_is_there_and_its_help_fits_a_line(entries):
+    commands = LoadedCommands(entries)
+    assert list(commands) == list(entries)
+    for name, entry in entries.items():
+        assert commands[name].help
+        assert len(entry.help) <= 60
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('dataset = "C:\\Users\\me"', r"write dataset = 'C:\Users\me'"),
+        ("mode = synchronous  # as it was", "text stands in quotes: write 'synchronous'"),
+        ("dataset = imagefolder:/data", "text stands in quotes: write 'imagefolder:/data'"),
+        ("[training]\nflip = True", "(at line 2, column 8); write true"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_refused_with_what_to_write(home, text, said):
+    (home.folder / "odd.toml").write_text(text)
+    done = home.nasnet("run", "odd.toml", check=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert said in line
 
 
 def test_searches_are_marked_renamed_and_deleted(home):
@@ -259,7 +336,7 @@ def test_the_version_and_short_help_are_there(home):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes_commands_and_presets(home, shell):
-    """As docs/shell.md installs it."""
+    """As docs/how-to/shell.md installs it."""
     program = {**home.environment, "_NASNET_COMPLETE": f"source_{shell}"}
     done = subprocess.run([NASNET], env=program, capture_output=True, text=True)
     assert "_NASNET_COMPLETE" in done.stdout

@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from pipeline import cli
+from pipeline.actions import stores as homes
 from pipeline.cli import database, preset
-from pipeline.cli import home as homes
 from pipeline.errors import MachineError, UserError
 
 

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?P<rest>.*)$", re.MULTILINE)
-NOT_TO_RUN_WITH = {"test", "dev"}
+NOT_TO_RUN_WITH = {"test", "docs", "dev"}
 
 
 def requirements(extras):

@@ -18,7 +18,7 @@ from pipeline.errors import Failure, UserError
 from pipeline.io import files
 from pipeline.machine.broker import Broker, try_message
 from pipeline.settings import get_settings
-from tasks.app import Task
+from tasks.messages import Task
 from tests.conftest import _forget_process_state
 from tests.factories import claim, make_children, make_slot, queue_run, run_of
 from tests.processes import TINY, Home

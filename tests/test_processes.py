@@ -451,7 +451,7 @@ def run_shared(home):
 
 
 def kill_when(home, children, *names):
-    """Kill processes once a search has so many children."""
+    """Kill processes once a search has ``children`` children."""
     wait_until(lambda: home.completed("shared") >= children)
     for name in names:
         home.kill(name)

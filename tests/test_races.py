@@ -33,7 +33,7 @@ def new_home(request, tmp_path):
 
 
 def at_once(home, *arguments, cwd):
-    """So many of a command, started at one moment; what each printed."""
+    """``AT_ONCE`` processes of a command, started at one moment; what each printed."""
     processes = [
         subprocess.Popen(
             [*home.command, *arguments],

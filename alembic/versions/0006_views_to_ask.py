@@ -1,6 +1,6 @@
 """Views to ask of, the same on both databases; indexes of the control arm and of failures.
 
-A view's columns are a public query language, like the tables': documented in docs/queries.md.
+A view's columns are a public query language, like the tables': documented in docs/reference/tables.md.
 """
 
 from collections.abc import Sequence

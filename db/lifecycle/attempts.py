@@ -5,17 +5,20 @@ running -> pending     lease ended, given back, or another attempt allowed
 """
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import (
     Boolean,
     Connection,
     Integer,
+    Text,
     bindparam,
     case,
+    cast,
     func,
+    insert,
     or_,
     select,
     update,
@@ -24,8 +27,12 @@ from sqlalchemy import (
 from db.lifecycle import children, searches
 from db.lifecycle.leases import HELD, lost
 from db.schema.clock import clock
-from db.schema.enums import Outcome, RunState
-from db.schema.models import Attempt, Run, Search, Slot, is_state
+from db.schema.conditions import is_state
+from db.schema.enums import Outcome, Purpose, RunState
+from db.schema.models import Attempt, Metric, Run, Search, Slot
+from db.schema.rows import read_all, read_one_or_none
+from pipeline.config.rules import rules_from_text
+from pipeline.config.search import FailureRule, FailuresConfig, RewardConfig
 from pipeline.errors import Failure, LeaseLostError
 from pipeline.io.text import storable
 
@@ -40,6 +47,7 @@ class Result:
     macs: int | None = None
     images_trained: int | None = None  # that the result stands on
     images_scored: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)  # that have no column, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,14 @@ _close_attempt = (
 )
 
 
+class _LeftRun(NamedTuple):
+    """What a run that was left is of."""
+
+    child_id: int | None
+    purpose: Purpose
+    search_id: int | None
+
+
 def _leave(
     connection: Connection,
     run_id: int,
@@ -111,14 +127,12 @@ def _leave(
     failure: Failure | None = None,
     message: str | None = None,
     traceback: str | None = None,
-) -> Any:
-    """The one way out of ``running``: the run's row and the attempt's, under the fence.
-
-    Returns:
-        (child_id, purpose, search_id) of the run.
-    """
+) -> _LeftRun:
+    """The one way out of ``running``: the run's row and the attempt's, under the fence."""
     over = to_state is not RunState.PENDING
-    row = connection.execute(
+    row = read_one_or_none(
+        connection,
+        _LeftRun,
         _end,
         {
             "held_run": run_id,
@@ -128,9 +142,9 @@ def _leave(
             "tries": tries,
             "failure": failure if over else None,
             "message": message if over else None,
-            **dataclasses.asdict(result or Result()),
+            **_columns(result or Result()),
         },
-    ).one_or_none()
+    )
     if row is None:
         raise lost(run_id, attempt)
     connection.execute(
@@ -146,6 +160,17 @@ def _leave(
         },
     )
     return row
+
+
+def _columns(result: Result) -> dict[str, object]:
+    columns = dataclasses.asdict(result)
+    del columns["metrics"]
+    return columns
+
+
+_add_metrics = insert(Metric).values(
+    run_id=bindparam("run_id"), name=bindparam("name"), value=bindparam("value")
+)
 
 
 def finish(
@@ -164,6 +189,9 @@ def finish(
     run = _leave(
         connection, run_id, attempt, RunState.DONE, Outcome.DONE, work=work, result=result
     )
+    if result.metrics:
+        rows = [{"run_id": run_id, "name": n, "value": v} for n, v in result.metrics.items()]
+        connection.execute(_add_metrics, rows)
     if run.child_id is not None:
         assert earned is not None
         children.settle(
@@ -193,8 +221,8 @@ def fail(
     """End an attempt badly: the run is tried again, or ends and its child with it.
 
     The search's rule says how often for each class, and whether the child earns the reward of
-    failures or is skipped (law 7). A search cannot go on without its shared weights or scores: it
-    is paused, and says why.
+    failures (it failed for what it is) or is skipped. A search cannot go on without its shared
+    weights or scores: it is paused, and says why.
 
     Returns:
         Whether the run has ended.
@@ -229,14 +257,14 @@ def fail(
         else:
             answer = children.Answer(reward=rule.reward, failure=failure)
             children.settle(connection, run.child_id, answer)
-    elif run.purpose.is_of_all:
+    elif run.purpose.uses_shared_weights and run.search_id is not None:
         reason = f"run {run_id} ({run.purpose}): {message}"
         searches.pause_active(connection, run.search_id, reason)
     return True
 
 
 _tries = (
-    select(Run.tries, Search.config)
+    select(Run.tries, cast(Search.config, Text))
     .join(Search, Search.id == Run.search_id, isouter=True)
     .where(Run.id == bindparam("run_id"))
 )
@@ -259,13 +287,13 @@ class _Rule:
     reward: float | None  # of its child; None: skipped
 
 
-def _rule(config: dict[str, Any] | None, failure: Failure) -> _Rule:
-    """A search's rule, as its configuration stands in the store; of older ones the default."""
-    config = config or {}
-    rule = config.get("failures", {}).get(failure.value, {})
-    penalised = rule.get("then", "penalise" if failure.is_answer else "skip") == "penalise"
-    reward = float(config.get("reward", {}).get("failed", 0.0))
-    return _Rule(rule.get("tries", failure.tries), reward if penalised else None)
+def _rule(config: str | None, failure: Failure) -> _Rule:
+    """The rule of a search, or the default of a run that is no search's."""
+    rules = None if config is None else rules_from_text(config)
+    failures = FailuresConfig() if rules is None else rules.failures
+    reward = RewardConfig() if rules is None else rules.reward
+    rule: FailureRule = getattr(failures, failure.value)
+    return _Rule(rule.tries, reward.failed if rule.then == "penalise" else None)
 
 
 def release(
@@ -300,18 +328,25 @@ _held_by = select(Run.id, Run.attempt).where(
 
 def expire(connection: Connection) -> dict[int, int]:
     """Close every lease that has ended; returns the runs, with their attempts."""
-    return _close_lost(connection, connection.execute(_expired).all(), "the lease ended")
+    return _close_lost(connection, read_all(connection, _Held, _expired), "the lease ended")
 
 
 def close_slot(connection: Connection, slot_id: int) -> dict[int, int]:
     """Close what a slot holds, whose process is known to be dead; returns the same."""
-    rows = connection.execute(_held_by, {"slot_id": slot_id}).all()
+    rows = read_all(connection, _Held, _held_by, {"slot_id": slot_id})
     return _close_lost(connection, rows, "the worker process died")
 
 
-def _close_lost(connection: Connection, rows: Sequence[Any], message: str) -> dict[int, int]:
+class _Held(NamedTuple):
+    """A run, and the attempt that holds it."""
+
+    id: int
+    attempt: int
+
+
+def _close_lost(connection: Connection, held: Sequence[_Held], message: str) -> dict[int, int]:
     closed = {}
-    for run_id, attempt in rows:
+    for run_id, attempt in held:
         try:
             fail(
                 connection,

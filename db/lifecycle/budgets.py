@@ -1,26 +1,37 @@
-"""What ends a search before its last child: hours, a target, a plateau (law 12).
+"""What ends a search before its last child: hours, a target, a plateau.
 
 Asked before children are proposed; a budget that is spent stops the search: what has begun ends,
-the last update follows. Of rewards alone (target, plateau), the answer in synchronous mode is a
-function of the configuration.
+the last update follows. Budgets count children with a reward or hours, never attempts, and may be
+changed on a search that exists. Of rewards alone (target, plateau), the answer in synchronous mode
+is a function of the configuration.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, func, or_, select
 
 from db.schema.clock import clock, seconds_between
+from db.schema.conditions import is_state
 from db.schema.enums import Arm, ChildState, Purpose
-from db.schema.models import Attempt, Child, Run, Search, is_state
+from db.schema.models import Attempt, Child, Run, Search
+from db.schema.rows import SearchRow, read_one_or_none
 from pipeline.errors import UserError
 
 
-def spent(connection: Connection, search: Any) -> str | None:
+class _BestChild(NamedTuple):
+    """Where the best reward was found."""
+
+    reward: float
+    version: int
+    k: int
+
+
+def spent(connection: Connection, search: SearchRow) -> str | None:
     """Why a search has had enough, or None."""
-    budget = search.config["budget"]
+    budget = search.rules.budget
     for key, reason in _REASONS.items():
-        limit = budget.get(key)
+        limit = getattr(budget, key)
         if limit is not None and (found := reason(connection, search.id, limit)) is not None:
             return f"{found} (budget.{key} = {limit:g})"
     return None
@@ -52,9 +63,11 @@ def _hours_spent(connection: Connection, search_id: int, limit: float) -> str | 
     return f"the search was created {hours:.2f} hours ago" if hours >= limit else None
 
 
-def _best(connection: Connection, search_id: int) -> Any:
+def _best(connection: Connection, search_id: int) -> _BestChild | None:
     """The best child of the policy, the first of equals."""
-    return connection.execute(
+    return read_one_or_none(
+        connection,
+        _BestChild,
         select(Child.reward, Child.version, Child.k)
         .where(
             Child.search_id == search_id,
@@ -62,8 +75,8 @@ def _best(connection: Connection, search_id: int) -> Any:
             is_state(Child.state, ChildState.REWARDED),
         )
         .order_by(Child.reward.desc(), Child.version, Child.k)
-        .limit(1)
-    ).one_or_none()
+        .limit(1),
+    )
 
 
 def _target_reached(connection: Connection, search_id: int, limit: float) -> str | None:
@@ -73,7 +86,7 @@ def _target_reached(connection: Connection, search_id: int, limit: float) -> str
     return f"a reward of {best.reward:.4f} was reached"
 
 
-def _on_a_plateau(connection: Connection, search_id: int, limit: int) -> str | None:
+def _on_a_plateau(connection: Connection, search_id: int, limit: float) -> str | None:
     best = _best(connection, search_id)
     if best is None:
         return None
@@ -91,7 +104,9 @@ def _on_a_plateau(connection: Connection, search_id: int, limit: int) -> str | N
     return f"{since} children in a row were no better than the best" if since >= limit else None
 
 
-_REASONS: dict[str, Any] = {
+Reason = Callable[[Connection, int, float], str | None]
+
+_REASONS: dict[str, Reason] = {
     "hours": _hours_spent,
     "device_hours": _device_hours_spent,
     "target_reward": _target_reached,
@@ -99,7 +114,7 @@ _REASONS: dict[str, Any] = {
 }
 
 
-def _completed(connection: Connection, search_id: int, limit: int) -> str | None:
+def _completed(connection: Connection, search_id: int, limit: float) -> str | None:
     completed = connection.execute(
         select(func.count()).where(
             Child.search_id == search_id,
@@ -110,16 +125,18 @@ def _completed(connection: Connection, search_id: int, limit: int) -> str | None
     return f"{completed} children have a reward" if completed > limit else None
 
 
-def check_change(connection: Connection, search: Any, budget: Mapping[str, Any]) -> None:
+def check_change(
+    connection: Connection, search: SearchRow, budget: Mapping[str, float | None]
+) -> None:
     """Refuse a budget that is below what is done: the search would end where it stands.
 
     Raises:
         UserError: naming the key.
     """
-    before = search.config["budget"]
+    before = search.rules.budget
     for key, reason in {"children": _completed, **_REASONS}.items():
         limit = budget.get(key)
-        if limit is None or limit == before.get(key):
+        if limit is None or limit == getattr(before, key):
             continue
         found = reason(connection, search.id, limit)
         if found is not None:

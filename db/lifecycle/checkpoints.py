@@ -1,8 +1,8 @@
-"""Files of runs as rows: the newest checkpoint in the store is what a run goes on from (law 9)."""
+"""Files of runs as rows: a run goes on from its newest checkpoint that has a row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -18,8 +18,10 @@ from sqlalchemy import (
 
 from db.lifecycle.leases import HELD, lost
 from db.schema.clock import clock
+from db.schema.conditions import IN_FULL
 from db.schema.enums import ArtifactKind
-from db.schema.models import IN_FULL, Artifact, Child, Run
+from db.schema.models import Artifact, Child, Run
+from db.schema.rows import read_all, read_one_or_none
 
 # Files a run keeps: the newest may prove corrupt.
 KEEP = 2
@@ -127,9 +129,17 @@ _weights = (
 )
 
 
-def weights_of_run(connection: Connection, run_id: int) -> Any:
-    """(id, uri, sha256) of the weights a finished run kept, or None."""
-    return connection.execute(_weights, {"run_id": run_id}).one_or_none()
+class KeptWeights(NamedTuple):
+    """The file of weights that a finished run kept."""
+
+    id: int
+    uri: str
+    sha256: str
+
+
+def weights_of_run(connection: Connection, run_id: int) -> KeptWeights | None:
+    """The weights a finished run kept, or None."""
+    return read_one_or_none(connection, KeptWeights, _weights, {"run_id": run_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +199,22 @@ def run_with_weights(connection: Connection, genotype_id: int) -> int | None:
     return connection.scalar(_full_run, {"genotype_id": genotype_id})
 
 
-def lying(connection: Connection) -> list[Any]:
-    """(id, run, uri) of every file that should be somewhere."""
-    return list(
-        connection.execute(
-            select(Artifact.id, Artifact.run_id, Artifact.uri)
-            .where(Artifact.uri.is_not(None))
-            .order_by(Artifact.id)
-        )
+class StoredFile(NamedTuple):
+    """A file that should be somewhere."""
+
+    id: int
+    run_id: int | None
+    uri: str
+
+
+def lying(connection: Connection) -> list[StoredFile]:
+    """Every file that should be somewhere."""
+    return read_all(
+        connection,
+        StoredFile,
+        select(Artifact.id, Artifact.run_id, Artifact.uri)
+        .where(Artifact.uri.is_not(None))
+        .order_by(Artifact.id),
     )
 
 

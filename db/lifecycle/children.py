@@ -1,6 +1,6 @@
 """Children: proposals written down, duplicates recognised, rewards handed to all who wait.
 
-Within a search a genotype is trained once (law 10). A child whose genotype the search knows
+Within a search a genotype is trained once. A child whose genotype the search knows
 takes the known reward, or waits for the first one's; should that one end without a reward, the
 next in line is trained itself.
 """
@@ -9,14 +9,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NamedTuple, TypedDict
 
-from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BindParameter, Connection, bindparam, insert, select, update
 
+from db.lifecycle.operations import CellOperations, bits_for, masks
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import Arm, ChildState, Purpose, RewardKind, RunState
-from db.schema.models import Child, Genotype, Run, Search, is_state
+from db.schema.models import Child, Genotype, Run
+from db.schema.rows import JsonObject, RunRow, from_rows, read_one, read_one_or_none
+from db.schema.upserts import Upsert
 from pipeline.errors import Failure
 
 
@@ -30,17 +33,24 @@ class NewChild:
     log_probs: bytes
     digest: str
     kind: str
-    body: dict[str, Any]
+    body: JsonObject
+    operations: CellOperations | None  # None: a kind without cells
+    seed: int  # of its training: from (search seed, digest), so it matters not which was first
+
+
+class GenotypeKey(NamedTuple):
+    """A stored genotype: what its children's rows copy of it."""
+
+    id: int
     ops_normal: int | None
     ops_reduction: int | None
-    seed: int  # of its training: from (search seed, digest), so it matters not which was first
 
 
 @dataclass(frozen=True, slots=True)
 class RunTemplate:
     """What the runs of a search's children have in common."""
 
-    config: dict[str, Any]
+    config: JsonObject
     device: str
     devices: int = 1
 
@@ -58,9 +68,24 @@ class Answer:
     stopped_epoch: int | None = None
 
 
-_known_genotypes = select(Genotype.id, Genotype.digest).where(
-    Genotype.digest.in_(bindparam("digests", expanding=True))
-)
+class _KnownChild(NamedTuple):
+    """The first child of a genotype in a search, and its answer once it has one."""
+
+    genotype_id: int
+    id: int
+    state: ChildState
+    reward: float | None
+    reward_kind: RewardKind | None
+    accuracy: float | None
+    parameters: int | None
+    macs: int | None
+    failure: Failure | None
+    stopped_epoch: int | None
+
+
+_known_genotypes = select(
+    Genotype.id, Genotype.digest, Genotype.ops_normal, Genotype.ops_reduction
+).where(Genotype.digest.in_(bindparam("digests", expanding=True)))
 # FOR SHARE: a finish that would settle a child must wait until those that wait for it are written
 _known_children = (
     select(
@@ -84,20 +109,25 @@ _known_children = (
     .order_by(Child.id)
     .with_for_update(read=True)
 )
-# in two words, since each is compiled once for its own kind of row
-NEW_CHILD: dict[str, Any] = {
-    name: bindparam(name)
-    for name in (
-        "search_id",
-        "version",
-        "arm",
-        "k",
-        "actions",
-        "log_probs",
-        "genotype_id",
-        "ops_normal",
-        "ops_reduction",
-    )
+
+
+class ChildValues(TypedDict):
+    """What a proposal's row is given, whatever becomes of it."""
+
+    search_id: int
+    version: int
+    arm: Arm
+    k: int
+    actions: list[int]
+    log_probs: bytes
+    genotype_id: int
+    ops_normal: int | None
+    ops_reduction: int | None
+
+
+# statements apart for trained, waiting and known ones: each is compiled once for its kind of row
+NEW_CHILD: dict[str, BindParameter[object]] = {
+    name: bindparam(name) for name in ChildValues.__annotations__
 }
 _add_first = (
     insert(Child)
@@ -116,7 +146,7 @@ _add_known = insert(Child).values(
     **{name: bindparam(name) for name in Answer.__dataclass_fields__},
 )
 # What a run is that nobody has taken yet.
-NEW_RUN: dict[str, Any] = dict(
+NEW_RUN: dict[str, object] = dict(
     state=RunState.PENDING,
     state_since=clock(),
     priority=0,
@@ -152,13 +182,13 @@ def propose(
     Raises:
         IntegrityError: one of them is there already; nothing is written then.
     """
-    genotype_ids = find_or_add_genotypes(connection, proposals)
-    known: dict[int, Any] = {}
-    ids = {"search_id": search_id, "genotype_ids": sorted(set(genotype_ids.values()))}
-    for child in connection.execute(_known_children, ids):
+    genotypes = find_or_add_genotypes(connection, proposals)
+    known: dict[int, _KnownChild] = {}
+    ids = {"search_id": search_id, "genotype_ids": sorted(row.id for row in genotypes.values())}
+    for child in from_rows(_KnownChild, connection.execute(_known_children, ids)):
         known.setdefault(child.genotype_id, child)
-    rows = [child_row(search_id, version, p, genotype_ids[p.digest]) for p in proposals]
-    first: dict[int, tuple[NewChild, dict[str, Any]]] = {}
+    rows = [child_row(search_id, version, p, genotypes[p.digest]) for p in proposals]
+    first: dict[int, tuple[NewChild, ChildValues]] = {}
     for proposal, row in zip(proposals, rows, strict=True):
         if row["genotype_id"] not in known:
             first.setdefault(row["genotype_id"], (proposal, row))
@@ -168,8 +198,8 @@ def propose(
 
 
 def child_row(
-    search_id: int, version: int, proposal: NewChild, genotype_id: int
-) -> dict[str, Any]:
+    search_id: int, version: int, proposal: NewChild, genotype: GenotypeKey
+) -> ChildValues:
     """The parameters of a proposal's row (``NEW_CHILD``)."""
     return {
         "search_id": search_id,
@@ -178,20 +208,20 @@ def child_row(
         "k": proposal.k,
         "actions": list(proposal.actions),
         "log_probs": proposal.log_probs,
-        "genotype_id": genotype_id,
-        "ops_normal": proposal.ops_normal,
-        "ops_reduction": proposal.ops_reduction,
+        "genotype_id": genotype.id,
+        "ops_normal": genotype.ops_normal,
+        "ops_reduction": genotype.ops_reduction,
     }
 
 
-def _is_first(row: dict[str, Any], first: dict[int, tuple[NewChild, dict[str, Any]]]) -> bool:
+def _is_first(row: ChildValues, first: dict[int, tuple[NewChild, ChildValues]]) -> bool:
     entry = first.get(row["genotype_id"])
     return entry is not None and entry[1] is row
 
 
 def _add_trained(
     connection: Connection,
-    children: Sequence[tuple[NewChild, dict[str, Any]]],
+    children: Sequence[tuple[NewChild, ChildValues]],
     template: RunTemplate,
 ) -> dict[int, int]:
     """Add children that will be trained, with their runs; returns genotype -> child."""
@@ -199,16 +229,16 @@ def _add_trained(
         return {}
     added = connection.execute(_add_first, [row for _, row in children]).all()
     runs = [
-        run_row(row["search_id"], child_id, row["genotype_id"], proposal.seed, template)
+        _run_row(row["search_id"], child_id, row["genotype_id"], proposal.seed, template)
         for (child_id, _), (proposal, row) in zip(added, children, strict=True)
     ]
     connection.execute(_add_run, runs)
     return {genotype_id: child_id for child_id, genotype_id in added}
 
 
-def run_row(
+def _run_row(
     search_id: int, child_id: int, genotype_id: int, seed: int, template: RunTemplate
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The parameters of a child's run."""
     return {
         "search_id": search_id,
@@ -225,15 +255,15 @@ def run_row(
 _to_json = json.JSONEncoder(sort_keys=True).encode  # `dumps` makes one for each call
 
 
-def run_key(purpose: Purpose, **asked: Any) -> str:
+def run_key(purpose: Purpose, **asked: object) -> str:
     """The hash of a purpose and all that was asked: asking twice adds no run."""
     return hashlib.sha256(_to_json([purpose, asked]).encode()).hexdigest()
 
 
 def _add_duplicates(
     connection: Connection,
-    rows: Sequence[dict[str, Any]],
-    known: dict[int, Any],
+    rows: Sequence[ChildValues],
+    known: dict[int, _KnownChild],
     first_ids: dict[int, int],
 ) -> None:
     waiting, answered = [], []
@@ -251,39 +281,37 @@ def _add_duplicates(
         connection.execute(_add_known, answered)
 
 
-def find_or_add_genotypes(connection: Connection, genotypes: Sequence[NewChild]) -> dict[str, int]:
-    """Digest -> id, of genotypes that are in the store afterwards."""
-    rows = {
-        g.digest: {
+def find_or_add_genotypes(
+    connection: Connection, genotypes: Sequence[NewChild]
+) -> dict[str, GenotypeKey]:
+    """By digest, genotypes that are in the store afterwards."""
+    bits = bits_for(
+        connection, (name for g in genotypes for cell in g.operations or () for name in cell)
+    )
+    rows = {}
+    for g in genotypes:
+        normal, reduction = masks(bits, g.operations)
+        rows[g.digest] = {
             "digest": g.digest,
             "kind": g.kind,
             "body": g.body,
-            "ops_normal": g.ops_normal,
-            "ops_reduction": g.ops_reduction,
+            "ops_normal": normal,
+            "ops_reduction": reduction,
         }
-        for g in genotypes
-    }
     # in the order of digests: two samplers that add the same ones cannot deadlock
-    connection.execute(add_genotypes(connection), [rows[digest] for digest in sorted(rows)])
+    connection.execute(ADD_GENOTYPE.on(connection), [rows[digest] for digest in sorted(rows)])
     found = connection.execute(_known_genotypes, {"digests": sorted(rows)})
-    return {row.digest: row.id for row in found}
+    return {row.digest: GenotypeKey(row.id, row.ops_normal, row.ops_reduction) for row in found}
 
 
-def _upsert(dialect_insert: Any) -> Any:
-    names = ("digest", "kind", "body", "ops_normal", "ops_reduction")
-    return (
-        dialect_insert(Genotype)
-        .values(**{name: bindparam(name) for name in names}, created_at=clock())
-        .on_conflict_do_nothing(index_elements=["digest"])
-    )
-
-
-_upserts = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
-
-
-def add_genotypes(connection: Connection) -> Any:
-    """A statement that adds a genotype unless the store has it, whoever adds it meanwhile."""
-    return _upserts[connection.dialect.name]
+_GENOTYPE = ("digest", "kind", "body", "ops_normal", "ops_reduction")
+# Adds a genotype unless the store has it, whoever adds it meanwhile.
+ADD_GENOTYPE = Upsert(
+    Genotype,
+    lambda add: add.values(
+        **{name: bindparam(name) for name in _GENOTYPE}, created_at=clock()
+    ).on_conflict_do_nothing(index_elements=["digest"]),
+)
 
 
 _answer = {
@@ -318,27 +346,37 @@ def settle_all(connection: Connection, answers: Mapping[int, Answer]) -> None:
         connection.execute(statement, parameters)
 
 
+class _Heir(NamedTuple):
+    """The first duplicate that waits for a child."""
+
+    id: int
+    search_id: int
+    genotype_id: int
+
+
 def skip(connection: Connection, child_id: int, failure: Failure) -> None:
     """End a child without a reward; the first duplicate that waits for it is trained instead."""
     connection.execute(
         _settle_one.values(state=ChildState.SKIPPED, ended_at=clock(), failure=failure),
         {"child_id": child_id},
     )
-    heir = connection.execute(
+    heir = read_one_or_none(
+        connection,
+        _Heir,
         select(Child.id, Child.search_id, Child.genotype_id)
         .where(Child.duplicate_of == child_id, is_state(Child.state, ChildState.OPEN))
         .order_by(Child.id)
         .limit(1)
-        .with_for_update()
-    ).one_or_none()
+        .with_for_update(),
+    )
     if heir is None:
         return
-    failed = connection.execute(select(Run).where(Run.child_id == child_id)).one()
+    failed = read_one(connection, RunRow, select(Run).where(Run.child_id == child_id))
     template = RunTemplate(failed.config, failed.device, failed.devices)
     connection.execute(_settle_waiting.values(duplicate_of=heir.id), {"child_id": child_id})
     connection.execute(update(Child).where(Child.id == heir.id).values(duplicate_of=None))
     connection.execute(
-        _add_run, run_row(heir.search_id, heir.id, heir.genotype_id, failed.seed, template)
+        _add_run, _run_row(heir.search_id, heir.id, heir.genotype_id, failed.seed, template)
     )
 
 
@@ -352,13 +390,6 @@ def withdraw(connection: Connection, child_ids: Sequence[int]) -> None:
         )
         .values(state=ChildState.SKIPPED, ended_at=clock())
     )
-
-
-def lock_search(connection: Connection, search_id: int) -> Any:
-    """The search's row, kept from other writers until the transaction ends."""
-    return connection.execute(
-        select(Search).where(Search.id == search_id).with_for_update()
-    ).one_or_none()
 
 
 _actions = select(Child.actions).where(Child.id == bindparam("child_id"))

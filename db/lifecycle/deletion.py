@@ -8,9 +8,9 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     delete,
@@ -27,24 +27,23 @@ from sqlalchemy import (
 from db.lifecycle.queue import LEASES_UNTIL_GONE
 from db.lifecycle.slots import IMPORTED_HOME
 from db.schema.clock import clock
+from db.schema.conditions import IN_FULL, PRESENT, UNFINISHED, is_state
 from db.schema.enums import Purpose, RunState, SlotState
 from db.schema.models import (
-    IN_FULL,
-    PRESENT,
-    UNFINISHED,
     Artifact,
     Attempt,
     Child,
     Epoch,
     Genotype,
+    Metric,
     Notice,
     PolicyVersion,
     Run,
     Search,
     SearchTag,
     Slot,
-    is_state,
 )
+from db.schema.rows import SearchRow
 from pipeline.errors import UserError
 
 # What refers to a row that goes is looked up by an index; of a few rows by walking the table.
@@ -63,10 +62,10 @@ class Owned:
     bytes: int
 
 
-def owned(connection: Connection, search: Any) -> Owned:
+def owned(connection: Connection, search: SearchRow) -> Owned:
     """What would go with a search."""
 
-    def count(*conditions: Any) -> int:
+    def count(*conditions: ColumnElement[bool]) -> int:
         return connection.scalar(select(func.count()).where(*conditions)) or 0
 
     files = select(func.count(), func.coalesce(func.sum(Artifact.bytes), 0)).where(
@@ -84,14 +83,14 @@ def owned(connection: Connection, search: Any) -> Owned:
     )
 
 
-def _artifacts(search_id: int) -> Select[Any]:
+def _artifacts(search_id: int) -> Select[int]:
     of_runs = select(Run.id).where(Run.search_id == search_id)
     return select(Artifact.id).where(
         or_(Artifact.search_id == search_id, Artifact.run_id.in_(of_runs))
     )
 
 
-def _lonely(search: Any) -> Select[Any]:
+def _lonely(search: SearchRow) -> Select[int]:
     """The genotypes that a search brought, and that nothing else refers to."""
     mine = (
         select(Child.genotype_id)
@@ -114,7 +113,7 @@ def _lonely(search: Any) -> Select[Any]:
     )
 
 
-def check_rests(connection: Connection, search: Any) -> None:
+def check_rests(connection: Connection, search: SearchRow) -> None:
     """Refuse a search that somebody works on.
 
     Raises:
@@ -158,7 +157,7 @@ def check_rests(connection: Connection, search: Any) -> None:
         )
 
 
-def delete_search(connection: Connection, search: Any) -> list[str]:
+def delete_search(connection: Connection, search: SearchRow) -> list[str]:
     """Delete a locked search that rests, and all that is its own; returns the files to delete."""
     runs = select(Run.id).where(Run.search_id == search.id)
     artifacts = _artifacts(search.id)
@@ -177,6 +176,7 @@ def delete_search(connection: Connection, search: Any) -> list[str]:
             .values(start_artifact_id=null()),
             delete(Artifact).where(Artifact.id.in_(artifacts)),
             delete(Epoch).where(Epoch.run_id.in_(runs)),
+            delete(Metric).where(Metric.run_id.in_(runs)),
             delete(Attempt).where(Attempt.run_id.in_(runs)),
         ):
             connection.execute(statement)
@@ -191,15 +191,13 @@ def delete_search(connection: Connection, search: Any) -> list[str]:
 def _delete_runs(connection: Connection, search_id: int) -> None:
     """Delete a search's runs, so that no later run gets one's number.
 
-    A run's number and attempt are its fence and the names of its files (laws 2 and 9). SQLite
+    A run's number and attempt are its fence and the names of its files. SQLite
     gives the highest number again once its row has gone; that row stays, empty.
     """
     highest = None
     if connection.dialect.name == "sqlite":
         highest = connection.scalar(select(func.max(Run.id)))
-        empty: dict[str, Any] = {
-            column.key: null() for column in Run.__table__.c if column.nullable
-        }
+        empty = {column.key: null() for column in Run.__table__.c if column.nullable}
         connection.execute(
             update(Run)
             .where(Run.id == highest, Run.search_id == search_id)

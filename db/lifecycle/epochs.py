@@ -1,33 +1,36 @@
 """Learning curves: a row an epoch; an epoch that is repeated after a kill replaces its row."""
 
 from collections import defaultdict
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BindParameter, Connection, bindparam, select
+from sqlalchemy.sql import Executable
 
 from db.schema.clock import clock
 from db.schema.models import Child, Epoch, Run
+from db.schema.upserts import Insert, Upsert
 
 _COLUMNS = ("attempt", "loss", "train_accuracy", "accuracy", "learning_rate", "seconds", "waited")
 
 
-def _upsert(dialect_insert: Any) -> Any:
-    values: dict[str, Any] = {name: bindparam(name) for name in ("run_id", "epoch", *_COLUMNS)}
-    statement = dialect_insert(Epoch).values(**values, created_at=clock())
-    return statement.on_conflict_do_update(
+def _replacing(add: Insert) -> Executable:
+    values: dict[str, BindParameter[float]] = {
+        name: bindparam(name) for name in ("run_id", "epoch", *_COLUMNS)
+    }
+    return add.values(**values, created_at=clock()).on_conflict_do_update(
         index_elements=["run_id", "epoch"],
-        set_={name: statement.excluded[name] for name in (*_COLUMNS, "created_at")},
+        set_={name: add.excluded[name] for name in (*_COLUMNS, "created_at")},
     )
 
 
-_upserts = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
+_put = Upsert(Epoch, _replacing)
 
 
-def put(connection: Connection, run_id: int, attempt: int, *, epoch: int, **columns: Any) -> None:
+def put(
+    connection: Connection, run_id: int, attempt: int, *, epoch: int, **columns: float | None
+) -> None:
     """Write an epoch's row; the caller has renewed the lease in this transaction."""
     connection.execute(
-        _upserts[connection.dialect.name],
+        _put.on(connection),
         {"run_id": run_id, "attempt": attempt, "epoch": epoch, **columns},
     )
 

@@ -5,8 +5,9 @@
 
 What becomes queued, and when a queued row is taken back, is ``db.lifecycle.queue``'s business.
 
-The attempt number is the fencing token (law 2): whoever lost a lease matches no row, and gets
-``LeaseLostError``. Statements are built once; building them costs more than running them.
+A run has at most one holder. The attempt number is the fencing token: it is in each statement of
+a holder, so whoever lost a lease matches no row, and gets ``LeaseLostError``. Statements are built
+once; building them costs more than running them.
 """
 
 from collections.abc import Mapping
@@ -25,8 +26,9 @@ from sqlalchemy import (
 )
 
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import Purpose, RunState, SearchState
-from db.schema.models import Artifact, Attempt, Genotype, Run, Search, Slot, is_state
+from db.schema.models import Artifact, Attempt, Genotype, Run, Search, Slot
 from pipeline.errors import LeaseLostError
 
 _SECONDS = bindparam("seconds", type_=Float)

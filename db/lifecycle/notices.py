@@ -3,13 +3,15 @@
 A row for each address: one that cannot be reached does not make the others hear twice.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import Arm, ChildState, NoticeKind, RunState, SearchState
-from db.schema.models import Attempt, Child, Notice, Run, Search, is_state
+from db.schema.models import Attempt, Child, Notice, Run, Search
+from db.schema.rows import read_all
 from pipeline.settings import get_settings
 
 # An active search in which nothing runs and nothing has ended for so long has stalled.
@@ -114,19 +116,28 @@ def add_stalled(connection: Connection) -> None:
         add(connection, search_id, NoticeKind.STALLED, body)
 
 
-def waiting(connection: Connection, targets: list[str]) -> list[Any]:
-    """(id, title, body, target) of what is due to addresses known here, oldest first."""
-    return list(
-        connection.execute(
-            select(Notice.id, Notice.title, Notice.body, Notice.target)
-            .where(
-                Notice.target.in_(targets),
-                Notice.sent_at.is_(None),
-                Notice.not_before.is_(None) | (Notice.not_before <= clock()),
-            )
-            .order_by(Notice.id)
-            .limit(20)
+class DueNotice(NamedTuple):
+    """A notice that is to be sent now, and the hash of the address that wants it."""
+
+    id: int
+    title: str
+    body: str
+    target: str
+
+
+def waiting(connection: Connection, targets: list[str]) -> list[DueNotice]:
+    """What is due to addresses known here, oldest first."""
+    return read_all(
+        connection,
+        DueNotice,
+        select(Notice.id, Notice.title, Notice.body, Notice.target)
+        .where(
+            Notice.target.in_(targets),
+            Notice.sent_at.is_(None),
+            Notice.not_before.is_(None) | (Notice.not_before <= clock()),
         )
+        .order_by(Notice.id)
+        .limit(20),
     )
 
 

@@ -1,24 +1,26 @@
 """Which runs are queued: few at a time, so that a message is answered at once or was lost.
 
-A queued row is the outbox (law 4): it commits with its cause, the message follows the commit,
-and may fail or repeat.
+A queued row is the outbox: it commits with its cause, the message follows the commit, and may
+fail or repeat.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, not_, or_, select, update
 
 from db.lifecycle import children
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import Purpose, RunState, SearchState, SlotState
-from db.schema.models import Child, Run, Search, Slot, is_state
+from db.schema.models import Child, Run, Search, Slot
+from db.schema.rows import JsonObject, read_all
 
-# A queued row so old has no message any more: one queued for a slot is taken at once.
+# Seconds after which a queued row has no message any more: one queued for a slot is taken at once.
 MESSAGE_LOST_AFTER = 30.0
-# One not so old is rung for again, since the broker may have died with its messages.
+# Seconds after which a queued row is rung for again: the broker may have died with its messages.
 MESSAGE_LATE_AFTER = 3.0
 # What becomes of a run that is opened again by hand: its attempts in a row are counted anew.
-REOPENED: dict[str, Any] = dict(
+REOPENED: dict[str, object] = dict(
     state=RunState.PENDING,
     state_since=clock(),
     tries=0,
@@ -26,7 +28,7 @@ REOPENED: dict[str, Any] = dict(
     failure=None,
     message=None,
 )
-# A slot that has not been heard of for so many leases is not there.
+# Leases without a heartbeat after which a slot is taken to be gone.
 LEASES_UNTIL_GONE = 2
 
 # A run waits while its search is paused, or, where it earns a reward, is not active.
@@ -73,10 +75,18 @@ def queue_next(connection: Connection, device: str, devices: int, count: int = 1
     return sorted(connection.execute(_queue, parameters).scalars())
 
 
+class _IdleSlots(NamedTuple):
+    """How many slots of a kind hold nothing."""
+
+    device: str
+    devices: int
+    idle: int
+
+
 _idle = (
     select(Slot.device, Slot.devices, func.count().label("idle"))
     .where(
-        Slot.devices > 0,
+        Slot.devices > 0,  # it has a kind of device then
         is_state(Slot.state, SlotState.UP),
         Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
         not_(exists().where(Run.slot_id == Slot.id, is_state(Run.state, RunState.RUNNING))),
@@ -96,11 +106,10 @@ def queue_for_idle(connection: Connection) -> list[tuple[int, str, int]]:
     Returns:
         (run, device kind, number of devices) of each; the caller rings after its commit.
     """
-    idle = connection.execute(_idle).all()
+    idle = read_all(connection, _IdleSlots, _idle)
     queued = {(row[0], row[1]): row[2] for row in connection.execute(_queued)} if idle else {}
     rung = []
     for device, devices, count in idle:
-        assert device is not None  # a slot with devices has a kind
         room = count - queued.get((device, devices), 0)
         if room > 0:
             runs = queue_next(connection, device, devices, room)
@@ -145,7 +154,7 @@ def unqueue_search(connection: Connection, search_id: int) -> None:
     )
 
 
-def change_config(connection: Connection, search_id: int, values: dict[str, Any]) -> list[int]:
+def change_config(connection: Connection, search_id: int, values: JsonObject) -> list[int]:
     """Give a search's runs that wait other values in their configurations; returns them.
 
     Ask ``is_worked_on`` after it, in the same transaction: a slot may have taken one meanwhile.

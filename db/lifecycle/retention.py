@@ -4,20 +4,22 @@ The rows stay, without a place; whoever calls deletes the files once that is com
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, exists, func, literal_column, select
 from sqlalchemy.orm import aliased
 
 from db.lifecycle.checkpoints import forget_files
+from db.schema.conditions import PRESENT, PRESENT_CHECKPOINT, UNFINISHED, is_state
 from db.schema.enums import ArtifactKind, Purpose, RunState
-from db.schema.models import LYING, PRESENT, UNFINISHED, Artifact, Child, Run, is_state
+from db.schema.models import Artifact, Child, Run
+from db.schema.rows import read_all
 
 _of_ended = (
     select(Artifact.id, Artifact.uri)
     .join(Run, Run.id == Artifact.run_id)
     .where(
-        literal_column(LYING),
+        literal_column(PRESENT_CHECKPOINT),
         is_state(Run.state, RunState.DONE, RunState.FAILED, RunState.CANCELLED),
     )
     .limit(bindparam("count"))
@@ -29,12 +31,19 @@ def forget_ended(connection: Connection, count: int = 200) -> list[str]:
 
     Whatever a run starts from is kept: weights are no checkpoints.
     """
-    return _forget(connection, connection.execute(_of_ended, {"count": count}).all())
+    return _forget(connection, read_all(connection, _File, _of_ended, {"count": count}))
 
 
-def _forget(connection: Connection, rows: Sequence[Any]) -> list[str]:
-    forget_files(connection, [row.id for row in rows])
-    return [row.uri for row in rows]
+class _File(NamedTuple):
+    """A file that may go."""
+
+    id: int
+    uri: str
+
+
+def _forget(connection: Connection, files: Sequence[_File]) -> list[str]:
+    forget_files(connection, [file.id for file in files])
+    return [file.uri for file in files]
 
 
 # a run that has not ended starts from it
@@ -79,8 +88,10 @@ def is_among_best(connection: Connection, search_id: int, reward: float, keep: i
 
 def forget_losers(connection: Connection, keep: int) -> list[str]:
     """Let the weights of all but each search's best children go; returns the files to delete."""
-    losers = select(_of_children).where(_of_children.c.rank > keep).limit(200)
-    return _forget(connection, connection.execute(losers).all())
+    losers = (
+        select(_of_children.c.id, _of_children.c.uri).where(_of_children.c.rank > keep).limit(200)
+    )
+    return _forget(connection, read_all(connection, _File, losers))
 
 
 # Of how many phases the shared weights are kept.
@@ -104,7 +115,7 @@ _old_shared = (
 
 def forget_shared(connection: Connection) -> list[str]:
     """Let the shared weights of all but the last phases go; returns the files to delete."""
-    return _forget(connection, connection.execute(_old_shared).all())
+    return _forget(connection, read_all(connection, _File, _old_shared))
 
 
 def total_bytes(connection: Connection) -> int:
@@ -130,11 +141,14 @@ def forget_above(connection: Connection, limit: int) -> list[str]:
     if over <= 0:
         return []
     chosen = []
-    for row in connection.execute(select(_of_children).order_by(_of_children.c.reward)).all():
+    worst_first = select(_of_children.c.id, _of_children.c.uri, _of_children.c.bytes).order_by(
+        _of_children.c.reward
+    )
+    for artifact_id, uri, size in connection.execute(worst_first).all():
         if over <= 0:
             break
-        chosen.append(row)
-        over -= row.bytes
+        chosen.append(_File(artifact_id, uri))
+        over -= size
     return _forget(connection, chosen)
 
 

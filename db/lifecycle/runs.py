@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    ScalarSelect,
     bindparam,
     exists,
     func,
@@ -14,34 +16,27 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
-from db.lifecycle import children
-from db.lifecycle.children import NEW_RUN
+from db.lifecycle.children import ADD_GENOTYPE, NEW_RUN
+from db.lifecycle.operations import CellOperations, bits_for, masks
 from db.lifecycle.queue import LEASES_UNTIL_GONE, REOPENED
+from db.schema import config_keys
 from db.schema.clock import clock
-from db.schema.enums import Purpose, RunState, SlotState
-from db.schema.models import (
-    IN_FULL,
-    UNFINISHED,
-    Artifact,
-    Epoch,
-    Genotype,
-    Run,
-    Search,
-    Slot,
-    is_state,
-)
-from pipeline.errors import UserError
+from db.schema.conditions import IN_FULL, UNFINISHED, is_state
+from db.schema.enums import Purpose, RunState, SearchState, SlotState
+from db.schema.models import Artifact, Epoch, Genotype, Run, Search, Slot
+from db.schema.rows import JsonObject, RunRow, read_all, read_one_or_none
+from db.schema.upserts import Upsert
+from pipeline.errors import Failure, UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RunRequest:
     """A training in full, as it is asked for."""
 
     purpose: Purpose
     genotype_id: int
-    config: dict[str, Any]
+    config: JsonObject
     seed: int
     device: str
     devices: int
@@ -50,12 +45,47 @@ class Asked:
     start_artifact_id: int | None = None
 
 
-_values: dict[str, Any] = {name: bindparam(name) for name in Asked.__dataclass_fields__}
-_values |= NEW_RUN
-_adds = {
-    "sqlite": sqlite.insert(Run).values(**_values).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(Run).values(**_values).on_conflict_do_nothing(),
-}
+class RunView(NamedTuple):
+    """How far a run of a genotype is, or how it ended."""
+
+    run: int
+    purpose: Purpose
+    search: str | None
+    search_state: SearchState | None
+    digest: str
+    body: JsonObject
+    config: JsonObject
+    seed: int
+    state: RunState
+    attempts: int
+    epochs: int | None
+    latest_accuracy: float | None
+    accuracy: float | None
+    test_accuracy: float | None
+    parameters: int | None
+    macs: int | None
+    seconds: float | None  # of all epochs
+    waited: float | None  # of them, for data
+    failure: Failure | None
+    message: str | None
+
+
+class WaitingRun(NamedTuple):
+    """A run that waits for a slot of its kind."""
+
+    id: int
+    device: str
+    devices: int
+
+
+T = TypeVar("T")
+
+_add = Upsert(
+    Run,
+    lambda add: add.values(
+        **{name: bindparam(name) for name in RunRequest.__dataclass_fields__}, **NEW_RUN
+    ).on_conflict_do_nothing(),
+)
 _reopen = (
     update(Run)
     .where(
@@ -67,7 +97,7 @@ _reopen = (
 _by_key = select(Run.id).where(Run.key == bindparam("of_key"))
 
 
-def ask(connection: Connection, asked: Asked) -> int:
+def ask(connection: Connection, asked: RunRequest) -> int:
     """Add a run, or find the one asked for before; one that failed or was cancelled is opened.
 
     Returns:
@@ -81,8 +111,8 @@ def ask(connection: Connection, asked: Asked) -> int:
     lies = select(Artifact.uri).where(Artifact.id == start).with_for_update(read=True)
     if start is not None and connection.scalar(lies) is None:
         raise UserError("the weights to start from were deleted meanwhile: choose another run")
-    parameters = {name: getattr(asked, name) for name in Asked.__dataclass_fields__}
-    connection.execute(_adds[connection.dialect.name], parameters)
+    parameters = {name: getattr(asked, name) for name in RunRequest.__dataclass_fields__}
+    connection.execute(_add.on(connection), parameters)
     connection.execute(_reopen, {"of_key": asked.key})
     return connection.execute(_by_key, {"of_key": asked.key}).scalar_one()
 
@@ -92,23 +122,24 @@ def add_genotype(
     *,
     digest: str,
     kind: str,
-    body: dict[str, Any],
-    ops_normal: int | None,
-    ops_reduction: int | None,
+    body: JsonObject,
+    operations: CellOperations | None,
 ) -> int:
     """Add a genotype that nobody proposed, unless the store has it; returns its id."""
+    bits = bits_for(connection, (name for cell in operations or () for name in cell))
+    normal, reduction = masks(bits, operations)
     row = {
         "digest": digest,
         "kind": kind,
         "body": body,
-        "ops_normal": ops_normal,
-        "ops_reduction": ops_reduction,
+        "ops_normal": normal,
+        "ops_reduction": reduction,
     }
-    connection.execute(children.add_genotypes(connection), row)
+    connection.execute(ADD_GENOTYPE.on(connection), row)
     return connection.execute(select(Genotype.id).where(Genotype.digest == digest)).scalar_one()
 
 
-def _of_epochs(what: Any) -> Any:
+def _of_epochs(what: ColumnElement[T]) -> ScalarSelect[T]:
     """Something of a run's epochs, asked for that run alone."""
     return select(what).where(Epoch.run_id == Run.id).correlate(Run).scalar_subquery()
 
@@ -148,20 +179,19 @@ _views = (
 )
 
 
-def views(connection: Connection, run_ids: Sequence[int]) -> list[Any]:
+def views(connection: Connection, run_ids: Sequence[int]) -> list[RunView]:
     """How far some runs are, in their order."""
-    rows = connection.execute(_views.where(Run.id.in_(run_ids)).order_by(Run.id))
-    return list(rows)
+    return read_all(connection, RunView, _views.where(Run.id.in_(run_ids)).order_by(Run.id))
 
 
-def leaderboard(connection: Connection, *, limit: int) -> list[Any]:
+def leaderboard(connection: Connection, *, limit: int) -> list[RunView]:
     """Finished trainings in full, the best on its validation images first, per data set."""
     statement = (
         _views.where(literal_column(IN_FULL), is_state(Run.state, RunState.DONE))
-        .order_by(Run.config["dataset"].as_string(), Run.accuracy.desc().nulls_last(), Run.id)
+        .order_by(config_keys.dataset, Run.accuracy.desc().nulls_last(), Run.id)
         .limit(limit)
     )
-    return list(connection.execute(statement))
+    return read_all(connection, RunView, statement)
 
 
 def of_search(connection: Connection, search_id: int, purpose: Purpose) -> list[int]:
@@ -186,9 +216,9 @@ def digest_of(connection: Connection, genotype_id: int) -> str:
     ).scalar_one()
 
 
-def get(connection: Connection, run_id: int) -> Any:
+def get(connection: Connection, run_id: int) -> RunRow | None:
     """A run's row, or None."""
-    return connection.execute(select(Run).where(Run.id == run_id)).one_or_none()
+    return read_one_or_none(connection, RunRow, select(Run).where(Run.id == run_id))
 
 
 _waiting = (
@@ -215,8 +245,8 @@ def without_slot(
     *,
     run_ids: Sequence[int] | None = None,
     search_id: int | None = None,
-) -> list[Any]:
-    """(id, device, devices) of runs that wait and that no slot there is can take.
+) -> list[WaitingRun]:
+    """Runs that wait and that no slot there is can take.
 
     Of all, of some, or of a search's; a hundred at most.
     """
@@ -225,4 +255,4 @@ def without_slot(
         statement = statement.where(Run.id.in_(run_ids))
     if search_id is not None:
         statement = statement.where(Run.search_id == search_id)
-    return list(connection.execute(statement))
+    return read_all(connection, WaitingRun, statement)

@@ -3,7 +3,6 @@
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -16,15 +15,20 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from db.lifecycle import notices, queue
+from db.schema import config_keys
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import Arm, ChildState, NoticeKind, SearchState
-from db.schema.models import Child, PolicyVersion, Run, Search, SearchTag, is_state
+from db.schema.models import Child, PolicyVersion, Run, Search, SearchTag
+from db.schema.rows import JsonObject, SearchRow, read_all, read_one, read_one_or_none
+from db.schema.upserts import Upsert
+from pipeline.config.rules import SearchRules
 from pipeline.errors import Failure, UserError
 
-# A search that learns nothing for so many batches, or finds nothing new, pauses and says so.
+# After this many batches without a lesson, or without a new genotype, a search pauses, with the
+# reason.
 BATCHES_UNTIL_STUCK = 5
 STOPPED_BY_HAND = "stopped by hand"
 PAUSED_BY_HAND = "paused by hand"
@@ -33,12 +37,12 @@ _by_id = select(Search).where(Search.id == bindparam("search_id"))
 _by_name = select(Search).where(Search.name == bindparam("name"))
 
 
-def find(connection: Connection, name: str) -> Any:
-    """The search's row, or None."""
-    return connection.execute(_by_name, {"name": name}).one_or_none()
+def find(connection: Connection, name: str) -> SearchRow | None:
+    """The search of a name, or None."""
+    return read_one_or_none(connection, SearchRow, _by_name, {"name": name})
 
 
-def get(connection: Connection, name: str) -> Any:
+def get(connection: Connection, name: str) -> SearchRow:
     """The search's row.
 
     Raises:
@@ -52,15 +56,34 @@ def get(connection: Connection, name: str) -> Any:
     return row
 
 
-def by_id(connection: Connection, search_id: int) -> Any:
+def by_id(connection: Connection, search_id: int) -> SearchRow:
     """The row of a search that exists."""
-    return connection.execute(_by_id, {"search_id": search_id}).one()
+    return read_one(connection, SearchRow, _by_id, {"search_id": search_id})
 
 
-def _add(dialect_insert: Any) -> Any:
-    return (
-        dialect_insert(Search)
-        .values(
+def state_of(connection: Connection, search_id: int) -> tuple[SearchState, str | None]:
+    """What a search is doing, and the reason for it."""
+    statement = select(Search.state, Search.reason).where(Search.id == search_id)
+    state, reason = connection.execute(statement).one()
+    return state, reason
+
+
+def list_all(connection: Connection, limit: int = 1000) -> list[SearchRow]:
+    """All searches, newest last."""
+    return read_all(connection, SearchRow, select(Search).order_by(Search.id).limit(limit))
+
+
+def lock(connection: Connection, search_id: int) -> SearchRow | None:
+    """The search's row, kept from other writers until the transaction ends."""
+    return read_one_or_none(
+        connection, SearchRow, _by_id.with_for_update(), {"search_id": search_id}
+    )
+
+
+_add = Upsert(
+    Search,
+    lambda add: (
+        add.values(
             uid=bindparam("uid"),
             name=bindparam("name"),
             config=bindparam("config"),
@@ -70,26 +93,24 @@ def _add(dialect_insert: Any) -> Any:
         )
         .on_conflict_do_nothing(index_elements=["name"])
         .returning(Search.id)
-    )
-
-
-_adds = {"sqlite": _add(sqlite.insert), "postgresql": _add(postgresql.insert)}
+    ),
+)
 
 
 def made_with(connection: Connection, fingerprint: str) -> str | None:
     """The name of a search that has images of this fingerprint, if one has."""
-    has = Search.config["fingerprint"].as_string() == fingerprint
+    has = config_keys.fingerprint == fingerprint
     return connection.scalar(select(Search.name).where(has).order_by(Search.id).limit(1))
 
 
-def create(connection: Connection, name: str, config: dict[str, Any]) -> int | None:
+def create(connection: Connection, name: str, config: JsonObject) -> int | None:
     """Add a running search with its whole configuration.
 
     Returns:
         Its id; None where another command was quicker with a search of this name.
     """
     row = {"uid": uuid.uuid4().hex, "name": name, "config": config}
-    search_id: int | None = connection.scalar(_adds[connection.dialect.name], row)
+    search_id: int | None = connection.scalar(_add.on(connection), row)
     return search_id
 
 
@@ -128,7 +149,7 @@ def tags_of(connection: Connection, search_id: int) -> list[str]:
     return sorted(connection.scalars(statement))
 
 
-def reconfigure(connection: Connection, search_id: int, config: dict[str, Any]) -> None:
+def reconfigure(connection: Connection, search_id: int, config: JsonObject) -> None:
     """Store a configuration whose budget or stop rules were changed."""
     connection.execute(update(Search).where(Search.id == search_id).values(config=config))
 
@@ -149,8 +170,7 @@ def pause(connection: Connection, search_id: int, reason: str) -> None:
 
 def pause_active(connection: Connection, search_id: int, reason: str) -> None:
     """Pause a search, unless somebody did something else with it meanwhile."""
-    state = connection.execute(_by_id, {"search_id": search_id}).one().state
-    if state.is_active:
+    if by_id(connection, search_id).state.is_active:
         pause(connection, search_id, reason)
 
 
@@ -196,7 +216,7 @@ def fail(connection: Connection, search_id: int, reason: str) -> None:
     notices.add(connection, search_id, NoticeKind.FAILING, reason)
 
 
-def _move(connection: Connection, search_id: int, state: SearchState, **columns: Any) -> None:
+def _move(connection: Connection, search_id: int, state: SearchState, **columns: object) -> None:
     connection.execute(
         update(Search)
         .where(Search.id == search_id)
@@ -228,22 +248,23 @@ _lessons = (
 )
 
 
-def _arms(search: Any) -> list[Arm]:
+def _arms(rules: SearchRules) -> list[Arm]:
     """The arms of a search that earn rewards."""
-    return [Arm.POLICY, Arm.CONTROL] if search.config.get("control") else [Arm.POLICY]
+    return [Arm.POLICY, Arm.CONTROL] if rules.control else [Arm.POLICY]
 
 
 def _children_of(arm: Arm) -> str:
     return "children" if arm is Arm.POLICY else f"{arm} children"
 
 
-def stuck_reason(connection: Connection, search: Any) -> str | None:
+def stuck_reason(connection: Connection, search: SearchRow) -> str | None:
     """Why a search had better pause before it proposes more, or None."""
-    count = BATCHES_UNTIL_STUCK * search.config["controller"]["batch"]
+    rules = search.rules
+    count = BATCHES_UNTIL_STUCK * rules.controller.batch
     lessons = connection.scalars(_lessons, {"search_id": search.id}).all()
     if len(lessons) == BATCHES_UNTIL_STUCK and not any(lessons):
         return f"no child of the last {BATCHES_UNTIL_STUCK} policy versions carries a reward"
-    for arm in _arms(search):
+    for arm in _arms(rules):
         parameters = {"search_id": search.id, "arm": arm, "count": count}
         latest = connection.execute(_latest, parameters).all()
         if len(latest) < count:
@@ -251,7 +272,7 @@ def stuck_reason(connection: Connection, search: Any) -> str | None:
         if all(row.state is ChildState.SKIPPED for row in latest):
             return f"none of the last {count} {_children_of(arm)} carries a reward"
         share = sum(row.duplicate_of is not None for row in latest) / count
-        limit = search.config["stop"]["duplicates"]
+        limit = rules.stop.duplicates
         if arm is Arm.POLICY and share >= limit and share > 0:
             return (
                 f"{share:.0%} of the last {count} children were duplicates "
@@ -290,7 +311,7 @@ _last_ends = (
 )
 
 
-def _damaged_data(connection: Connection, search: Any) -> str | None:
+def _damaged_data(connection: Connection, search: SearchRow) -> str | None:
     """The fault of the data that the last children ended by, one after another."""
     ends = connection.execute(_last_ends, {"search_id": search.id}).all()
     if len(ends) < UNREAD or any(end.failure is not Failure.DATA for end in ends):
@@ -302,16 +323,16 @@ def _damaged_data(connection: Connection, search: Any) -> str | None:
     )
 
 
-def failing_reason(connection: Connection, search: Any) -> str | None:
+def failing_reason(connection: Connection, search: SearchRow) -> str | None:
     """Why a search had better pause, by how its last children failed; duplicates do not count."""
     damaged = _damaged_data(connection, search)
     if damaged is not None:
         return damaged
-    stop = search.config["stop"]
-    limit, count = stop.get("failures", 1.0), stop.get("failures_of", 20)
+    rules = search.rules
+    limit, count = rules.stop.failures, rules.stop.failures_of
     if limit >= 1:
         return None
-    for arm in _arms(search):  # each alone: a policy learns to avoid what random choices meet
+    for arm in _arms(rules):  # each alone: a policy learns to avoid what random choices meet
         parameters = {"search_id": search.id, "arm": arm, "count": count}
         ended = connection.scalars(_ended, parameters).all()
         failures = Counter(failure.value for failure in ended if failure is not None)

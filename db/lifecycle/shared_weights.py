@@ -6,15 +6,60 @@ runs of purpose `score`, which start from that artifact and have no child of the
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from db.lifecycle import attempts, children
-from db.lifecycle.children import ADD_WAITING, NEW_CHILD, NEW_RUN, Answer, NewChild, RunTemplate
+from db.lifecycle.children import (
+    ADD_WAITING,
+    NEW_CHILD,
+    NEW_RUN,
+    Answer,
+    ChildValues,
+    NewChild,
+    RunTemplate,
+)
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import Arm, ArtifactKind, ChildState, Purpose
-from db.schema.models import Artifact, Child, Run, is_state
+from db.schema.models import Artifact, Child, Run
+from db.schema.rows import JsonObject, read_all, read_one_or_none
+
+
+class NewestWeights(NamedTuple):
+    """The newest shared weights of a search."""
+
+    id: int
+    number: int
+    uri: str
+    sha256: str
+
+
+class ChildToScore(NamedTuple):
+    """A child that a run scores."""
+
+    id: int
+    arm: Arm
+    version: int
+    k: int
+    actions: list[int]
+
+
+class _RunValues(TypedDict):
+    """What a run of shared weights is given."""
+
+    purpose: Purpose
+    search_id: int
+    version: int
+    ordinal: int
+    start_artifact_id: int | None
+    config: JsonObject
+    seed: int
+    device: str
+    devices: int
+    key: str
+
 
 _of_search = (Artifact.search_id == bindparam("search_id"), Artifact.kind == ArtifactKind.SHARED)
 _newest = (
@@ -52,9 +97,9 @@ _add_children = (
 )
 
 
-def newest(connection: Connection, search_id: int) -> Any:
-    """(id, number, uri, sha256) of a search's newest weights, or None."""
-    return connection.execute(_newest, {"search_id": search_id}).one_or_none()
+def newest(connection: Connection, search_id: int) -> NewestWeights | None:
+    """A search's newest weights, or None."""
+    return read_one_or_none(connection, NewestWeights, _newest, {"search_id": search_id})
 
 
 def _run_row(
@@ -65,7 +110,7 @@ def _run_row(
     template: RunTemplate,
     seed: int,
     start_artifact_id: int | None,
-) -> dict[str, Any]:
+) -> _RunValues:
     return {
         "purpose": purpose,
         "search_id": search_id,
@@ -111,12 +156,14 @@ def propose(
 
     Raises:
         IntegrityError: one of them is there already; nothing is written then.
+        ValueError: the search has no weights yet.
     """
     weights = newest(connection, search_id)
-    assert weights is not None  # due only then
-    genotype_ids = children.find_or_add_genotypes(connection, proposals)
-    rows = [children.child_row(search_id, version, p, genotype_ids[p.digest]) for p in proposals]
-    first: dict[int, dict[str, Any]] = {}
+    if weights is None:
+        raise ValueError(f"search {search_id} has no shared weights to score with")
+    genotypes = children.find_or_add_genotypes(connection, proposals)
+    rows = [children.child_row(search_id, version, p, genotypes[p.digest]) for p in proposals]
+    first: dict[int, ChildValues] = {}
     for row in rows:
         if row["arm"] is Arm.DERIVE:
             first.setdefault(row["genotype_id"], row)
@@ -128,10 +175,11 @@ def propose(
         for n in range(-(-len(scored) // chunk))
     ]
     run_ids = connection.execute(_add_run, runs).scalars().all()
-    for n, row in enumerate(scored):
-        row["score_run_id"] = run_ids[n // chunk]
-    added = connection.execute(_add_children, scored).all()
-    waiting = [row for row in rows if "score_run_id" not in row]
+    added = connection.execute(
+        _add_children,
+        [{**row, "score_run_id": run_ids[n // chunk]} for n, row in enumerate(scored)],
+    ).all()
+    waiting = [row for row in rows if first.get(row["genotype_id"], row) is not row]
     if waiting:
         ids = {genotype_id: child_id for child_id, genotype_id in added}
         connection.execute(
@@ -151,9 +199,9 @@ _to_score = (
 )
 
 
-def to_score(connection: Connection, run_id: int) -> list[Any]:
-    """(id, arm, version, k, actions) of the children that a run scores."""
-    return list(connection.execute(_to_score, {"run_id": run_id}))
+def to_score(connection: Connection, run_id: int) -> list[ChildToScore]:
+    """The children that a run scores, in their order."""
+    return read_all(connection, ChildToScore, _to_score, {"run_id": run_id})
 
 
 def finish_scoring(

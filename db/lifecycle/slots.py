@@ -3,13 +3,14 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Boolean, Connection, Float, bindparam, insert, select, update
 
 from db.schema.clock import clock
 from db.schema.enums import SlotState
 from db.schema.models import Slot, Store, Tick
+from db.schema.rows import read_all
 from pipeline.io.text import storable
 
 # The home of slots that are no process of this store: attempts of an imported search name them.
@@ -152,10 +153,32 @@ def store_uid(connection: Connection) -> str:
     return connection.execute(select(Store.uid)).scalar_one()
 
 
-def by_home(connection: Connection, host: str, home: str) -> list[Any]:
-    """The rows of one home's processes, with the database's time beside them."""
-    return list(
-        connection.execute(
-            select(Slot, clock().label("now")).where(Slot.host == host, Slot.home == home)
-        )
+class HomeSlot(NamedTuple):
+    """A worker process of a home, and the database's time beside it."""
+
+    id: int
+    name: str
+    pid: int
+    state: SlotState
+    reason: str | None
+    lease: float  # seconds
+    heartbeat_at: dt.datetime
+    now: dt.datetime
+
+
+def by_home(connection: Connection, host: str, home: str) -> list[HomeSlot]:
+    """The worker processes of one home."""
+    return read_all(
+        connection,
+        HomeSlot,
+        select(
+            Slot.id,
+            Slot.name,
+            Slot.pid,
+            Slot.state,
+            Slot.reason,
+            Slot.lease,
+            Slot.heartbeat_at,
+            clock().label("now"),
+        ).where(Slot.host == host, Slot.home == home),
     )

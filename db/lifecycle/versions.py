@@ -1,16 +1,32 @@
 """Policy versions: appended one at a time; old states are let go, their history stays."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, LargeBinary, bindparam, insert, null, select, update
 
 from db.schema.clock import clock
 from db.schema.models import Child, PolicyVersion
+from db.schema.rows import read_one_or_none
 
-# Which states are kept: the newest ones, and each so-many-th for looking back.
+# Which states are kept: the newest ones, and every 50th for looking back.
 KEEP_NEWEST = 10
 KEEP_EVERY = 50
+
+# What an update reports of itself; a version that learned nothing has none of it.
+DIAGNOSTICS = (
+    *("loss", "entropy", "kl", "clip_fraction", "baseline", "mean_reward", "staleness"),
+    *("duplicates", "probabilities"),
+)
+
+
+class NewestVersion(NamedTuple):
+    """The newest policy version of a search."""
+
+    version: int
+    total_learned: int
+    sha256: str
+
 
 _newest = (
     select(
@@ -35,15 +51,7 @@ _append = insert(PolicyVersion).values(
             "version",
             "learned",
             "total_learned",
-            "loss",
-            "entropy",
-            "kl",
-            "clip_fraction",
-            "baseline",
-            "mean_reward",
-            "staleness",
-            "duplicates",
-            "probabilities",
+            *DIAGNOSTICS,
             "sha256",
         )
     },
@@ -64,9 +72,9 @@ _let_go = (
 )
 
 
-def newest(connection: Connection, search_id: int) -> Any:
-    """(version, total_learned, sha256) of the newest version, or None."""
-    return connection.execute(_newest, {"search_id": search_id}).one_or_none()
+def newest(connection: Connection, search_id: int) -> NewestVersion | None:
+    """The newest version, or None."""
+    return read_one_or_none(connection, NewestVersion, _newest, {"search_id": search_id})
 
 
 def state(connection: Connection, search_id: int, version: int) -> bytes | None:
@@ -83,32 +91,21 @@ def append(
     total_learned: int,
     sha256: str,
     state: bytes,
-    diagnostics: dict[str, Any],
+    diagnostics: Mapping[str, object],
 ) -> None:
-    """Write the next version, mark the rewards it consumed, let an old state go (law 6).
+    """Write the next version, mark the rewards it consumed, let an old state go.
+
+    All in the caller's transaction, so that no reward is used twice and none is lost.
 
     Raises:
         IntegrityError: the version exists; another update was quicker.
         RuntimeError: a reward was consumed already; the transaction must not be committed.
     """
-    parameters = dict.fromkeys(
-        (
-            "loss",
-            "entropy",
-            "kl",
-            "clip_fraction",
-            "baseline",
-            "mean_reward",
-            "staleness",
-            "duplicates",
-            "probabilities",
-        )
-    )
-    parameters |= diagnostics
     connection.execute(
         _append,
         {
-            **parameters,
+            **dict.fromkeys(DIAGNOSTICS),
+            **diagnostics,
             "search_id": search_id,
             "version": version,
             "learned": len(consumed),

@@ -1,16 +1,18 @@
 """Questions of the doctor: what stands in the rows that should not, or not for so long."""
 
 import datetime as dt
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from db.lifecycle.queue import MESSAGE_LOST_AFTER
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import RunState, SearchState
-from db.schema.models import Run, Search, Slot, Tick, is_state
+from db.schema.models import Run, Search, Slot
+from db.schema.rows import JsonObject, SlotRow, read_all
 
-# A lease that ended so long ago should have been freed: a turn of reconcile, and some room.
+# Seconds after which a lease that ended should have been freed: a turn of reconcile, and more.
 SHOULD_BE_FREED_AFTER = 20.0
 
 
@@ -43,28 +45,32 @@ def queued_too_long(connection: Connection) -> list[int]:
     )
 
 
-def last_reconciled(connection: Connection) -> dt.datetime | None:
-    """When reconcile last took a turn."""
-    return connection.scalar(select(func.max(Tick.ticked_at)))
-
-
-def slots(connection: Connection) -> list[Any]:
+def slots(connection: Connection) -> list[SlotRow]:
     """Every worker process there was."""
-    return list(connection.execute(select(Slot).order_by(Slot.host, Slot.home, Slot.name)))
+    statement = select(Slot).order_by(Slot.host, Slot.home, Slot.name)
+    return read_all(connection, SlotRow, statement)
 
 
-def resting_searches(connection: Connection) -> list[Any]:
-    """Searches that were paused or cannot go on, with the reason."""
-    return list(
-        connection.execute(
-            select(Search.name, Search.state, Search.reason)
-            .where(Search.state.in_([SearchState.PAUSED, SearchState.FAILED]))
-            .order_by(Search.id)
-        )
+class RestingSearch(NamedTuple):
+    """A search that was paused or cannot go on, with the reason."""
+
+    name: str
+    state: SearchState
+    reason: str | None
+
+
+def resting_searches(connection: Connection) -> list[RestingSearch]:
+    """Searches that were paused or cannot go on."""
+    return read_all(
+        connection,
+        RestingSearch,
+        select(Search.name, Search.state, Search.reason)
+        .where(Search.state.in_([SearchState.PAUSED, SearchState.FAILED]))
+        .order_by(Search.id),
     )
 
 
-def active_configs(connection: Connection) -> list[dict[str, Any]]:
+def active_configs(connection: Connection) -> list[JsonObject]:
     """The configurations of searches that go on."""
     states = [state for state in SearchState if state.is_active]
     return list(connection.scalars(select(Search.config).where(Search.state.in_(states))))

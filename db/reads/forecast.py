@@ -3,14 +3,26 @@
 import itertools
 import statistics
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from db.reads.progress import Progress
+from db.schema import config_keys
 from db.schema.clock import clock, seconds_between
+from db.schema.conditions import is_state
 from db.schema.enums import ChildState, Outcome, Purpose, RunState
-from db.schema.models import Attempt, Child, Epoch, Run, is_state
+from db.schema.models import Attempt, Child, Epoch, Run
+from db.schema.rows import read_all
+
+
+class RunningTraining(NamedTuple):
+    """How far a training is."""
+
+    epochs: int  # of its recipe
+    done: int
+    mean: float | None  # seconds of an epoch; None before the first
+    elapsed: float  # seconds since the last epoch ended, or since the run was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +65,8 @@ def recent_seconds(connection: Connection, search_id: int, count: int = 50) -> l
     ]
 
 
-def running(connection: Connection, search_id: int) -> list[Any]:
-    """How far each training of a search is: (epochs, done, mean seconds of one, elapsed).
-
-    ``elapsed``: seconds since the last epoch ended, or since it was taken.
-    """
+def running(connection: Connection, search_id: int) -> list[RunningTraining]:
+    """How far each training of a search's children is."""
     curve = (
         select(
             Epoch.run_id,
@@ -71,21 +80,21 @@ def running(connection: Connection, search_id: int) -> list[Any]:
         .subquery()
     )
     since = func.coalesce(curve.c.last, Run.state_since)
-    return list(
-        connection.execute(
-            select(
-                Run.config["training"]["epochs"].as_integer().label("epochs"),
-                func.coalesce(curve.c.done, 0).label("done"),
-                curve.c.mean,
-                seconds_between(since, clock()).label("elapsed"),
-            )
-            .join(curve, curve.c.run_id == Run.id, isouter=True)
-            .where(
-                Run.search_id == search_id,
-                is_state(Run.purpose, Purpose.SEARCH),
-                is_state(Run.state, RunState.RUNNING),
-            )
+    return read_all(
+        connection,
+        RunningTraining,
+        select(
+            config_keys.epochs.label("epochs"),
+            func.coalesce(curve.c.done, 0).label("done"),
+            curve.c.mean,
+            seconds_between(since, clock()).label("elapsed"),
         )
+        .join(curve, curve.c.run_id == Run.id, isouter=True)
+        .where(
+            Run.search_id == search_id,
+            is_state(Run.purpose, Purpose.SEARCH),
+            is_state(Run.state, RunState.RUNNING),
+        ),
     )
 
 
@@ -115,7 +124,9 @@ def forecast_phases(now: Progress, seconds: list[float]) -> Forecast | None:
     return Forecast(left * mean, left**0.5 * spread)
 
 
-def forecast(now: Progress, seconds: list[float], running: list[Any]) -> Forecast | None:
+def forecast(
+    now: Progress, seconds: list[float], running: list[RunningTraining]
+) -> Forecast | None:
     """When a search's budget will be met, or None where nothing tells yet.
 
     Args:

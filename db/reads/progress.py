@@ -6,13 +6,15 @@ Everything due follows from the rows: no phase is stored, so nothing can disagre
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Integer, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Integer, Text, bindparam, cast, func, literal_column, select
 
 from db.lifecycle.queue import LEASES_UNTIL_GONE
 from db.lifecycle.searches import STOPPED_BY_HAND
+from db.schema import config_keys
 from db.schema.clock import clock
+from db.schema.conditions import UNFINISHED, is_state
 from db.schema.enums import (
     Arm,
     ArtifactKind,
@@ -22,16 +24,10 @@ from db.schema.enums import (
     SearchState,
     SlotState,
 )
-from db.schema.models import (
-    UNFINISHED,
-    Artifact,
-    Child,
-    PolicyVersion,
-    Run,
-    Search,
-    Slot,
-    is_state,
-)
+from db.schema.models import Artifact, Child, PolicyVersion, Run, Search, Slot
+from db.schema.rows import read_one, read_one_or_none
+from pipeline.config.rules import rules_from_text
+from pipeline.config.sharing import SharedConfig
 
 WAITING_FOR_WORKERS = "waiting for workers"
 
@@ -56,7 +52,7 @@ class Progress:
     state: SearchState
     synchronous: bool
     batch: int
-    budget: int  # children that carry a reward (law 12)
+    budget: int  # children that carry a reward; failed attempts do not count
     share: Fraction = Fraction(0)  # of the budget that is the control arm's
     version: int | None  # the newest; None before the first
     learned: int  # rewards that versions were learned from
@@ -101,7 +97,11 @@ class Progress:
 
     @property
     def update_is_due(self) -> bool:
-        """Whether the next policy version can be learned (law 11)."""
+        """Whether the next policy version can be learned.
+
+        In synchronous mode once each child of the newest version has ended, in rolling mode once
+        a batch of rewards is there, or the last ones are.
+        """
         if self.version is None or not self.state.is_active:
             return False
         if self.synchronous:  # also where no child of the version carries a reward
@@ -127,7 +127,7 @@ class Progress:
         """How many uniform proposals go with them, so that the arms keep pace.
 
         A function of the share and of the children that are not skipped, in exact fractions: in
-        synchronous mode it follows from the configuration (law 11), whatever the budget is yet.
+        synchronous mode it follows from the configuration, whatever the budget is yet.
         """
         if not self.share or not self._may_propose or self._lacks_weights:
             return 0
@@ -200,6 +200,33 @@ class Progress:
         return self.state is SearchState.STOPPING or self.completed >= self.budget
 
 
+class _Counts(NamedTuple):
+    """A search's counts at one moment."""
+
+    uid: str
+    state: SearchState
+    config: str
+    version: int | None
+    learned: int | None
+    unlearned: int
+    open: int
+    stored: int
+    unstarted: int
+    slots: int
+    control_stored: int | None
+    control_open: int
+    control_skipped: int
+
+
+class _SharedCounts(NamedTuple):
+    """How many passes and derived children a search with shared weights has."""
+
+    reason: str | None
+    asked: int
+    weights: int
+    derived: int
+
+
 _search_id = bindparam("search_id", type_=Integer)
 _newest = (
     select(PolicyVersion.version, PolicyVersion.total_learned)
@@ -208,10 +235,10 @@ _newest = (
     .limit(1)
 )
 _version = _newest.with_only_columns(PolicyVersion.version).scalar_subquery()
-_counts = select(
+_all_but_control = select(
     Search.uid,
     Search.state,
-    Search.config,
+    cast(Search.config, Text).label("config"),
     _version.label("version"),
     _newest.with_only_columns(PolicyVersion.total_learned).scalar_subquery().label("learned"),
     select(func.count())
@@ -251,8 +278,8 @@ _counts = select(
     select(func.count())
     .select_from(Slot)
     .where(
-        Slot.device == Search.config["training"]["device"].as_string(),
-        Slot.devices == func.coalesce(Search.config["training"]["devices"].as_integer(), 1),
+        Slot.device == config_keys.search_device,
+        Slot.devices == config_keys.search_devices,
         is_state(Slot.state, SlotState.UP),
         Slot.heartbeat_at > clock(-LEASES_UNTIL_GONE * Slot.lease),
     )
@@ -284,7 +311,13 @@ _sharing = select(
 ).where(Search.id == _search_id)
 _of_control = (Child.search_id == _search_id, is_state(Child.arm, Arm.CONTROL))
 _control_count = select(func.count()).select_from(Child).where(*_of_control)
-_counts_with_control = _counts.add_columns(
+_counts = _all_but_control.add_columns(
+    *(
+        literal_column("0").label(name)
+        for name in ("control_stored", "control_open", "control_skipped")
+    )
+)
+_counts_with_control = _all_but_control.add_columns(
     # k counts them all, from version to version: a million rewards need not be counted
     select(Child.k + 1)
     .where(*_of_control)
@@ -303,47 +336,45 @@ _counts_with_control = _counts.add_columns(
 
 def progress(connection: Connection, search_id: int) -> Progress | None:
     """Where a search is now, or None where there is no such search."""
-    row = connection.execute(_counts, {"search_id": search_id}).one_or_none()
+    asked = {"search_id": search_id}
+    row = read_one_or_none(connection, _Counts, _counts, asked)
     if row is None:
         return None
-    control: dict[str, Any] = {}
-    if row.config.get("control"):  # all counts once more, as they are at one moment
-        row = connection.execute(_counts_with_control, {"search_id": search_id}).one()
-        control = dict(
-            share=Fraction(str(row.config["control"])),  # as it is written: 0.1 is a tenth
-            control_stored=row.control_stored or 0,
-            control_open=row.control_open,
-            control_skipped=row.control_skipped,
-        )
-    config = row.config
-    sharing = None
-    if config.get("shared"):
-        sharing = _sharing_now(connection, search_id, config["shared"])
+    rules = rules_from_text(row.config)
+    if rules.control:  # all counts once more, as they are at one moment
+        row = read_one(connection, _Counts, _counts_with_control, asked)
     return Progress(
         search_id=search_id,
         uid=row.uid,
-        state=SearchState(row.state),
-        synchronous=config["mode"] == "synchronous",
-        batch=config["controller"]["batch"],
-        budget=config["budget"]["children"],
+        state=row.state,
+        synchronous=rules.mode == "synchronous",
+        batch=rules.controller.batch,
+        budget=rules.budget.children,
+        share=rules.control_share,
         version=row.version,
         learned=row.learned or 0,
         unlearned=row.unlearned,
         open=row.open,
         stored=row.stored,
+        control_stored=row.control_stored or 0,
+        control_open=row.control_open,
+        control_skipped=row.control_skipped,
         unstarted=row.unstarted,
         slots=row.slots,
-        sharing=sharing,
-        **control,
+        sharing=_sharing_now(connection, search_id, rules.shared),
     )
 
 
-def _sharing_now(connection: Connection, search_id: int, shared: dict[str, Any]) -> Sharing:
-    row = connection.execute(_sharing, {"search_id": search_id}).one()
+def _sharing_now(
+    connection: Connection, search_id: int, shared: SharedConfig | None
+) -> Sharing | None:
+    if shared is None:
+        return None
+    row = read_one(connection, _SharedCounts, _sharing, {"search_id": search_id})
     return Sharing(
-        updates=shared["updates"],
+        updates=shared.updates,
         asked=row.asked,
         weights=row.weights,
-        derive=0 if row.reason == STOPPED_BY_HAND else shared["derive"],
+        derive=0 if row.reason == STOPPED_BY_HAND else shared.derive,
         derived=row.derived,
     )

@@ -1,12 +1,12 @@
 """SEARCH:RANK, by which people name one of a search's best genotypes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection
 
 from db.lifecycle import searches
 from db.reads import ranking
+from db.reads.ranked_genotypes import RankedGenotype
 from pipeline.errors import UserError
 
 
@@ -21,8 +21,8 @@ class Rank:
         return f"{self.search}:{self.number}"
 
 
-def look_up(connection: Connection, rank: Rank) -> Any:
-    """The row of ``db.reads.ranking`` that stands there.
+def look_up(connection: Connection, rank: Rank) -> RankedGenotype:
+    """The genotype that stands there.
 
     Raises:
         UserError: there is no such search, or it has fewer genotypes.

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -19,19 +19,11 @@ from sqlalchemy import (
 )
 
 from db.reads.progress import progress
-from db.schema.enums import ChildState
-from db.schema.models import (
-    BAD,
-    IN_FULL,
-    Attempt,
-    Child,
-    Epoch,
-    Genotype,
-    PolicyVersion,
-    Run,
-    Slot,
-    is_state,
-)
+from db.schema.conditions import FAILED_OR_LOST, IN_FULL, is_state
+from db.schema.enums import Arm, ChildState, Outcome
+from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot
+from db.schema.rows import EpochRow, columns, read_all
+from pipeline.errors import Failure
 
 # Of rows that a figure shows each as a mark; more cannot be told apart.
 MOST = 2000
@@ -72,57 +64,87 @@ def rewards(
         yield from ((row[0], row[1]) for row in rows)
 
 
-def stamp(connection: Connection, search_id: int) -> tuple[Any, ...]:
+def stamp(connection: Connection, search_id: int) -> tuple[int | None, ...]:
     """Another one once a child of a search has ended, a version has come, or anybody's attempt
     has come or failed.
     """
     now = progress(connection, search_id)
-    assert now is not None
+    if now is None:
+        return ()
     newest = connection.scalar(select(func.max(Attempt.id)))
-    bad = connection.scalar(select(func.count()).where(literal_column(BAD)).select_from(Attempt))
+    bad = connection.scalar(
+        select(func.count()).where(literal_column(FAILED_OR_LOST)).select_from(Attempt)
+    )
     return now.completed, now.open, now.version, newest, bad
 
 
-def versions(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
+class PolicyPoint(NamedTuple):
+    """What the update that made a policy version reported."""
+
+    version: int
+    entropy: float | None
+    kl: float | None
+    clip_fraction: float | None
+    baseline: float | None
+    mean_reward: float | None
+    staleness: float | None
+    duplicates: int | None
+
+
+def versions(connection: Connection, search_id: int, most: int = MOST) -> list[PolicyPoint]:
     """Policy versions with their diagnostics, the newest among them; every n-th of very many."""
-    return list(
-        connection.execute(
-            select(
-                PolicyVersion.version,
-                PolicyVersion.entropy,
-                PolicyVersion.kl,
-                PolicyVersion.clip_fraction,
-                PolicyVersion.baseline,
-                PolicyVersion.mean_reward,
-                PolicyVersion.staleness,
-                PolicyVersion.duplicates,
-            )
-            .where(PolicyVersion.search_id == search_id, *_every_nth(connection, search_id, most))
-            .order_by(PolicyVersion.version)
-        )
+    return read_all(
+        connection,
+        PolicyPoint,
+        select(*columns(PolicyVersion, PolicyPoint))
+        .where(PolicyVersion.search_id == search_id, _is_nth(connection, search_id, most))
+        .order_by(PolicyVersion.version),
     )
 
 
-def probabilities(connection: Connection, search_id: int, most: int = 60) -> list[Any]:
-    """(version, probabilities) of every n-th version, the newest among them."""
-    return list(
-        connection.execute(
-            select(PolicyVersion.version, PolicyVersion.probabilities)
-            .where(PolicyVersion.search_id == search_id, *_every_nth(connection, search_id, most))
-            .order_by(PolicyVersion.version)
-        )
+class VersionProbabilities(NamedTuple):
+    """How likely a policy version finds each choice."""
+
+    version: int
+    probabilities: list[list[float]] | None  # per decision, of each choice
+
+
+def probabilities(
+    connection: Connection, search_id: int, most: int = 60
+) -> list[VersionProbabilities]:
+    """Probabilities of every n-th version, the newest among them."""
+    return read_all(
+        connection,
+        VersionProbabilities,
+        select(PolicyVersion.version, PolicyVersion.probabilities)
+        .where(PolicyVersion.search_id == search_id, _is_nth(connection, search_id, most))
+        .order_by(PolicyVersion.version),
     )
 
 
-def _every_nth(connection: Connection, search_id: int, most: int) -> list[Any]:
+def _is_nth(connection: Connection, search_id: int, most: int) -> ColumnElement[bool]:
     newest = connection.scalar(
         select(func.max(PolicyVersion.version)).where(PolicyVersion.search_id == search_id)
     )
     step = (newest or 0) // most + 1
-    return [PolicyVersion.version % step == (newest or 0) % step]
+    return PolicyVersion.version % step == (newest or 0) % step
 
 
-def sample(connection: Connection, search_id: int, most: int = MOST) -> list[Any]:
+class SampledChild(NamedTuple):
+    """A child with a reward, as figures show it."""
+
+    id: int
+    arm: Arm
+    reward: float
+    accuracy: float | None
+    parameters: int | None
+    macs: int | None
+    ops_normal: int | None
+    ops_reduction: int | None
+    digest: str
+
+
+def sample(connection: Connection, search_id: int, most: int = MOST) -> list[SampledChild]:
     """Rewarded children: all, or of very many every n-th."""
     by_version = (Child.version, Child.arm, Child.k)
     of_search = select(Child.id).where(Child.search_id == search_id).limit(1)
@@ -131,37 +153,34 @@ def sample(connection: Connection, search_id: int, most: int = MOST) -> list[Any
     step = max(0, last - first) // most + 1
     wide = step * most  # a version's children need not have the highest ids
     sampled = Child.id.in_(range(last - wide, last + wide + 1, step)) if step > 1 else true()
-    return list(
-        connection.execute(
-            select(
-                Child.id,
-                Child.arm,
-                Child.reward,
-                Child.accuracy,
-                Child.parameters,
-                Child.macs,
-                Child.ops_normal,
-                Child.ops_reduction,
-                Genotype.digest,
-            )
-            .join(Genotype, Genotype.id == Child.genotype_id)
-            .where(
-                Child.search_id == search_id,
-                sampled,
-                is_state(Child.state, ChildState.REWARDED),
-            )
-            .order_by(Child.id)
+    return read_all(
+        connection,
+        SampledChild,
+        select(
+            Child.id,
+            Child.arm,
+            Child.reward,
+            Child.accuracy,
+            Child.parameters,
+            Child.macs,
+            Child.ops_normal,
+            Child.ops_reduction,
+            Genotype.digest,
         )
+        .join(Genotype, Genotype.id == Child.genotype_id)
+        .where(
+            Child.search_id == search_id,
+            sampled,
+            is_state(Child.state, ChildState.REWARDED),
+        )
+        .order_by(Child.id),
     )
 
 
-def curves_of(connection: Connection, run_ids: list[int]) -> list[Any]:
+def curves_of(connection: Connection, run_ids: list[int]) -> list[EpochRow]:
     """The learning curves of some runs."""
-    return list(
-        connection.execute(
-            select(Epoch).where(Epoch.run_id.in_(run_ids)).order_by(Epoch.run_id, Epoch.epoch)
-        )
-    )
+    statement = select(Epoch).where(Epoch.run_id.in_(run_ids))
+    return read_all(connection, EpochRow, statement.order_by(Epoch.run_id, Epoch.epoch))
 
 
 def runs_of_children(connection: Connection, child_ids: list[int]) -> dict[int, int]:
@@ -170,7 +189,20 @@ def runs_of_children(connection: Connection, child_ids: list[int]) -> dict[int, 
     return {row.child_id: row.id for row in rows}
 
 
-def holds(connection: Connection, search_id: int | None, most: int = 1000) -> list[Any]:
+class Hold(NamedTuple):
+    """An attempt: how long a slot held a run."""
+
+    run_id: int
+    number: int
+    started_at: dt.datetime
+    ended_at: dt.datetime | None
+    outcome: Outcome | None
+    failure: Failure | None
+    host: str
+    name: str
+
+
+def holds(connection: Connection, search_id: int | None, most: int = 1000) -> list[Hold]:
     """The newest attempts, of all or of a search's newest runs, oldest first."""
     statement = (
         select(
@@ -188,11 +220,11 @@ def holds(connection: Connection, search_id: int | None, most: int = 1000) -> li
         .limit(most)
     )
     if search_id is not None:
-        statement = statement.where(Attempt.run_id.in_(newest_runs(search_id, most)))
-    return list(connection.execute(statement))[::-1]
+        statement = statement.where(Attempt.run_id.in_(_newest_runs(search_id, most)))
+    return read_all(connection, Hold, statement)[::-1]
 
 
-def newest_runs(search_id: int, most: int) -> Select[tuple[int]]:
+def _newest_runs(search_id: int, most: int) -> Select[tuple[int]]:
     """Runs of a search of which its newest attempts are: of the children that ended last, and of
     those without an end; in full; of shared weights.
 
@@ -224,7 +256,7 @@ def of_search(connection: Connection, search_id: int) -> ColumnElement[bool]:
     """
     some = select(Child.id).where(Child.search_id == search_id).limit(FEW).subquery()
     if (connection.scalar(select(func.count()).select_from(some)) or 0) < FEW:
-        return Attempt.run_id.in_(newest_runs(search_id, FEW))
+        return Attempt.run_id.in_(_newest_runs(search_id, FEW))
     return exists().where(Run.id == Attempt.run_id, Run.search_id == search_id)
 
 
@@ -232,7 +264,7 @@ def failures(
     connection: Connection, search_id: int | None
 ) -> tuple[dict[str, int], dict[str, int]]:
     """By class: how many attempts failed, and how many children; of a search or of all."""
-    attempts = select(Attempt.failure, func.count()).where(literal_column(BAD))
+    attempts = select(Attempt.failure, func.count()).where(literal_column(FAILED_OR_LOST))
     children = select(Child.failure, func.count()).where(Child.failure.is_not(None))
     if search_id is not None:
         attempts = attempts.where(of_search(connection, search_id))

@@ -1,6 +1,8 @@
 """Is the record sound? Plain SQL, the same on both databases: each query finds what cannot be.
 
-A statement that finds nothing is a law that holds (design: laws 1, 2, 6, 7, 10, 11).
+Where no statement finds anything, a run has at most one holder, and an attempt for each time it
+was taken; a failed one has a class; no reward is learned from twice, or by its own version; no
+child waits for one that has ended; versions are numbered without a gap.
 """
 
 from sqlalchemy import Connection, text
@@ -105,6 +107,10 @@ IMPOSSIBLE = {
     "run {} has an accuracy that is not from 0 to 1": (
         "SELECT id FROM runs WHERE accuracy NOT BETWEEN 0 AND 1"
         " OR test_accuracy NOT BETWEEN 0 AND 1"
+    ),
+    "run {} was measured and is not done": (
+        "SELECT runs.id FROM runs JOIN metrics ON metrics.run_id = runs.id"
+        " WHERE runs.state <> 'done'"
     ),
     "search {} has a time that no clock says": (
         f"SELECT id FROM searches WHERE created_at NOT BETWEEN {TIMES}"

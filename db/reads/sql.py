@@ -9,12 +9,12 @@ files, is that role's: SECURITY.md.
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db.reads.sql_values import Texts, plain, prefer_text, size
+from db.reads.sql_values import Row, Texts, plain, prefer_text, size
 from db.schema.session import SERVER_GONE, current_engine, sqlite_module
 from pipeline.errors import UserError
 
@@ -50,19 +50,19 @@ MEASURED = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """Columns by name, and rows that are fetched as they are read; the same on both databases.
 
     Times are text in UTC, `2026-01-31 12:00:00.000000`; JSON is text; bytes are text in hex.
     """
 
     columns: list[str]
-    rows: Iterator[Sequence[Any]]
+    rows: Iterator[Row]
 
 
 @contextlib.contextmanager
-def ask(statement: str, *, seconds: float) -> Iterator[Answer]:
-    """The answer to a SELECT, which may take so many seconds, those between its rows as well.
+def ask(statement: str, *, seconds: float) -> Iterator[QueryResult]:
+    """The result of a SELECT, which may take some seconds, those between its rows as well.
 
     Raises:
         UserError: the database refuses the statement, now or while rows are read; says why.
@@ -75,12 +75,12 @@ def ask(statement: str, *, seconds: float) -> Iterator[Answer]:
     url = current_engine().url
     sqlite = url.get_backend_name() == "sqlite"
     asking = _ask_sqlite(url.database, text, seconds) if sqlite else _ask_postgres(text, seconds)
-    with asking as answer:
-        yield answer
+    with asking as result:
+        yield result
 
 
 @contextlib.contextmanager
-def _ask_sqlite(path: str | None, statement: str, seconds: float) -> Iterator[Answer]:
+def _ask_sqlite(path: str | None, statement: str, seconds: float) -> Iterator[QueryResult]:
     sqlite = sqlite_module()
     uri = f"{Path(path or '').absolute().as_uri()}?mode=ro"
     connection = sqlite.connect(uri, uri=True, timeout=seconds, isolation_level=None)
@@ -106,11 +106,11 @@ def _ask_sqlite(path: str | None, statement: str, seconds: float) -> Iterator[An
         # an EXPLAIN has columns, too, but is no table to select from; this compiles, and runs not
         connection.execute(f"EXPLAIN SELECT 1 FROM (\n{statement}\n)").close()
         names = [column[0] for column in cursor.description]
-        yield Answer(_few(names), _rows(texts.rows(cursor), deadline))
+        yield QueryResult(_few(names), _rows(texts.rows(cursor), deadline))
 
 
 @contextlib.contextmanager
-def _ask_postgres(statement: str, seconds: float) -> Iterator[Answer]:
+def _ask_postgres(statement: str, seconds: float) -> Iterator[QueryResult]:
     try:
         import psycopg
     except ImportError:
@@ -131,7 +131,7 @@ def _ask_postgres(statement: str, seconds: float) -> Iterator[Answer]:
         names = [column.name for column in cursor.description[:-1]]
         # row by row: a thousand of them may be larger than the memory
         found = (row[:-1] for row in cursor.stream("FETCH ALL FROM answer"))
-        yield Answer(_few(names), _rows(found, deadline))
+        yield QueryResult(_few(names), _rows(found, deadline))
 
 
 def _connected(psycopg: Any) -> Any:
@@ -166,7 +166,7 @@ def _refusals(errors: tuple[type[Exception], ...], deadline: float) -> Iterator[
         raise UserError(f"query: {reason}{only}") from None
 
 
-def _rows(rows: Iterator[Sequence[Any]], deadline: float) -> Iterator[Sequence[Any]]:
+def _rows(rows: Iterator[Row], deadline: float) -> Iterator[Row]:
     for count in itertools.count():
         if time.monotonic() >= deadline:
             raise UserError(

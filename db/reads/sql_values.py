@@ -5,6 +5,7 @@ import decimal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+Row = Sequence[object]  # of a statement of a user's
 # PostgreSQL's types that are numbers, truths, bytes or texts in Python; of all others its own
 # words are kept: Python has no infinite dates, and nothing for most ranges and composites.
 KEPT = {
@@ -35,7 +36,7 @@ def _or_text(base: Any, error: type[Exception]) -> Any:
     """A loader that leaves as text what Python cannot say, such as infinity."""
 
     class Loader(base):  # type: ignore[misc]
-        def load(self, data: Any) -> Any:
+        def load(self, data: bytes | memoryview) -> object:
             try:
                 return super().load(data)
             except error:
@@ -67,7 +68,7 @@ class Texts:
         except UnicodeDecodeError:
             return data.decode(errors="surrogateescape").translate(BAD_BYTES)
 
-    def rows(self, cursor: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    def rows(self, cursor: Iterator[Row]) -> Iterator[Row]:
         """A cursor's rows; each is counted by itself."""
         while True:
             self._found = 0
@@ -77,12 +78,12 @@ class Texts:
             yield row
 
 
-def size(value: Any) -> int:
+def size(value: object) -> int:
     """Bytes, or letters, of a value that may be large."""
     return len(value) if isinstance(value, str | bytes | memoryview) else 16
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> int | float | str | None:
     """A value as both databases give it."""
     if value is None or isinstance(value, int | float | str):
         return value

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import DateTime, Float, bindparam
+from sqlalchemy import ColumnElement, DateTime, Float, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -17,12 +17,16 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+    def process_bind_param(
+        self, value: dt.datetime | None, dialect: Dialect
+    ) -> dt.datetime | None:
         if value is None or dialect.name != "sqlite":
             return value
         return value.astimezone(dt.UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+    def process_result_value(
+        self, value: dt.datetime | None, dialect: Dialect
+    ) -> dt.datetime | None:
         if value is None or value.tzinfo is not None:
             return value
         return value.replace(tzinfo=dt.UTC)
@@ -37,7 +41,7 @@ class clock(FunctionElement[dt.datetime]):  # noqa: N801 - reads like the SQL fu
     type = UTCDateTime()
     inherit_cache = True
 
-    def __init__(self, seconds: Any = 0) -> None:
+    def __init__(self, seconds: float | ColumnElement[float] = 0) -> None:
         if isinstance(seconds, int | float):
             seconds = bindparam(None, float(seconds), type_=Float)
         super().__init__(seconds)

@@ -43,7 +43,6 @@ class RewardKind(enum.StrEnum):
 
     TRAINED = "trained"
     SHARED = "shared"
-    TABLE = "table"
 
 
 class Purpose(enum.StrEnum):
@@ -57,8 +56,8 @@ class Purpose(enum.StrEnum):
     SCORE = "score"  # children scored with such weights
 
     @property
-    def is_of_all(self) -> bool:
-        """Whether it works for a search's shared weights, and has no genotype of its own."""
+    def uses_shared_weights(self) -> bool:
+        """Whether it trains or scores with a search's shared weights, and has no own genotype."""
         return self in {Purpose.SHARED, Purpose.SCORE}
 
 
@@ -118,7 +117,7 @@ class Order(enum.StrEnum):
     ID = "id"  # in the order they were proposed
 
 
-class Place(enum.StrEnum):
+class CellScope(enum.StrEnum):
     """The cells in which an operation is looked for."""
 
     NORMAL = "normal"

@@ -4,26 +4,19 @@ Column names are a public query language: users write SQL against them.
 """
 
 import datetime as dt
-import enum
-from typing import Annotated, Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    Enum,
-    ForeignKey,
-    ForeignKeyConstraint,
-    Index,
-    LargeBinary,
-    MetaData,
-    UniqueConstraint,
-    literal_column,
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.schema.base import Base, Big
+from db.schema.conditions import (
+    FAILED_OR_LOST,
+    IN_FULL,
+    PRESENT,
+    PRESENT_CHECKPOINT,
+    UNFINISHED,
+    partial_index,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-from db.schema.clock import UTCDateTime
 from db.schema.enums import (
     Arm,
     ArtifactKind,
@@ -36,63 +29,14 @@ from db.schema.enums import (
     SearchState,
     SlotState,
 )
+from db.schema.rows import JsonObject
 from pipeline.errors import Failure
 
-Big = Annotated[int, mapped_column(BigInteger)]
-
-
-class Base(DeclarativeBase):
-    """Constraint names are given, so that a migration can drop them; enums are stored by value."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {
-        dt.datetime: UTCDateTime(),
-        dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"),
-        list[Any]: JSON().with_variant(JSONB(), "postgresql"),
-        bytes: LargeBinary(),
-        # text by value, and no constraint: a new state is no migration
-        enum.Enum: Enum(
-            enum.Enum,
-            native_enum=False,
-            create_constraint=False,
-            length=16,
-            values_callable=lambda members: [member.value for member in members],
-        ),
-    }
-
-
-def where(condition: str) -> dict[str, Any]:
-    """A partial index's condition, in both databases' words."""
-    return {f"{dialect}_where": literal_column(condition) for dialect in ("sqlite", "postgresql")}
-
-
-# As the partial index has it: a statement must repeat it word for word to be answered by it.
-UNFINISHED = "runs.state IN ('pending', 'queued', 'running')"
-LYING = "artifacts.kind = 'checkpoint' AND artifacts.uri IS NOT NULL"
-PRESENT = "artifacts.uri IS NOT NULL"
-BAD = "attempts.outcome IN ('failed', 'lost')"
+# What a filter of a ranked list may ask of a child.
 FILTERED = (
     *("ops_normal", "ops_reduction", "reward", "accuracy", "parameters", "macs"),
     *("arm", "genotype_id", "duplicate_of", "reward_kind"),
 )
-IN_FULL = "runs.purpose IN ('retrain', 'transfer', 'baseline')"
-
-
-def is_state(column: Any, *states: enum.StrEnum) -> Any:
-    """``column IN states`` with the values written into the statement.
-
-    A partial index is used only by a statement that shows its condition, not by a parameter.
-    """
-    values: list[Any] = [literal_column(f"'{state.value}'") for state in states]
-    return column == values[0] if len(values) == 1 else column.in_(values)
 
 
 class Store(Base):
@@ -114,7 +58,7 @@ class Search(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     uid: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str] = mapped_column(unique=True)
-    config: Mapped[dict[str, Any]]
+    config: Mapped[JsonObject]
     state: Mapped[SearchState] = mapped_column(index=True)
     reason: Mapped[str | None]
     created_at: Mapped[dt.datetime]
@@ -139,7 +83,7 @@ class Dataset(Base):
 
     fingerprint: Mapped[str] = mapped_column(primary_key=True)  # configurations name it
     name: Mapped[str]  # as the first configuration that asked for them had it
-    summary: Mapped[dict[str, Any]]  # classes with their counts, sizes: pipeline.training
+    summary: Mapped[JsonObject]  # classes with their counts, sizes: pipeline.training
     created_at: Mapped[dt.datetime]
 
 
@@ -163,9 +107,18 @@ class PolicyVersion(Base):
     mean_reward: Mapped[float | None]
     staleness: Mapped[float | None]  # versions between sampling and learning, mean
     duplicates: Mapped[int | None]
-    probabilities: Mapped[list[Any] | None]  # per decision, of each choice
+    probabilities: Mapped[list[list[float]] | None]  # per decision, of each choice
     sha256: Mapped[str]
     state: Mapped[bytes | None]
+
+
+class Operation(Base):
+    """An operation of cells, and its bit in the bitmasks of this store's genotypes."""
+
+    __tablename__ = "operations"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    bit: Mapped[int] = mapped_column(unique=True)  # from 0
 
 
 class Genotype(Base):
@@ -176,8 +129,8 @@ class Genotype(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str]
-    body: Mapped[dict[str, Any]]  # canonical
-    ops_normal: Mapped[int | None]  # bit i: pipeline.spaces.cells.genotype.OPERATIONS[i] is used
+    body: Mapped[JsonObject]  # canonical
+    ops_normal: Mapped[int | None]  # the operations of its normal cell, by their bits
     ops_reduction: Mapped[int | None]
     created_at: Mapped[dt.datetime]
 
@@ -198,7 +151,7 @@ class Child(Base):
         Index("ix_children_search_state", "search_id", "state", "ended_at"),
         # what an update learns next, oldest first; the condition's columns stand in it, too,
         # since SQLite takes the index with the most equalities and knows nothing of sizes
-        Index(
+        partial_index(
             "ix_children_unlearned",
             "search_id",
             "state",
@@ -206,21 +159,21 @@ class Child(Base):
             "learned_by",
             "ended_at",
             "id",
-            **where("state = 'rewarded' AND learned_by IS NULL AND arm = 'policy'"),
+            where="state = 'rewarded' AND learned_by IS NULL AND arm = 'policy'",
         ),
-        Index("ix_children_waiting", "duplicate_of", **where("state = 'open'")),
-        Index("ix_children_control", "search_id", "arm", "state", **where("arm = 'control'")),
-        Index("ix_children_derived", "search_id", "arm", "state", **where("arm = 'derive'")),
-        Index("ix_children_duplicates", "search_id", **where("duplicate_of IS NOT NULL")),
-        Index("ix_children_failed", "search_id", "failure", **where("failure IS NOT NULL")),
+        partial_index("ix_children_waiting", "duplicate_of", where="state = 'open'"),
+        partial_index("ix_children_control", "search_id", "arm", "state", where="arm = 'control'"),
+        partial_index("ix_children_derived", "search_id", "arm", "state", where="arm = 'derive'"),
+        partial_index("ix_children_duplicates", "search_id", where="duplicate_of IS NOT NULL"),
+        partial_index("ix_children_failed", "search_id", "failure", where="failure IS NOT NULL"),
         # a ranked list walks the one of its order, and each has all that a filter asks for; of
         # children with a reward only: a proposal costs nothing here
         *(
-            Index(
+            partial_index(
                 f"ix_children_by_{order}",
                 "search_id",
                 *dict.fromkeys((order, "id", *FILTERED)),
-                **where("reward IS NOT NULL"),
+                where="reward IS NOT NULL",
             )
             for order in ("reward", "accuracy", "parameters", "macs", "id")
         ),
@@ -231,7 +184,7 @@ class Child(Base):
     version: Mapped[int]
     arm: Mapped[Arm]
     k: Mapped[int]
-    actions: Mapped[list[Any]]
+    actions: Mapped[list[int]]
     log_probs: Mapped[bytes]  # little-endian float64, one a decision
     genotype_id: Mapped[int] = mapped_column(ForeignKey("genotypes.id"))
     ops_normal: Mapped[int | None]
@@ -258,14 +211,14 @@ class Run(Base):
 
     __tablename__ = "runs"
     __table_args__ = (
-        Index(
+        partial_index(
             "ix_runs_ordinal",
             "search_id",
             "purpose",
             "version",
             "ordinal",
             unique=True,
-            **where("version IS NOT NULL"),
+            where="version IS NOT NULL",
         ),
         ForeignKeyConstraint(
             ["search_id", "version"], ["policy_versions.search_id", "policy_versions.version"]
@@ -275,26 +228,15 @@ class Run(Base):
         ),
         CheckConstraint("(purpose = 'search') = (child_id IS NOT NULL)", name="child"),
         # the next of a queue
-        Index(
-            "ix_runs_pending",
-            "device",
-            "devices",
-            "priority",
-            "id",
-            **where("state = 'pending'"),
+        partial_index(
+            "ix_runs_pending", "device", "devices", "priority", "id", where="state = 'pending'"
         ),
-        Index(
-            "ix_runs_unfinished",
-            "search_id",
-            "purpose",
-            "state",
-            **where(UNFINISHED.replace("runs.", "")),
-        ),
-        Index("ix_runs_queued", "device", "devices", **where("state = 'queued'")),
-        Index("ix_runs_running", "slot_id", **where("state = 'running'")),
+        partial_index("ix_runs_unfinished", "search_id", "purpose", "state", where=UNFINISHED),
+        partial_index("ix_runs_queued", "device", "devices", where="state = 'queued'"),
+        partial_index("ix_runs_running", "slot_id", where="state = 'running'"),
         Index("ix_runs_genotype_id", "genotype_id"),
         # the leaderboard, among a million runs for a reward
-        Index("ix_runs_in_full", "purpose", "id", **where(IN_FULL.replace("runs.", ""))),
+        partial_index("ix_runs_in_full", "purpose", "id", where=IN_FULL),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -307,7 +249,7 @@ class Run(Base):
     start_artifact_id: Mapped[int | None] = mapped_column(
         ForeignKey("artifacts.id", use_alter=True)
     )
-    config: Mapped[dict[str, Any]]
+    config: Mapped[JsonObject]
     seed: Mapped[int]
     device: Mapped[str]  # cpu or cuda; with `devices` it names the queue
     devices: Mapped[int]
@@ -340,8 +282,8 @@ class Attempt(Base):
         UniqueConstraint("run_id", "number"),
         Index("ix_attempts_slot_id", "slot_id", "id"),
         # the newest failures, however many attempts went well since
-        Index("ix_attempts_bad_id", "id", **where(BAD.replace("attempts.", ""))),
-        Index("ix_attempts_bad", "failure", "run_id", **where(BAD.replace("attempts.", ""))),
+        partial_index("ix_attempts_bad_id", "id", where=FAILED_OR_LOST),
+        partial_index("ix_attempts_bad", "failure", "run_id", where=FAILED_OR_LOST),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -349,7 +291,7 @@ class Attempt(Base):
     number: Mapped[int]
     slot_id: Mapped[int | None] = mapped_column(ForeignKey("slots.id"))
     device: Mapped[str | None]
-    versions: Mapped[dict[str, Any] | None]  # of the libraries
+    versions: Mapped[dict[str, str] | None]  # of the libraries
     images_trained: Mapped[Big | None]  # by this attempt, repeated ones too
     images_scored: Mapped[Big | None]
     started_at: Mapped[dt.datetime]
@@ -366,14 +308,10 @@ class Artifact(Base):
     __tablename__ = "artifacts"
     __table_args__ = (
         Index("ix_artifacts_run_id", "run_id", "id"),
-        Index("ix_artifacts_lying", "run_id", **where(LYING.replace("artifacts.", ""))),
-        Index("ix_artifacts_present", "bytes", **where(PRESENT.replace("artifacts.", ""))),
-        Index(
-            "ix_artifacts_shared",
-            "search_id",
-            "number",
-            unique=True,
-            **where("kind = 'shared'"),
+        partial_index("ix_artifacts_lying", "run_id", where=PRESENT_CHECKPOINT),
+        partial_index("ix_artifacts_present", "bytes", where=PRESENT),
+        partial_index(
+            "ix_artifacts_shared", "search_id", "number", unique=True, where="kind = 'shared'"
         ),
     )
 
@@ -408,6 +346,16 @@ class Epoch(Base):
     created_at: Mapped[dt.datetime]
 
 
+class Metric(Base):
+    """Something measured of a network when its training ended, which has no column of its own."""
+
+    __tablename__ = "metrics"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float]
+
+
 class Slot(Base):
     """A worker process: a training slot, the control worker or the reconciler of a machine."""
 
@@ -424,7 +372,7 @@ class Slot(Base):
     device_names: Mapped[str | None]
     state: Mapped[SlotState]
     reason: Mapped[str | None]
-    versions: Mapped[dict[str, Any] | None]
+    versions: Mapped[dict[str, str] | None]
     lease: Mapped[float]  # seconds
     started_at: Mapped[dt.datetime]
     heartbeat_at: Mapped[dt.datetime]
@@ -436,7 +384,7 @@ class Notice(Base):
     __tablename__ = "notices"
     __table_args__ = (
         Index("ix_notices_search_id", "search_id", "kind", "id"),
-        Index("ix_notices_unsent", "target", **where("sent_at IS NULL")),
+        partial_index("ix_notices_unsent", "target", where="sent_at IS NULL"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

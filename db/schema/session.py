@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -25,7 +26,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from tenacity import (
     Retrying,
     retry_if_exception,
@@ -54,6 +55,13 @@ SERVER_GONE = {
 PSYCOPG_OWN = {"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"}
 # Bytes; MAX_PATHNAME of SQLite's os_unix.c is 512, and "-journal" must fit behind.
 MAX_SQLITE_PATH = 504
+# One connection a process, waited for in turn.
+_POOL: dict[str, Any] = {
+    "poolclass": QueuePool,
+    "pool_size": 1,
+    "max_overflow": 0,
+    "pool_timeout": 120,  # seconds
+}
 # Seconds for which a connection that was just used is taken to stand.
 TRUSTED = 1.0
 
@@ -108,13 +116,11 @@ def make_engine(url: str | URL) -> Engine:
     """
     parsed = _parsed(url)
     backend = parsed.get_backend_name()
-    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-    pool["pool_timeout"] = 120
     try:
         if backend == "sqlite":
-            return _make_sqlite(parsed, pool)
+            return _make_sqlite(parsed)
         if backend == "postgresql":
-            engine = create_engine(parsed, connect_args=SERVER_GONE, **pool)
+            engine = create_engine(parsed, connect_args=SERVER_GONE, **_POOL)
             _check_options(engine, parsed)
             return _ask_after_rest(engine)
     except NoSuchModuleError:
@@ -145,11 +151,11 @@ def _ask_after_rest(engine: Engine) -> Engine:
     """Ask a connection that has rested whether it still stands; each time would be too often."""
 
     @event.listens_for(engine, "checkin")
-    def _note(_connection: Any, record: Any) -> None:
+    def _note(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         record.info["used_at"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def _ask(connection: Any, record: Any, _proxy: Any) -> None:
+    def _ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
         used_at = record.info.get("used_at")
         if used_at is None or time.monotonic() - used_at < TRUSTED:
             return
@@ -161,17 +167,17 @@ def _ask_after_rest(engine: Engine) -> Engine:
     return engine
 
 
-def _make_sqlite(url: Any, pool: dict[str, Any]) -> Engine:
+def _make_sqlite(url: URL) -> Engine:
     engine = create_engine(
         url,
         module=sqlite_module(),
         connect_args={"timeout": 30, "check_same_thread": False},
-        **pool,
+        **_POOL,
     )
     checkpoints = 1000 if sqlite_is_safe() else 0
 
     @event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _record: Any) -> None:
+    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # sqlite3 begins nothing by itself: see _begin
         for pragma in (
             "busy_timeout=30000",
@@ -275,7 +281,7 @@ def is_away(error: BaseException) -> bool:
 
 
 def retrying(seconds: float, stopping: threading.Event) -> Retrying:
-    """Attempts at a whole transaction while the database is away, for so many seconds.
+    """Attempts at a whole transaction while the database is away, for a number of seconds.
 
     Gives up earlier once ``stopping`` is set.
 

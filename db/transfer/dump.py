@@ -3,26 +3,118 @@
 All of it wants ``db.schema.session.snapshot``: rows of one moment, fetched while others write.
 """
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import aliased
 
-from db.schema.enums import ChildState
-from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Slot, is_state
+from db.schema.conditions import is_state
+from db.schema.enums import Arm, ChildState, Outcome, RewardKind
+from db.schema.models import Attempt, Child, Epoch, Genotype, Metric, PolicyVersion, Run, Slot
+from db.schema.rows import EpochRow, JsonObject, RunRow, columns, from_rows, portions, read_all
+from pipeline.errors import Failure
 
 PORTION = 1000  # children, with all that belongs to them
 
 
+class DumpedVersion(NamedTuple):
+    """A policy version, without its state."""
+
+    version: int
+    created_at: dt.datetime
+    learned: int
+    total_learned: int
+    loss: float | None
+    entropy: float | None
+    kl: float | None
+    clip_fraction: float | None
+    baseline: float | None
+    mean_reward: float | None
+    staleness: float | None
+    duplicates: int | None
+    probabilities: list[list[float]] | None
+    sha256: str
+
+
+class DumpedChild(NamedTuple):
+    """A child with its genotype, and what child it repeats."""
+
+    id: int
+    search_id: int
+    version: int
+    arm: Arm
+    k: int
+    actions: list[int]
+    log_probs: bytes
+    genotype_id: int
+    ops_normal: int | None
+    ops_reduction: int | None
+    state: ChildState
+    created_at: dt.datetime
+    ended_at: dt.datetime | None
+    reward: float | None
+    reward_kind: RewardKind | None
+    stopped_epoch: int | None
+    accuracy: float | None
+    parameters: int | None
+    macs: int | None
+    failure: Failure | None
+    duplicate_of: int | None
+    score_run_id: int | None
+    learned_by: int | None
+    digest: str
+    body: JsonObject
+    first_version: int | None
+    first_arm: Arm | None
+    first_k: int | None
+
+
+class EndedChild(NamedTuple):
+    """A child with a reward."""
+
+    arm: Arm
+    reward: float
+    accuracy: float | None
+    parameters: int | None
+    macs: int | None
+    ended_at: dt.datetime
+
+
+class DumpedAttempt(NamedTuple):
+    """An attempt, and its slot."""
+
+    run_id: int
+    number: int
+    device: str | None
+    versions: dict[str, str] | None
+    images_trained: int | None
+    images_scored: int | None
+    started_at: dt.datetime
+    ended_at: dt.datetime | None
+    outcome: Outcome | None
+    failure: Failure | None
+    message: str | None
+    traceback: str | None
+    host: str | None
+    slot: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class DumpedRun:
-    """A run's row, its attempts and its learning curve."""
+    """A run's row; its genotype, where it is no child's; what it measured.
 
-    row: Any
-    attempts: list[Any] = field(default_factory=list)
-    epochs: list[Any] = field(default_factory=list)
+    That is its attempts, its learning curve, and the metrics of its end.
+    """
+
+    row: RunRow
+    digest: str | None = None
+    body: JsonObject | None = None
+    attempts: list[DumpedAttempt] = field(default_factory=list)
+    epochs: list[EpochRow] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +136,21 @@ def counts(connection: Connection, search_id: int) -> Counts:
     return Counts(*(connection.execute(statement).scalar_one() for statement in statements))
 
 
-def configs(connection: Connection, search_id: int) -> list[dict[str, Any]]:
+def configs(connection: Connection, search_id: int) -> list[JsonObject]:
     """The configurations of a search's runs, each once: few, and each stands in many rows."""
     statement = select(Run.config).where(Run.search_id == search_id).distinct()
     return list(connection.scalars(statement))
 
 
-def versions(connection: Connection, search_id: int) -> Iterator[Any]:
-    """Policy versions in order, without their state; `at` is when each was learned."""
-    columns = [c for c in PolicyVersion.__table__.columns if c.key != "state"]
-    columns.append(PolicyVersion.created_at.label("at"))
+def versions(connection: Connection, search_id: int) -> Iterator[DumpedVersion]:
+    """Policy versions in order, without their state."""
     statement = (
-        select(*columns)
+        select(*columns(PolicyVersion, DumpedVersion))
         .where(PolicyVersion.search_id == search_id)
         .order_by(PolicyVersion.version)
         .execution_options(yield_per=PORTION)
     )
-    yield from connection.execute(statement)
+    return from_rows(DumpedVersion, connection.execute(statement))
 
 
 def other_runs(connection: Connection, search_id: int) -> Iterator[DumpedRun]:
@@ -72,11 +162,13 @@ def other_runs(connection: Connection, search_id: int) -> Iterator[DumpedRun]:
         .order_by(Run.id)
         .execution_options(yield_per=PORTION)
     )
+    size = len(RunRow._fields)
     for rows in connection.execute(statement).partitions():
-        yield from _with_details(connection, rows)
+        runs = [DumpedRun(RunRow._make(row[:size]), row.digest, row.body) for row in rows]
+        yield from _with_details(connection, runs)
 
 
-def child_rows(connection: Connection, search_id: int) -> Iterator[Sequence[Any]]:
+def child_rows(connection: Connection, search_id: int) -> Iterator[list[DumpedChild]]:
     """Children in the order they were proposed, a portion at a time, with their genotypes."""
     first = aliased(Child)
     statement = (
@@ -94,50 +186,53 @@ def child_rows(connection: Connection, search_id: int) -> Iterator[Sequence[Any]
         .order_by(Child.id)
         .execution_options(yield_per=PORTION)
     )
-    yield from connection.execute(statement).partitions()
+    return portions(DumpedChild, connection.execute(statement))
 
 
-def children(connection: Connection, search_id: int) -> Iterator[tuple[Any, DumpedRun | None]]:
+def children(
+    connection: Connection, search_id: int
+) -> Iterator[tuple[DumpedChild, DumpedRun | None]]:
     """Children in the order they were proposed, with the run of each, where it has one."""
     for rows in child_rows(connection, search_id):
         statement = select(Run).where(Run.child_id.in_([row.id for row in rows]))
-        found = _with_details(connection, connection.execute(statement).all())
-        runs = {run.row.child_id: run for run in found}
+        trained = [DumpedRun(row) for row in read_all(connection, RunRow, statement)]
+        runs = {run.row.child_id: run for run in _with_details(connection, trained)}
         for row in rows:
             yield row, runs.get(row.id)
 
 
-def ended(connection: Connection, search_id: int) -> Iterator[Any]:
+def ended(connection: Connection, search_id: int) -> Iterator[EndedChild]:
     """Children with a reward, in the order in which they ended."""
     statement = (
-        select(
-            Child.arm,
-            Child.reward,
-            Child.accuracy,
-            Child.parameters,
-            Child.macs,
-            Child.ended_at.label("at"),
-        )
+        select(*columns(Child, EndedChild))
         .where(Child.search_id == search_id, is_state(Child.state, ChildState.REWARDED))
         .order_by(Child.ended_at, Child.id)
         .execution_options(yield_per=PORTION)
     )
-    yield from connection.execute(statement)
+    return from_rows(EndedChild, connection.execute(statement))
 
 
-def _with_details(connection: Connection, rows: Sequence[Any]) -> list[DumpedRun]:
-    """Runs with their attempts and epochs, each in order."""
-    ids = [row.id for row in rows]
-    runs: dict[int, DumpedRun] = {row.id: DumpedRun(row) for row in rows}
+_of_attempt = [
+    getattr(Attempt, name) for name in DumpedAttempt._fields if name not in {"host", "slot"}
+]
+
+
+def _with_details(connection: Connection, dumped: Sequence[DumpedRun]) -> Sequence[DumpedRun]:
+    """Runs with their attempts, epochs and metrics, each in order."""
+    runs = {run.row.id: run for run in dumped}
+    ids = list(runs)
     attempts = (
-        select(Attempt, Slot.host, Slot.name.label("slot"))
+        select(*_of_attempt, Slot.host, Slot.name.label("slot"))
         .join(Slot, Slot.id == Attempt.slot_id, isouter=True)
         .where(Attempt.run_id.in_(ids))
         .order_by(Attempt.run_id, Attempt.number)
     )
-    for attempt in connection.execute(attempts):
+    for attempt in from_rows(DumpedAttempt, connection.execute(attempts)):
         runs[attempt.run_id].attempts.append(attempt)
     epochs = select(Epoch).where(Epoch.run_id.in_(ids)).order_by(Epoch.run_id, Epoch.epoch)
-    for epoch in connection.execute(epochs):
+    for epoch in from_rows(EpochRow, connection.execute(epochs)):
         runs[epoch.run_id].epochs.append(epoch)
-    return list(runs.values())
+    metrics = select(Metric).where(Metric.run_id.in_(ids)).order_by(Metric.run_id, Metric.name)
+    for metric in connection.execute(metrics):
+        runs[metric.run_id].metrics[metric.name] = metric.value
+    return dumped

@@ -9,25 +9,28 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Index, insert, select, text, tuple_
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from db.lifecycle.children import run_key
+from db.lifecycle.operations import bits_for, mask
 from db.lifecycle.slots import IMPORTED_HOME
+from db.schema.base import Base
 from db.schema.clock import clock
+from db.schema.conditions import is_state
 from db.schema.enums import Purpose, SearchState, SlotState
-from db.schema.models import Base, Child, Search, Slot, is_state
-from db.transfer.restored_rows import ChildKey, RestoredChild, RestoredRun, Row
+from db.schema.models import Child, Search, Slot
+from db.transfer.values import ChildKey, RestoredChild, RestoredRun, Row
 
 MASKS = ("ops_normal", "ops_reduction")  # of a genotype, kept with its children, too
-# So many children are worth that a store's indexes are made anew.
+# From this many children on it pays to make a store's indexes anew.
 MANY_CHILDREN = 5000
 
 
 class RefusedRowError(Exception):
-    """A row that the database, or a law of the record, does not let in; says why."""
+    """A row that the database refuses, or that cannot be beside the others; says why."""
 
 
 class _Owner(NamedTuple):
@@ -47,6 +50,7 @@ class Restoration:
     columns: Mapping[str, Sequence[str]]  # of each table, those that its rows come with
     _set_aside: Sequence[Index]
     _slots: dict[tuple[str, str], int] = field(default_factory=dict)
+    _masks: dict[frozenset[str], int] = field(default_factory=dict)
     _other_runs: list[int] = field(default_factory=list)
 
     @contextmanager
@@ -64,7 +68,9 @@ class Restoration:
             reason = str(getattr(error, "orig", error)).strip().replace("\n", "; ")
             raise RefusedRowError(f"the database refuses it: {reason}") from None
         finally:
-            self._slots.clear()  # some may have gone with the savepoint
+            # some may have gone with the savepoint
+            self._slots.clear()
+            self._masks.clear()
 
     def add_versions(self, rows: Sequence[Row]) -> None:
         """Write policy versions, without their states."""
@@ -72,7 +78,7 @@ class Restoration:
 
     def add_other_runs(self, runs: Sequence[RestoredRun], genotypes: Mapping[str, Row]) -> None:
         """Write runs that are no child's. Each has a `key` that is no other run's."""
-        ids = self._genotypes(genotypes)
+        ids = self._genotypes(self._with_masks(genotypes))
         owners = [
             _Owner(None, None if run.digest is None else ids[run.digest], run.key) for run in runs
         ]
@@ -86,6 +92,7 @@ class Restoration:
         Raises:
             RefusedRowError: the child that one repeats has not been written.
         """
+        genotypes = self._with_masks(genotypes)
         genotype_ids = self._genotypes(genotypes)
         masks = operator.itemgetter(*map(self.columns["genotypes"].index, MASKS))
         child_ids = _take_ids(self.connection, "children", len(children))
@@ -150,6 +157,24 @@ class Restoration:
             for row in self.connection.execute(statement)
         }
 
+    def _with_masks(self, genotypes: Mapping[str, Row]) -> dict[str, Row]:
+        """The rows with bitmasks in the places where they come with operations by name."""
+        first, last = map(self.columns["genotypes"].index, MASKS)
+        return {
+            digest: (*row[:first], *map(self._mask, row[first : last + 1]), *row[last + 1 :])
+            for digest, row in genotypes.items()
+        }
+
+    def _mask(self, operations: object) -> int | None:
+        """The bitmask of a set of names; None of a kind without cells."""
+        if not isinstance(operations, frozenset):
+            return None
+        found = self._masks.get(operations)
+        if found is None:
+            bits = bits_for(self.connection, operations)
+            found = self._masks[operations] = mask(bits, operations)
+        return found
+
     def _genotypes(self, genotypes: Mapping[str, Row]) -> dict[str, int]:
         """Digest -> id, of genotypes that are in the store afterwards."""
         ids = _known_genotypes(self.connection, list(genotypes))
@@ -161,15 +186,17 @@ class Restoration:
 
     def _add_runs(self, runs: Sequence[tuple[RestoredRun, _Owner]]) -> list[int]:
         ids = _take_ids(self.connection, "runs", len(runs))
-        rows, attempts, epochs = [], [], []
+        rows, attempts, epochs, metrics = [], [], [], []
         for run_id, (run, owner) in zip(ids, runs, strict=True):
             rows.append((run_id, self.search_id, *owner, run.config, *run.row))
             for row, slot in run.attempts:
                 attempts.append((run_id, self._slot(slot), *row))
             epochs += [(run_id, *row) for row in run.epochs]
+            metrics += [(run_id, *row) for row in run.metrics]
         self._insert("runs", ("id", "search_id", *_Owner._fields, "config"), rows)
         self._insert("attempts", ("run_id", "slot_id"), attempts)
         self._insert("epochs", ("run_id",), epochs)
+        self._insert("metrics", ("run_id",), metrics)
         return ids
 
     def _insert(self, table: str, own: Sequence[str], rows: Sequence[Row]) -> None:
@@ -207,7 +234,7 @@ def wait_for_others(connection: Connection, uid: str) -> None:
 
 def begin(
     connection: Connection,
-    row: Mapping[str, Any],
+    row: Mapping[str, object],
     columns: Mapping[str, Sequence[str]],
     children: int,
 ) -> Restoration:
@@ -227,7 +254,7 @@ def _set_aside(connection: Connection, children: int) -> list[Index]:
     """Drop, until the end of the transaction, indexes that are best made anew.
 
     While others work none is: PostgreSQL keeps all from a table that loses one. What is unique
-    stays, since it holds laws.
+    stays, since it refuses rows that cannot be.
     """
     names = ("children", "runs", "attempts")
     if children < MANY_CHILDREN or _has_children(connection, children):
@@ -257,7 +284,7 @@ def _have_alone(connection: Connection, tables: Sequence[str]) -> bool:
 
 
 def _has_children(connection: Connection, count: int) -> bool:
-    """Whether the store has so many."""
+    """Whether the store has that many children."""
     return connection.scalar(select(Child.id).offset(count - 1).limit(1)) is not None
 
 

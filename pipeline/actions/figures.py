@@ -8,17 +8,18 @@ import datetime as dt
 import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from sqlalchemy import Connection
 
+from db.lifecycle import operations as operations_of_store
 from db.lifecycle import searches
 from db.reads import ranking, series
+from db.schema.rows import EpochRow
 from pipeline import plots
 from pipeline.config.search import load_config
 from pipeline.spaces import make_space
-from pipeline.spaces.cells.genotype import OPERATIONS
 
 SETTLES = dt.timedelta(minutes=1)
 CURVES = 12  # of the best children
@@ -85,7 +86,7 @@ def curves(connection: Connection, search_id: int) -> go.Figure:
 
 def curves_of(connection: Connection, labels: Mapping[int, str]) -> list[plots.Curve]:
     """The learning curves of some runs, each under its label."""
-    found: dict[int, list[Any]] = {run_id: [] for run_id in labels}
+    found: dict[int, list[EpochRow]] = {run_id: [] for run_id in labels}
     for row in series.curves_of(connection, list(labels)):
         found[row.run_id].append(row)
     return [
@@ -103,7 +104,7 @@ def curves_of(connection: Connection, labels: Mapping[int, str]) -> list[plots.C
 def policy(connection: Connection, search_id: int) -> go.Figure:
     """What each update of the policy reported."""
     rows = series.versions(connection, search_id)
-    return plots.policy_health([plots.VersionHealth(**row._mapping) for row in rows])
+    return plots.policy_health([plots.VersionHealth(**row._asdict()) for row in rows])
 
 
 def probabilities(connection: Connection, search_id: int) -> go.Figure:
@@ -137,6 +138,7 @@ def operations(connection: Connection, search_id: int) -> go.Figure:
     """How often each operation is used in the cells of each quarter of the children by reward."""
     rows = sorted(series.sample(connection, search_id), key=lambda row: row.reward)
     rows = [row for row in rows if row.ops_normal is not None]
+    known = operations_of_store.known(connection)
     quarters = [
         rows[len(rows) * q // len(QUANTILES) : len(rows) * (q + 1) // len(QUANTILES)]
         for q in range(len(QUANTILES))
@@ -145,18 +147,18 @@ def operations(connection: Connection, search_id: int) -> go.Figure:
         [
             plots.OperationShare(name, operation, _share(quarter, bit))
             for name, quarter in zip(QUANTILES, quarters, strict=True)
-            for bit, operation in enumerate(OPERATIONS)
+            for operation, bit in known.items()
             if rows
         ]
     )
 
 
-def _share(rows: Sequence[Any], bit: int) -> float | None:
+def _share(rows: Sequence[series.SampledChild], bit: int) -> float | None:
     """Of the children's normal and reduction cells, those that use an operation."""
     if not rows:
         return None
-    uses: int = sum((row.ops_normal >> bit & 1) + (row.ops_reduction >> bit & 1) for row in rows)
-    return uses / (2 * len(rows))
+    masks = [mask or 0 for row in rows for mask in (row.ops_normal, row.ops_reduction)]
+    return sum(mask >> bit & 1 for mask in masks) / len(masks)
 
 
 def workers(connection: Connection, search_id: int) -> go.Figure:
@@ -164,7 +166,7 @@ def workers(connection: Connection, search_id: int) -> go.Figure:
     return timeline(series.holds(connection, search_id))
 
 
-def timeline(rows: Sequence[Any]) -> go.Figure:
+def timeline(rows: Sequence[series.Hold]) -> go.Figure:
     """Holds as bars."""
     holds = [
         plots.Hold(
@@ -184,14 +186,24 @@ def failures(connection: Connection, search_id: int) -> go.Figure:
     return plots.failures_by_class(*series.failures(connection, search_id))
 
 
-FIGURES: dict[str, Callable[[Connection, int], go.Figure]] = {
-    "rewards": rewards,
-    "curves": curves,
-    "policy": policy,
-    "probabilities": probabilities,
-    "parameters": accuracy_by_parameters,
-    "macs": accuracy_by_macs,
-    "operations": operations,
-    "workers": workers,
-    "failures": failures,
+class SearchFigure(NamedTuple):
+    """A figure of a search, as all faces offer it."""
+
+    title: str
+    draw: Callable[[Connection, int], go.Figure]  # of a search's id
+    is_broad: bool = False  # whether a page gives it its whole width
+    moves: bool = False  # whether it changes with the time alone, while something is held
+
+
+# All figures of a search: to add one, add it here.
+FIGURES = {
+    "rewards": SearchFigure("Rewards", rewards),
+    "curves": SearchFigure("Learning curves of the best", curves),
+    "policy": SearchFigure("Policy health", policy),
+    "parameters": SearchFigure("Accuracy and parameters", accuracy_by_parameters),
+    "macs": SearchFigure("Accuracy and multiply-accumulates", accuracy_by_macs),
+    "operations": SearchFigure("Operations", operations),
+    "probabilities": SearchFigure("Choices of the policy", probabilities, is_broad=True),
+    "workers": SearchFigure("Workers", workers, is_broad=True, moves=True),
+    "failures": SearchFigure("Failures", failures),
 }

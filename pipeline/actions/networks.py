@@ -1,6 +1,8 @@
 """The network that a search's genotype means: as the search built it, with the weights it kept."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -8,17 +10,25 @@ from sqlalchemy import Connection
 from torch import nn
 
 from db.lifecycle import checkpoints, children, searches
+from db.reads.ranked_genotypes import RankedGenotype
 from db.reads.ranks import Rank, look_up
 from db.schema.enums import RewardKind
-from pipeline.config.networks import AnyNetworkConfig
-from pipeline.config.search import DataConfig, SearchConfig, load_config
-from pipeline.data.shapes import DataShape, data_shape
+from db.schema.session import transaction
+from pipeline.actions.genotypes import Named, find
+from pipeline.config.run import DataConfig, changed, make_network_config
+from pipeline.config.search import SearchConfig, load_config
+from pipeline.data.shapes import BUILT_IN, DataShape, data_shape
 from pipeline.errors import MachineError, UserError
 from pipeline.settings import get_settings
 from pipeline.spaces import make_space
+from pipeline.spaces.base import Genotype
 from pipeline.spaces.building import build
-from pipeline.spaces.cells.genotype import Genotype, genotype_from_data
+from pipeline.spaces.cells.config import MicroNetworkConfig, NetworkConfig
+from pipeline.spaces.cells.published_networks import PUBLISHED_NETWORKS
+from pipeline.spaces.registry import AnyNetworkConfig, genotype_from_data
 from pipeline.training import checkpoint
+
+NO_KEYS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +80,17 @@ def network_at(connection: Connection, rank: Rank) -> SearchNetwork:
     """
     row = look_up(connection, rank)
     config = load_config(searches.get(connection, rank.search).config)
-    run_config = config.run_config()
-    assert run_config.network is not None
     return SearchNetwork(
         rank=rank,
         genotype=_as_built(connection, row, config),
-        config=run_config.network,
-        data=run_config,
+        config=config.network,
+        data=config.run_config(),
         weights=checkpoints.weights_of_child(connection, row.child_id),
         retrained=checkpoints.run_with_weights(connection, row.genotype_id),
     )
 
 
-def _as_built(connection: Connection, row: Any, config: SearchConfig) -> Genotype:
+def _as_built(connection: Connection, row: RankedGenotype, config: SearchConfig) -> Genotype:
     """As a worker builds it: shared weights belong to blocks by their numbers as drawn."""
     if row.reward_kind is RewardKind.SHARED:
         actions = children.actions_of(connection, row.child_id)
@@ -122,3 +130,86 @@ def build_for(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(genotype, config, image_shape=shape.image_shape, classes=shape.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """What a network is built of: a genotype, its skeleton, and the images it is for."""
+
+    genotype: Genotype
+    config: AnyNetworkConfig | None
+    shape: DataShape
+
+    def changed(
+        self, cells: int | None, filters: int | None, size: int | None, classes: int | None
+    ) -> "NetworkPlan":
+        """The same of another size.
+
+        Raises:
+            UserError: naming the key, what it was given, and what it may be.
+        """
+        counts = {"num_cells": cells, "num_filters": filters}
+        given = {key: count for key, count in counts.items() if count is not None}
+        channels, height, width = self.shape.image_shape
+        shape = (channels, size or height, size or width)
+        return NetworkPlan(
+            self.genotype,
+            changed(self.config, given) if given else self.config,
+            replace(self.shape, image_shape=shape, classes=classes or self.shape.classes),
+        )
+
+    @property
+    def title(self) -> str:
+        """Its size, for people."""
+        _, height, width = self.shape.image_shape
+        size = "its own skeleton" if self.config is None else f"skeleton {self.config.skeleton!r}"
+        if isinstance(self.config, NetworkConfig | MicroNetworkConfig):
+            size = f"{self.config.num_cells} @ {self.config.num_filters}"
+        return f"{size}, images of {width}x{height}, {self.shape.classes} classes"
+
+
+def plan_of(name: str) -> NetworkPlan:
+    """A published network, or what a genotype's name means.
+
+    Raises:
+        UserError: there is no genotype of that name.
+    """
+    if name not in PUBLISHED_NETWORKS:
+        return base_of(find(name))
+    found = PUBLISHED_NETWORKS[name]
+    shape = DataShape((3, found.image_size, found.image_size), found.classes)
+    return NetworkPlan(found.genotype, found.config, shape)
+
+
+def base_of(found: Named) -> NetworkPlan:
+    """A search's own network; of other genotypes the default skeleton, for CIFAR-10.
+
+    Raises:
+        UserError: the search's images are not here.
+    """
+    if found.rank is None:
+        return plan_network(found.genotype)
+    with transaction(read_only=True) as connection:
+        own = network_at(connection, found.rank)
+    return plan_network(found.genotype, own)
+
+
+def plan_network(
+    genotype: Genotype, own: SearchNetwork | None = None, keys: Mapping[str, Any] = NO_KEYS
+) -> NetworkPlan:
+    """A genotype's network before it is built.
+
+    Args:
+        own: the search's network of it, whose form, skeleton and images it then has; else those
+            are the genotype's own, the default skeleton and CIFAR-10's.
+        keys: of a configuration's table `network`, such as ``num_cells``.
+
+    Raises:
+        UserError: a key cannot be what it was given; the search's images are not here.
+    """
+    if own is not None:
+        config = changed(own.config, keys) if keys else own.config
+        return NetworkPlan(own.genotype, config, own.shape)
+    if genotype.kind == "known":
+        return NetworkPlan(genotype, changed(None, keys) if keys else None, BUILT_IN["cifar10"])
+    return NetworkPlan(genotype, make_network_config(genotype.kind, keys), BUILT_IN["cifar10"])

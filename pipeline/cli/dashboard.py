@@ -1,34 +1,36 @@
 """``nasnet dashboard``: pages over the store, in a browser."""
 
 import importlib.util
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from pipeline.actions.stores import open_home, open_store
 from pipeline.cli.output import say
-
-if TYPE_CHECKING:
-    from pipeline.settings import Settings
+from pipeline.errors import UserError
+from pipeline.settings import Settings
 
 NEEDS = ("fastapi", "jinja2", "plotly", "prometheus_client", "pygraphviz", "uvicorn")
 
 
 def dashboard(
     host: Annotated[
-        str, typer.Option("--host", help="Other than this machine's own needs NASNET_TOKEN.")
+        str,
+        typer.Option(
+            "--host", help="The address to listen on; one that others reach needs NASNET_TOKEN."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8642,
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, help="The port to listen on.")
+    ] = 8642,
 ) -> None:
     """Serve the dashboard until Ctrl-C (extra `dashboard`).
 
     Whoever reaches a loopback address may read; changes need the token, which is NASNET_TOKEN or
     lies in the home.
     """
-    from pipeline.cli.home import open_home, open_store
-    from pipeline.errors import UserError
-
     try:
-        from pipeline.dashboard.server import Server
+        from pipeline.dashboard.server import Server  # an extra
     except ImportError as error:
         raise UserError(
             f"the dashboard needs the extra `dashboard` ({error.name} is missing): "
@@ -46,7 +48,7 @@ def address(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def token(settings: "Settings") -> str:
+def token(settings: Settings) -> str:
     """Where the token is."""
     return "NASNET_TOKEN" if settings.token else str(settings.home / "dashboard.token")
 

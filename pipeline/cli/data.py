@@ -4,19 +4,15 @@ from typing import Annotated
 
 import typer
 
+from pipeline.actions.data import look_at
+from pipeline.cli.options import DatasetArgument
 from pipeline.cli.output import JsonFlag, print_json, print_rows, say
-from pipeline.config.search import DataConfig
+from pipeline.cli.progress import image_bar
+from pipeline.config.run import DataConfig
 from pipeline.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
 
-DatasetArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATASET",
-        help="digits, cifar10, ..., or a folder, a .zip of one, an .npz or an .h5 file.",
-    ),
-]
 MOST_NAMED = 20  # files that cannot be read, on a terminal
 
 
@@ -25,13 +21,24 @@ def check(
     dataset: DatasetArgument,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", min=4, max=4096, help="As the key image_size."),
+        typer.Option(
+            "--image-size",
+            min=4,
+            max=4096,
+            help="Bring all images to this many pixels a side, as the key image_size does.",
+        ),
     ] = None,
     validation: Annotated[
-        int | None, typer.Option("--validation", min=1, help="As the key validation.")
+        int | None,
+        typer.Option(
+            "--validation",
+            min=1,
+            help="How many images to hold out for validation, as the key validation.",
+        ),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Decode every file, however many there are.")
+        bool,
+        typer.Option("--all", help="Decode every file, not only a sample of a large data set."),
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -39,10 +46,9 @@ def check(
 
     Exit code 0: it can be searched on; 2: it cannot, says why. Nothing is written.
     """
-    from pipeline.cli.checked_data import look_at
-
     config = DataConfig(dataset=dataset, image_size=image_size, validation=validation)
-    report = look_at(config, every=every)
+    with image_bar() as on_file:
+        report = look_at(config, every=every, on_file=on_file)
     if as_json:
         print_json(report.to_data())
     else:

@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
+from db.schema import migrations
+from db.schema.session import backup as copy
+from pipeline.actions.store_checks import check_store
+from pipeline.actions.stores import open_home, open_store
 from pipeline.cli.output import JsonFlag, print_json, say
+from pipeline.errors import UserError
 
 app = typer.Typer(help="The database: its tables and their health.", no_args_is_help=True)
 
@@ -13,9 +18,6 @@ app = typer.Typer(help="The database: its tables and their health.", no_args_is_
 @app.command()
 def upgrade() -> None:
     """Make the tables, or bring them to this release's schema."""
-    from db.schema import migrations
-    from pipeline.cli.home import open_home
-
     open_home()
     changed = migrations.upgrade()
     typer.echo("upgraded" if changed else "nothing to do: the schema is this release's")
@@ -23,13 +25,12 @@ def upgrade() -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="A new file, for the whole SQLite database.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="The copy of the SQLite database; no file of that name may be there."),
+    ],
 ) -> None:
     """Copy the database while it is used; artifacts are files of their own."""
-    from db.schema.session import backup as copy
-    from pipeline.cli.home import open_store
-    from pipeline.errors import UserError
-
     open_store()
     if file.exists():
         raise UserError(f"{file}: is there already; a backup overwrites nothing")
@@ -39,56 +40,14 @@ def backup(
     say(f"{file}: {file.stat().st_size:,} bytes")
 
 
-def _orphans() -> list[str]:
-    """Old files of this machine that no row points at, a line each; reconcile deletes them."""
-    from tasks import leftovers
-
-    return [f"no row points at {path}" for path in leftovers.orphans()]
-
-
-def _missing_files() -> set[str]:
-    """Files of this machine that rows point at and that are not there, a line each."""
-    from db.lifecycle import checkpoints
-    from db.schema.session import transaction
-    from pipeline.io import files
-    from pipeline.io.file_urls import path_of_url
-
-    with transaction(read_only=True) as connection:
-        rows = checkpoints.lying(connection)
-    return {
-        f"artifact {row.id} of run {row.run_id} is missing: {row.uri}"
-        for row in rows
-        if files.is_local(row.uri) and not Path(path_of_url(row.uri)).exists()
-    }
-
-
 @app.command()
 def check(as_json: JsonFlag = False) -> None:
     """Check the database's schema, file, rows and the files they point at; exit code 1 if not."""
-    from sqlalchemy import text
-
-    from db.reads import soundness
-    from db.schema import migrations
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_store
-
-    open_store()
-    missing = _missing_files() & _missing_files()  # one that is being deleted is missing once
-    orphans = _orphans()
-    with transaction(read_only=True) as connection:
-        problems = soundness.impossible(connection) + sorted(missing) + orphans
-        if connection.dialect.name == "sqlite":
-            rows = [*connection.execute(text("PRAGMA quick_check")).scalars()]
-            problems += [row for row in rows if row != "ok"]
-            problems += [
-                f"{row[0]}, row {row[1]}: points at nothing in {row[2]}"
-                for row in connection.execute(text("PRAGMA foreign_key_check"))
-            ]
-        revision = migrations.stored_revision(connection)
+    found = check_store()
     if as_json:
-        print_json({"revision": revision, "problems": problems})
+        print_json({"revision": found.revision, "problems": found.problems})
     else:
-        for line in (f"schema {revision}", *(problems or ["sound"])):
+        for line in (f"schema {found.revision}", *(found.problems or ["sound"])):
             say(line)
-    if problems:
+    if found.problems:
         raise typer.Exit(1)

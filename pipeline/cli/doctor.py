@@ -5,6 +5,8 @@ from dataclasses import asdict
 import typer
 
 from pipeline.cli.output import JsonFlag, print_json, say
+from pipeline.machine.doctor import diagnose
+from pipeline.settings import get_settings
 
 
 def doctor(as_json: JsonFlag = False) -> None:
@@ -12,9 +14,6 @@ def doctor(as_json: JsonFlag = False) -> None:
 
     Exit code 0: nothing was found.
     """
-    from pipeline.machine.doctor import diagnose
-    from pipeline.settings import get_settings
-
     findings = diagnose(get_settings())
     if as_json:
         print_json([asdict(finding) for finding in findings])

@@ -2,19 +2,31 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pipeline.cli.named_genotype import GenotypeArgument, resolve
-from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, SizeOption
+from pipeline.actions.genotypes import resolve
+from pipeline.cli.options import (
+    CellsOption,
+    ClassesOption,
+    FiltersOption,
+    GenotypeArgument,
+    SizeOption,
+)
 from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows, say
-
-if TYPE_CHECKING:
-    from pipeline.genotypes.drawing import Format, Picture
+from pipeline.errors import MachineError, UserError
+from pipeline.genotypes.differences import differences
+from pipeline.genotypes.drawing import FORMATS, Format, picture_of, picture_of_comparison
+from pipeline.genotypes.drawing import draw as drawn
+from pipeline.io import files
+from pipeline.spaces.cells.config import MicroNetworkConfig, NetworkConfig
+from pipeline.spaces.cells.skeleton_picture import picture_of_network
+from pipeline.spaces.pictures import Picture
 
 OutputOption = Annotated[
-    Path | None, typer.Option(*OUT, metavar="FILE", help="It ends in .svg or .png.")
+    Path | None,
+    typer.Option(*OUT, metavar="FILE", help="The picture; its name ends in .svg or .png."),
 ]
 
 
@@ -22,7 +34,7 @@ def draw(
     genotype: GenotypeArgument,
     output: OutputOption = None,
     network: Annotated[
-        bool, typer.Option("--network", help="The skeleton that the cells are stacked in.")
+        bool, typer.Option("--network", help="Draw the network that the cells are stacked in.")
     ] = False,
     cells: CellsOption = None,
     filters: FiltersOption = None,
@@ -33,9 +45,6 @@ def draw(
 
     Without --output the file is in this folder: the digest's first 12 letters and .svg.
     """
-    from pipeline.errors import UserError
-    from pipeline.genotypes.drawing import picture_of
-
     if output is not None:
         _check(output)
     if network:
@@ -57,9 +66,6 @@ def compare(
     as_json: JsonFlag = False,
 ) -> None:
     """Print what differs between two genotypes' canonical forms; with --output draw it, too."""
-    from pipeline.genotypes.differences import differences
-    from pipeline.genotypes.drawing import picture_of_comparison
-
     if output is not None:
         _check(output)
     a, b = resolve(first), resolve(second)
@@ -84,15 +90,12 @@ def compare(
 
 def _network(
     name: str, cells: int | None, filters: int | None, size: int | None, classes: int | None
-) -> tuple[str, "Picture"]:
+) -> tuple[str, Picture]:
     """The digest and the skeleton of a genotype, or of a published network by its name."""
-    from pipeline.cli.network import named
-    from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
-    from pipeline.errors import UserError
-    from pipeline.genotypes.drawing import picture_of_network
+    from pipeline.actions.networks import plan_of  # these load torch
     from pipeline.spaces.description import describe
 
-    base = named(name).changed(cells, filters, size, classes)
+    base = plan_of(name).changed(cells, filters, size, classes)
     config, shape = base.config, base.shape.image_shape
     found = describe(base.genotype, config, image_shape=shape, classes=base.shape.classes)
     if not isinstance(config, NetworkConfig | MicroNetworkConfig) or not found.endpoints:
@@ -101,15 +104,12 @@ def _network(
     return base.genotype.digest, picture_of_network(config, found.endpoints, shape, title)
 
 
-def _check(path: Path) -> "Format":
+def _check(path: Path) -> Format:
     """A file's format, by its ending; checked before anything is computed.
 
     Raises:
         UserError: the ending is another, or there is no such folder.
     """
-    from pipeline.errors import UserError
-    from pipeline.genotypes.drawing import FORMATS
-
     for form in FORMATS:
         if path.suffix.lower() == f".{form}":
             if not path.parent.is_dir():
@@ -118,16 +118,12 @@ def _check(path: Path) -> "Format":
     raise UserError(f"{path}: expected a name that ends in .{' or .'.join(FORMATS)}")
 
 
-def _write(picture: "Picture", path: Path) -> None:
+def _write(picture: Picture, path: Path) -> None:
     """Write a picture whole, or nothing.
 
     Raises:
         UserError: the extra is missing, or the file cannot be written.
     """
-    from pipeline.errors import MachineError, UserError
-    from pipeline.genotypes.drawing import draw as drawn
-    from pipeline.io import files
-
     data = drawn(picture, _check(path))
     try:
         files.write(str(path), memoryview(data))

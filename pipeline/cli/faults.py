@@ -7,69 +7,73 @@ import datetime as dt
 import os
 import sys
 import traceback
-from typing import Any
+from typing import NoReturn
 
-import typer.core
+import typer
 
 from pipeline.errors import NasnetError
 from pipeline.io.text import one_line
+from pipeline.settings import get_settings, redacted
 
 LONGEST = 2000  # letters of what is said; what was typed may be longer
 OURS = 70  # the exit code of a fault of ours: EX_SOFTWARE of sysexits.h
 
 
-class EscapingGroup(typer.core.TyperGroup):
-    """Commands whose refusals of arguments repeat these escaped."""
-
-    def make_context(self, *arguments: Any, **named: Any) -> Any:
-        """Parse the arguments before a command's name."""
-        try:
-            return super().make_context(*arguments, **named)
-        except Exception as error:
-            _escape(error)
-            raise
-
-    def invoke(self, ctx: Any) -> Any:
-        """Parse a command's arguments and run it."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            _escape(error)
-            raise
-
-
-def _escape(error: Exception) -> None:
-    """Escape what an error of the parser, which has a message apart, says of an argument."""
-    message = getattr(error, "message", None)
-    if isinstance(message, str) and hasattr(error, "format_message"):
-        error.message = one_line(message)  # type: ignore[attr-defined]
-
-
-def end(error: Exception) -> None:
+def end(error: Exception) -> NoReturn:
     """Say what went wrong, and end the process."""
-    if isinstance(error, NasnetError):
-        _say(str(error))
-    if isinstance(error, UnicodeEncodeError):  # an argument that the store shall keep
-        _say(f"{error.object}: not UTF-8")
+    if _is_usage_error(error):
+        _end_usage(error)
+    if isinstance(error, typer.Abort):  # the end of input at a question
+        _say("aborted", 1)
     if isinstance(error, BrokenPipeError):  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    if isinstance(error, OSError):
-        _say(f"{error.filename or 'this machine'}: {error.strerror or error}")
-    if isinstance(error, OverflowError) and "SQLite" in str(error):
-        _say("a number is larger than any that the database holds")
-    if isinstance(error, MemoryError):
-        _say(f"memory does not suffice{f': {error}' if str(error) else ''}")
-    if _is_database_error(error):
-        from db.schema.session import fault
-
-        _say(fault(error))
+    said = _of_users(error)
+    if said is not None:
+        _say(said)
     _say(f"a fault of ours: {_summary(error)}; {_kept(error)}", OURS)
 
 
-def _say(message: str, code: int = 2) -> None:
-    from pipeline.settings import redacted
+def _of_users(error: Exception) -> str | None:
+    """What is said of an error that whoever typed the command can mend; None of any other."""
+    if isinstance(error, NasnetError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):  # an argument that the store shall keep
+        return f"{error.object}: not UTF-8"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'this machine'}: {error.strerror or error}"
+    if isinstance(error, OverflowError) and "SQLite" in str(error):
+        return "a number is larger than any that the database holds"
+    if isinstance(error, MemoryError):
+        return f"memory does not suffice{f': {error}' if str(error) else ''}"
+    if _is_database_error(error):
+        from db.schema.session import fault  # loaded already where the database raised it
 
+        return fault(error)
+    return None
+
+
+def _is_usage_error(error: Exception) -> bool:
+    """Whether the parser of the arguments refuses them; its class is private in typer."""
+    return isinstance(error, typer.BadParameter.__mro__[2])
+
+
+def _end_usage(error: Exception) -> NoReturn:
+    """Say which argument is wrong, and of which command; without any arguments show the help."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    message: str = error.format_message()  # type: ignore[attr-defined]
+    if context is not None and message == context.get_help():
+        typer.echo(message, err=True)
+        sys.exit(2)
+    said = (message[:1].lower() + message[1:]).rstrip(".")
+    if context is None:
+        _say(said)
+    command = context.command_path
+    where = command.removeprefix("nasnet").lstrip()
+    _say(f"{where}{': ' if where else ''}{said} (see `{command} --help`)")
+
+
+def _say(message: str, code: int = 2) -> NoReturn:
     line = one_line(redacted(message))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
@@ -83,8 +87,6 @@ def _summary(error: Exception) -> str:
 
 def _kept(error: Exception) -> str:
     """Where the traceback is: printed, or in a file of the home, where there is one."""
-    from pipeline.settings import get_settings, redacted
-
     text = redacted("".join(traceback.format_exception(error)))
     if os.environ.get("NASNET_TRACEBACK"):
         sys.stderr.write(text)
@@ -113,7 +115,7 @@ def _is_database_error(error: Exception) -> bool:
     """Whether the database does not answer, is full or is none; a bad statement is our fault."""
     if "sqlalchemy.exc" not in sys.modules:
         return False
-    from sqlalchemy.exc import DatabaseError, DataError, OperationalError
+    from sqlalchemy.exc import DatabaseError, DataError, OperationalError  # loaded already
 
     # what is no data for it, such as a number that is too large, somebody has typed
     return isinstance(error, OperationalError | DataError) or (

@@ -3,11 +3,11 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from pipeline.machine.supervisor import Supervisor
+from pipeline.machine.supervisor import Supervisor
 
 EXIT_HALTED = 3  # a search was paused, stopped or failed; a training failed
 EXIT_INTERRUPTED = 130
@@ -57,6 +57,8 @@ class Looked(Protocol):
 
 
 V = TypeVar("V", bound=Looked)
+V_shown = TypeVar("V_shown", bound=Looked, contravariant=True)
+P = ParamSpec("P")
 
 
 class Watched(Protocol[V]):
@@ -69,24 +71,21 @@ class Watched(Protocol[V]):
         """As it is now; as it was, without news, while the database is away."""
 
 
-def make_supervisor(dashboard: tuple[str, int] | None = None) -> "Supervisor":
-    """The supervisor of this home, and of a dashboard at an address; not in charge yet."""
-    from db.reads import queries
-    from db.schema.session import transaction
-    from pipeline.machine.supervisor import Supervisor
-    from pipeline.settings import get_settings
-    from tasks import notices
-    from tasks.devices import slot_specs
+class Show(Protocol[V_shown]):
+    """Where what is followed is shown."""
 
-    notices.check_addresses()
-    settings = get_settings()
-    with transaction(read_only=True) as connection:
-        threads = queries.active_threads(connection)
-    return Supervisor(settings, slot_specs(settings.devices, threads), dashboard)
+    def update(self, view: V_shown) -> None:
+        """Show it as it is now."""
+
+    def say(self, notice: str) -> None:
+        """Show what a user should know."""
+
+    def close(self) -> None:
+        """Nothing follows."""
 
 
 def follow(
-    supervisor: "Supervisor", watched: Watched[V], show: Any, interruption: Interruption
+    supervisor: Supervisor, watched: Watched[V], show: Show[V], interruption: Interruption
 ) -> V:
     """Keep the processes running, or leave that to whoever does, until nothing is waited for."""
     view = watched.look()
@@ -116,10 +115,10 @@ def follow(
     return view
 
 
-def quietly(call: Any, *arguments: Any) -> None:
+def quietly(call: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
     """Show something to a terminal or a pipe that may be gone: the work goes on without."""
     try:
-        call(*arguments)
+        call(*arguments, **named)
     except OSError:
         print_nowhere()
 

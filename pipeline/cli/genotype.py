@@ -1,66 +1,98 @@
 """``nasnet genotype``: architectures, by name, digest, file or rank."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from db.schema.enums import Arm, Order, Place
+from db.lifecycle import searches
+from db.reads import lineage, ranking
+from db.schema import migrations
+from db.schema.enums import Arm, CellScope, Order
+from db.schema.session import transaction
+from pipeline.actions.genotypes import Named, find, make_filter, resolve
+from pipeline.actions.stores import has_store, open_home, open_store
 from pipeline.cli import drawing
-from pipeline.cli.named_genotype import GenotypeArgument, find, resolve
-from pipeline.cli.network import CellsOption, ClassesOption, FiltersOption, SizeOption
+from pipeline.cli.best import COLUMNS, best_rows
+from pipeline.cli.options import (
+    CellsOption,
+    ClassesOption,
+    FiltersOption,
+    GenotypeArgument,
+    SizeOption,
+)
 from pipeline.cli.output import OUT, JsonFlag, print_json, print_rows, say
+from pipeline.errors import UserError
+from pipeline.genotypes.genotype_files import read_genotype
+from pipeline.settings import get_settings
+from pipeline.spaces.base import Genotype
+from tasks.runs import add_genotype
 
 if TYPE_CHECKING:
-    from pipeline.cli.named_genotype import Named
     from pipeline.exports import Exported
-    from pipeline.spaces.cells.genotype import Genotype
 
 app = typer.Typer(help="Architectures that were found, or published.", no_args_is_help=True)
 
-OperationsOption = Annotated[
-    list[str] | None, typer.Option(metavar="OPERATION", help="Such as sep_conv_5x5; repeatable.")
+UsesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OPERATION",
+        help="Only those with this operation, such as sep_conv_5x5; may be given several times.",
+    ),
 ]
-SmallOption = Annotated[float | None, typer.Option(min=0.0)]
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OPERATION", help="Only those without this operation; may be given several times."
+    ),
+]
+MinRewardOption = Annotated[float | None, typer.Option(min=0.0, help="Only from this reward.")]
+MinAccuracyOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Only from this accuracy (0 to 1).")
+]
+MaxParamsOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Only up to this many parameters.")
+]
+MaxMacsOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Only up to this many multiply-adds of an image.")
+]
 
 
 @app.command("list")
 def list_genotypes(
-    search: Annotated[str, typer.Option("--search", help="Of this search.")],
-    uses: OperationsOption = None,
-    without: OperationsOption = None,
+    search: Annotated[str, typer.Option("--search", help="The search's name.")],
+    uses: UsesOption = None,
+    without: WithoutOption = None,
     place: Annotated[
-        Place, typer.Option("--in", help="The cell in which they are looked for.")
-    ] = Place.EITHER,
-    arm: Annotated[
-        Arm | None, typer.Option("--arm", help="Proposed by the policy, or not.")
-    ] = None,
-    min_reward: SmallOption = None,
-    min_accuracy: SmallOption = None,
-    max_params: SmallOption = None,
-    max_macs: SmallOption = None,
+        CellScope, typer.Option("--in", help="The cell in which operations are looked for.")
+    ] = CellScope.EITHER,
+    arm: Annotated[Arm | None, typer.Option("--arm", help="Only those of this arm.")] = None,
+    min_reward: MinRewardOption = None,
+    min_accuracy: MinAccuracyOption = None,
+    max_params: MaxParamsOption = None,
+    max_macs: MaxMacsOption = None,
     sort: Annotated[
-        Order, typer.Option("--sort", help="By what; id: as they were proposed.")
+        Order,
+        typer.Option(
+            "--sort", help="What orders the list; id is the order they were proposed in."
+        ),
     ] = Order.REWARD,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000)] = 20,
-    offset: Annotated[int, typer.Option("--offset", min=0, max=2**31)] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=100_000, help="How many to list.")
+    ] = 20,
+    offset: Annotated[
+        int, typer.Option("--offset", min=0, max=2**31, help="How many to pass over first.")
+    ] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """List a search's genotypes that have a reward: the best, or the smallest, first.
 
-    What flags cannot say, `nasnet query` can.
+    Any other question can be asked with `nasnet query`.
     """
-    from db.lifecycle import searches
-    from db.reads import ranking
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_store
-    from pipeline.spaces.cells.genotype import operation_mask
-
-    wanted = ranking.Filter(
-        uses=operation_mask(uses or ()),
-        without=operation_mask(without or ()),
-        cell=place,
+    wanted = make_filter(
+        uses=uses or (),
+        without=without or (),
+        place=place,
         arm=arm,
         min_reward=min_reward,
         min_accuracy=min_accuracy,
@@ -77,109 +109,60 @@ def list_genotypes(
     print_rows(listed, COLUMNS if is_plain else COLUMNS[1:], as_json=as_json)
 
 
-COLUMNS = ["rank", "digest", "reward", "reward_kind", "accuracy", "parameters", "macs", "found"]
-COLUMNS += ["stopped_epoch", "failure"]
-
-
-def best_rows(rows: list[Any], search: str | None, *, first: int = 1) -> list[dict[str, Any]]:
-    """Genotypes as they are printed; with their rank, where they are a search's best."""
-    return [
-        {
-            **({"rank": f"{search}:{rank}"} if search else {}),
-            "digest": row.digest[:12],
-            "reward": row.reward,
-            "reward_kind": row.reward_kind.value,
-            "accuracy": row.accuracy,
-            "parameters": row.parameters,
-            "macs": row.macs,
-            "found": row.found,
-            "failure": row.failure,
-            "stopped_epoch": row.stopped_epoch,
-            "version": row.version,
-            "k": row.k,
-        }
-        for rank, row in enumerate(rows, start=first)
-    ]
-
-
-def print_best(name: str, view: Any, rows: list[dict[str, Any]]) -> None:
-    """The end of a search, for people."""
-    now = view.progress
-    say(
-        f"search {name!r} {now.state}: {now.completed} children, {now.version} policy updates; "
-        f"best genotypes:"
-    )
-    print_rows(rows, COLUMNS[:-1], as_json=False)
-
-
 @app.command()
 def show(
     genotype: GenotypeArgument,
     as_json: JsonFlag = False,
 ) -> None:
     """Show a genotype: its cells or layers, and where it was found."""
+    from pipeline.spaces.registry import kind_of
+
     found = resolve(genotype)
     rows = _found_rows(found)
     if as_json:
         print_json({"digest": found.digest, "genotype": found.to_data(), "children": rows})
         return
     typer.echo(f"digest {found.digest}")
-    for line in _lines(found):
+    for line in kind_of(found).words.lines(found):
         typer.echo(line)
     if rows:
         typer.echo("")
         print_rows(rows, list(rows[0]), as_json=False)
 
 
-def _lines(genotype: "Genotype") -> Iterator[str]:
-    """What a genotype says, for people."""
-    from pipeline.genotypes.differences import block_text, in_words, layer_text, macro_layer_text
-    from pipeline.spaces.cells.genotype import KnownNetwork
-    from pipeline.spaces.layers.genotype import LayerGenotype
-    from pipeline.spaces.macro.genotype import MacroGenotype
-
-    if isinstance(genotype, KnownNetwork):
-        yield in_words(genotype)
-        return
-    if isinstance(genotype, LayerGenotype):
-        for number, layer in enumerate(genotype.layers, start=1):
-            yield f"  {layer_text(number, layer)}"
-        yield f"  output = concat({', '.join(map(str, genotype.outputs))})"
-        return
-    if isinstance(genotype, MacroGenotype):
-        yield from (
-            f"  {macro_layer_text(n, la)}" for n, la in enumerate(genotype.layers, start=1)
-        )
-        yield f"  output = layer {len(genotype.layers)}"
-        return
-    for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
-        yield f"\n{name} cell (0: previous cell, 1: the one before it)"
-        for state, block in enumerate(cell.blocks, start=2):
-            yield f"  {block_text(state, block)}"
-        yield f"  output = concat({', '.join(map(str, cell.concat))})"
-
-
 @app.command()
 def export(
     genotype: GenotypeArgument,
     form: Annotated[
-        str, typer.Option("--format", help="json, safetensors, onnx or pt2 (torch.export).")
+        str,
+        typer.Option(
+            "--format", help="The file's format: json, safetensors, onnx or pt2 (torch.export)."
+        ),
     ] = "json",
     run: Annotated[
-        int | None, typer.Option("--run", help="With this run's skeleton and weights.")
+        int | None, typer.Option("--run", help="Use the network and weights of this run.")
     ] = None,
     untrained: Annotated[
-        bool, typer.Option("--untrained", help="With random weights, of any size.")
+        bool,
+        typer.Option(
+            "--untrained", help="Use random weights; the network may then have any size."
+        ),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(*OUT, help="The file; else in this folder, by digest.")
+        Path | None,
+        typer.Option(
+            *OUT, help="The file to write; without it, one named by digest in this folder."
+        ),
     ] = None,
     cells: CellsOption = None,
     filters: FiltersOption = None,
     size: SizeOption = None,
     classes: ClassesOption = None,
     normalize: Annotated[
-        bool, typer.Option("--normalize", help="onnx, pt2: the graph takes pixels, uint8.")
+        bool,
+        typer.Option(
+            "--normalize", help="onnx and pt2: the model takes pixels from 0 to 255 (uint8)."
+        ),
     ] = False,
 ) -> None:
     """Write a genotype, or a network of it with its weights.
@@ -188,8 +171,7 @@ def export(
     is a run's. --untrained has random weights; --cells, --filters, --size and --classes, too.
     A network's file is checked: read again, it gives the same outputs to 1e-4.
     """
-    from pipeline.errors import UserError
-    from pipeline.exports import FORMATS, GRAPHS, write_genotype, write_network
+    from pipeline.exports import FORMATS, GRAPHS, write_genotype, write_network  # loads torch
 
     if form not in FORMATS:
         raise UserError(f"--format {form}: expected {', '.join(FORMATS)}")
@@ -213,8 +195,6 @@ def export(
 
 def _check_asked(form: str, run: int | None, untrained: bool, resized: bool) -> None:
     """Refuse options of which one would not be heard."""
-    from pipeline.errors import UserError
-
     if form == "json" and (run is not None or untrained or resized):
         raise UserError("--format json has the architecture alone: choose another for a network")
     if run is not None and untrained:
@@ -228,43 +208,36 @@ def _check_asked(form: str, run: int | None, untrained: bool, resized: bool) -> 
 
 def _network(
     text: str,
-    named: "Named",
+    named: Named,
     run: int | None,
     sizes: tuple[int | None, int | None, int | None, int | None] | None,
 ) -> "Exported":
     """The network that is meant; ``sizes`` are of an untrained one, None: it has weights."""
-    from pipeline.cli import export as exports
-    from pipeline.errors import UserError
+    from pipeline.actions import exporting  # loads torch
 
     if run is not None:
-        return exports.of_run(named.genotype, run)
+        return exporting.of_run(named.genotype, run)
     if sizes is not None:
-        return exports.untrained(named, *sizes)
+        return exporting.untrained(named, *sizes)
     if named.rank is None:
         raise UserError(
             f"{text}: a genotype has no weights: --run RUN or SEARCH:RANK say whose, --untrained "
             "has random ones"
         )
-    from db.schema.session import transaction
-    from pipeline.actions.networks import network_at
-
-    with transaction(read_only=True) as connection:
-        own = network_at(connection, named.rank)
-    return exports.of_search(own)
+    return exporting.of_rank(named.rank)
 
 
 @app.command("import")
 def import_genotype(
-    file: Annotated[Path, typer.Argument(help="JSON (ours or DARTS'), or our safetensors.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A JSON file (ours or of DARTS), or a safetensors file that was exported."
+        ),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Add a file's genotype to the store; weights stay in the file."""
-    from db.schema import migrations
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_home
-    from pipeline.genotypes.genotype_files import read_genotype
-    from tasks.runs import add_genotype
-
     canonical = read_genotype(file).canonical()
     open_home()
     migrations.prepare()
@@ -276,20 +249,14 @@ def import_genotype(
         typer.echo(f"genotype {canonical.literal_digest}")
 
 
-def _found_rows(genotype: "Genotype") -> list[dict[str, Any]]:
+def _found_rows(genotype: Genotype) -> list[dict[str, object]]:
     """Where a genotype was proposed; none where there is no store."""
-    from pipeline.settings import get_settings
-
-    settings = get_settings()
-    if settings.database_url is None and not (settings.home / "nasnet.db").exists():
+    if not has_store(get_settings()):
         return []
-    from db.reads import queries
-    from db.schema.session import transaction
-
     with transaction(read_only=True) as connection:
-        for row in queries.genotypes_by_prefix(connection, genotype.digest):
-            children = queries.children_of_genotype(connection, row.id)
-            return [dict(child._mapping) for child in children]
+        for row in lineage.genotypes_by_prefix(connection, genotype.digest):
+            children = lineage.children_of_genotype(connection, row.id)
+            return [child._asdict() for child in children]
     return []
 
 

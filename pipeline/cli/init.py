@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.data import DatasetArgument
+from pipeline.actions.data import look_at
+from pipeline.cli.options import DatasetArgument
 from pipeline.cli.output import OUT, say
-from pipeline.config.search import DataConfig, make_config
+from pipeline.cli.progress import image_bar
+from pipeline.config.run import DataConfig
+from pipeline.config.search import make_config
+from pipeline.data.decoding import raise_unreadable
 from pipeline.errors import UserError
 from pipeline.io.text import one_line
 
@@ -69,18 +73,16 @@ learning_rate = 0.05
 def init(
     dataset: DatasetArgument,
     out: Annotated[
-        Path, typer.Option(*OUT, help="The file; none of that name may be there.")
+        Path, typer.Option(*OUT, help="The file to write; no file of that name may be there.")
     ] = Path("search.toml"),
 ) -> None:
     """Write a commented configuration for a data set, to be changed and run."""
-    from pipeline.cli.checked_data import look_at
-    from pipeline.data.decoding import raise_unreadable
-
     if out.exists():
         raise UserError(f"{out}: is there already; --out names another file")
     if out.suffix != ".toml":
         raise UserError(f"{out}: expected a name that ends in .toml")
-    report = look_at(DataConfig(dataset=dataset), every=False)
+    with image_bar() as on_file:
+        report = look_at(DataConfig(dataset=dataset), every=False, on_file=on_file)
     raise_unreadable(report.unreadable, report.looked_at)
     text = configuration(report, str(out))
     make_config(tomllib.loads(text))  # nothing is written that `run` would refuse

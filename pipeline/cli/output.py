@@ -4,10 +4,13 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
+from pipeline.cli.console import make_console
 from pipeline.io.text import one_line
 
 COUNTS = {"parameters", "macs"}  # columns of large numbers, shown with commas
@@ -19,7 +22,7 @@ OUT = ("--out", "--output")  # what every command that writes a file calls it
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def print_json(data: Any) -> None:
+def print_json(data: object) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(data, default=_plain) + "\n")
     sys.stdout.flush()
@@ -31,18 +34,13 @@ def say(text: str, *, to_stderr: bool = False) -> None:
 
 
 def print_rows(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool
+    rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, as_json: bool
 ) -> None:
     """Rows as a table of some columns, or as a JSON list of all."""
     rows = [dict(row) for row in rows]
     if as_json:
         print_json(rows)
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    from pipeline.cli.console import make_console
-
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         number = any(isinstance(row.get(column), int | float) for row in rows)
@@ -55,11 +53,11 @@ def print_rows(
     console.print(table if rows else Text("none"))
 
 
-def _cell(column: str, value: Any) -> str:
+def _cell(column: str, value: object) -> str:
     return f"{value:,}" if column in COUNTS and value is not None else shown(value)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as people read it."""
     if value is None:
         return "-"
@@ -95,7 +93,7 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str | None:
     if isinstance(value, dt.datetime):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -1,15 +1,28 @@
 """``nasnet predict``: what an exported network says of images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from pipeline.cli.output import JsonFlag, print_rows, say
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.exports import Description, Model
     from pipeline.exports.predicting import Prediction
+
+
+# "class" is no name of a field in a class's body.
+Guess = TypedDict("Guess", {"class": str, "number": int, "probability": float})
+
+
+class PrintedImage(TypedDict):
+    """What is printed of an image, as JSON."""
+
+    image: str
+    resized_from: dict[str, int] | None
+    classes: list[Guess]
 
 
 def predict(
@@ -22,22 +35,27 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES", help="Image files, and folders of them.")
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="So many classes an image.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes of each image.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what an exported network sees in images: classes and their probabilities.
 
     Images are resized, cropped and normalised as the validation images were. A pt2 file can run
     code when it is read: take only those whose maker you trust.
+
+    Exit code 2: some images cannot be read; each is named, and the others are printed.
     """
-    from pipeline.exports.predicting import list_images
+    from pipeline.exports.predicting import list_images  # these load torch
     from pipeline.exports.predicting import predict as predict_files
 
     loaded = _load(model)
     files = list_images(images)
     for lack in _lacks(loaded.description):
         say(f"nasnet: {model}: {lack}", to_stderr=True)
-    found = list(predict_files(loaded, files, top=top))
+    unreadable: list[str] = []
+    found = list(predict_files(loaded, files, top=top, on_unreadable=unreadable.append))
+    for problem in unreadable:
+        say(f"nasnet: {problem}", to_stderr=True)
     resized = [one for one in found if one.resized_from is not None]
     if resized:
         height, width = loaded.description.image_shape[1:]
@@ -49,17 +67,22 @@ def predict(
     rows = [_row(one, loaded.description) for one in found]
     if as_json:
         print_rows(rows, [], as_json=True)
-        return
+    elif rows:
+        _print_table(rows, with_ranks=top > 1)
+    if unreadable:
+        raise typer.Exit(2)
+
+
+def _print_table(rows: list[PrintedImage], *, with_ranks: bool) -> None:
     print_rows(
         [_shown(row, rank, guess) for row in rows for rank, guess in enumerate(row["classes"], 1)],
-        ["image", *(["rank"] if top > 1 else []), "class", "probability"],
+        ["image", *(["rank"] if with_ranks else []), "class", "probability"],
         as_json=False,
     )
 
 
 def _load(path: Path) -> "Model":
-    from pipeline.errors import UserError
-    from pipeline.exports import load_model
+    from pipeline.exports import load_model  # loads torch
 
     try:
         return load_model(path)
@@ -83,7 +106,7 @@ def _lacks(description: "Description") -> list[str]:
     return lacks
 
 
-def _row(one: "Prediction", description: "Description") -> dict[str, Any]:
+def _row(one: "Prediction", description: "Description") -> PrintedImage:
     pairs = zip(one.classes, one.probabilities, strict=True)
     size = one.resized_from
     return {
@@ -96,7 +119,7 @@ def _row(one: "Prediction", description: "Description") -> dict[str, Any]:
     }
 
 
-def _shown(row: dict[str, Any], rank: int, guess: dict[str, Any]) -> dict[str, Any]:
+def _shown(row: PrintedImage, rank: int, guess: Guess) -> dict[str, object]:
     return {
         "image": _plain(row["image"]),
         "rank": rank,

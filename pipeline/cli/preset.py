@@ -4,8 +4,20 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import JsonFlag, print_rows
-from pipeline.cli.request import SetOption
+from pipeline.cli.options import SetOption
+from pipeline.cli.output import JsonFlag, print_json, print_rows
+from pipeline.config.run import is_recipe, make_run_config
+from pipeline.config.search import make_config
+from pipeline.config.tables import (
+    description,
+    merge,
+    parse_assignments,
+    preset_names,
+    preset_text,
+    read_preset,
+)
+from pipeline.config.text import documented
+from pipeline.errors import UserError
 
 app = typer.Typer(help="The configurations that ship with the package.", no_args_is_help=True)
 
@@ -13,19 +25,14 @@ app = typer.Typer(help="The configurations that ship with the package.", no_args
 @app.command("list")
 def list_presets(as_json: JsonFlag = False) -> None:
     """List the presets."""
-    from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
-    from pipeline.config.search import is_recipe, make_config, make_run_config
-    from pipeline.config.tables import description, preset_names, read_preset
-
     rows = []
     for name in preset_names():
         tables = read_preset(name)
         recipe = is_recipe(tables)
         config = make_run_config(tables) if recipe else make_config(tables).run_config()
-        network = config.network or NetworkConfig()
         size = "by layers"
-        if isinstance(network, NetworkConfig | MicroNetworkConfig):
-            size = f"{network.num_cells} @ {network.num_filters}"
+        if config.network is not None and config.network.stack is not None:
+            size = "{} @ {}".format(*config.network.stack)
         rows.append(
             {
                 "name": name,
@@ -47,7 +54,7 @@ def show(
     name: Annotated[str, typer.Argument(help="A preset's name.")],
     assignments: SetOption = None,
     file: Annotated[
-        bool, typer.Option("--file", help="The preset's own file, with what it cites.")
+        bool, typer.Option("--file", help="Print the preset's file as it is, with its comments.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -56,12 +63,6 @@ def show(
     What is printed is TOML: a file to begin from. Keys that the preset leaves to their defaults
     are comments. With --set the keys are those of another controller, and so on.
     """
-    from pipeline.cli.output import print_json
-    from pipeline.config.search import is_recipe, make_config, make_run_config
-    from pipeline.config.tables import merge, parse_assignments, preset_text, read_preset
-    from pipeline.config.text import documented
-    from pipeline.errors import UserError
-
     if file and (as_json or assignments):
         raise UserError("--file prints the file as it is, without --json and --set")
     if file:

@@ -10,16 +10,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
+from db.reads.sql import QueryResult, ask
+from pipeline.actions.stores import open_store
 from pipeline.cli.output import JsonFlag, print_rows
 from pipeline.cli.query_parquet import write_parquet
+from pipeline.errors import UserError
 from pipeline.io.terminal import unescaped
-
-if TYPE_CHECKING:
-    from db.reads.sql import Answer
 
 SHOWN = 1000  # rows of a table for people
 SHOWN_LETTERS = 2**20  # of all of them together
@@ -28,24 +28,26 @@ GRACE = 5.0  # seconds after which what does not end by itself is ended
 
 
 def query(
-    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT statement.")],
+    statement: Annotated[
+        str,
+        typer.Argument(metavar="SELECT", help="One SELECT statement, in the database's own SQL."),
+    ],
     as_json: JsonFlag = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print comma-separated values instead of a table.")
+    ] = False,
     parquet: Annotated[
-        Path | None, typer.Option("--parquet", help="Write this file (extra `notebook`).")
+        Path | None,
+        typer.Option("--parquet", help="Write the rows to this Parquet file (extra `notebook`)."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0.1, max=86_400, help="Seconds it may take.")
+        float, typer.Option("--timeout", min=0.1, max=86_400, help="How many seconds it may take.")
     ] = 60.0,
 ) -> None:
     """Ask the store anything; nothing can be changed this way.
 
-    Tables and views, with every column, are in docs/queries.md.
+    Tables and views, with every column, are in docs/reference/tables.md.
     """
-    from db.reads.sql import ask
-    from pipeline.cli.home import open_store
-    from pipeline.errors import UserError
-
     if as_json + as_csv + (parquet is not None) > 1:
         raise UserError("--json, --csv and --parquet: give one of them")
     open_store()
@@ -86,7 +88,7 @@ def _out() -> TextIO:
     return sys.stdout if sys.stdout.isatty() else unescaped(sys.stdout)
 
 
-def _print_json(answer: "Answer") -> None:
+def _print_json(answer: QueryResult) -> None:
     """A list of objects, a line each: it need not be held in memory."""
     names = _distinct(answer.columns)
     out, separator = _out(), "[\n"
@@ -98,22 +100,22 @@ def _print_json(answer: "Answer") -> None:
     out.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _strict(value: Any) -> Any:
+def _strict(value: object) -> object:
     """JSON has no infinity: a text, as PostgreSQL's own to_json gives it."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
-def _print_csv(answer: "Answer") -> None:
+def _print_csv(answer: QueryResult) -> None:
     writer = csv.writer(_out(), lineterminator="\n")
     writer.writerow(answer.columns)
     writer.writerows(answer.rows)
 
 
-def _print_table(answer: "Answer") -> None:
+def _print_table(answer: QueryResult) -> None:
     names = _distinct(answer.columns)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     letters, more = 0, False
     for row in answer.rows:
         if len(rows) == SHOWN or letters > SHOWN_LETTERS:
@@ -127,9 +129,10 @@ def _print_table(answer: "Answer") -> None:
         typer.echo(f"these are the first {len(rows):,} rows; --csv prints all", err=True)
 
 
-def _cut(value: Any) -> Any:
-    is_long = isinstance(value, str) and len(value) > CELL
-    return f"{value[:CELL]}..." if is_long else value
+def _cut(value: object) -> object:
+    if isinstance(value, str) and len(value) > CELL:
+        return f"{value[:CELL]}..."
+    return value
 
 
 def _distinct(columns: list[str]) -> list[str]:

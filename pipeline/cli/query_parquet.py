@@ -7,30 +7,27 @@ until all types are known.
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from types import ModuleType
+from typing import BinaryIO
 
+from db.reads.sql import QueryResult
 from pipeline.cli.output import say
-from pipeline.errors import UserError
-
-if TYPE_CHECKING:
-    from db.reads.sql import Answer
+from pipeline.errors import MachineError, UserError
+from pipeline.io import files
 
 # Of a row group.
 PORTION = 50_000
 PORTION_BYTES = 2**25
 
 
-def write_parquet(answer: "Answer", names: list[str], path: Path) -> None:
+def write_parquet(answer: QueryResult, names: list[str], path: Path) -> None:
     """Write an answer's rows.
 
     Raises:
         UserError: there is no such folder, no library, or a column has values of several types.
     """
-    from pipeline.errors import MachineError
-    from pipeline.io import files
-
     try:
-        import pyarrow as pa
+        import pyarrow as pa  # an extra
     except ImportError:
         raise UserError(
             "--parquet needs the extra `notebook`: pip install 'nasnet-pipeline[notebook]'"
@@ -58,7 +55,9 @@ def write_parquet(answer: "Answer", names: list[str], path: Path) -> None:
     say(f"{path}: {count:,} rows")
 
 
-def _wait(pa: Any, file: BinaryIO, names: list[str], rows: list[Sequence[Any]]) -> Any:
+def _wait(
+    pa: ModuleType, file: BinaryIO, names: list[str], rows: list[Sequence[object]]
+) -> object:
     """Put rows aside; what types they have."""
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     arrays = [pa.array(list(values)) for values in columns]
@@ -68,8 +67,10 @@ def _wait(pa: Any, file: BinaryIO, names: list[str], rows: list[Sequence[Any]]) 
     return table.schema
 
 
-def _write(pa: Any, waiting: BinaryIO, portions: int, schema: Any, file: BinaryIO) -> int:
-    from pyarrow import parquet
+def _write(
+    pa: ModuleType, waiting: BinaryIO, portions: int, schema: object, file: BinaryIO
+) -> int:
+    from pyarrow import parquet  # an extra
 
     count = 0
     with parquet.ParquetWriter(file, schema) as writer:
@@ -80,9 +81,9 @@ def _write(pa: Any, waiting: BinaryIO, portions: int, schema: Any, file: BinaryI
     return count
 
 
-def _portions(rows: Iterator[Sequence[Any]], columns: int) -> Iterator[list[Sequence[Any]]]:
+def _portions(rows: Iterator[Sequence[object]], columns: int) -> Iterator[list[Sequence[object]]]:
     """Lists of rows that may be held; one that is empty where there are none."""
-    portion: list[Sequence[Any]] = []
+    portion: list[Sequence[object]] = []
     held, is_first = 0, True
     for row in rows:
         portion.append(row)

@@ -5,24 +5,23 @@ from typing import Annotated
 
 import typer
 
+from db.schema.session import transaction
+from pipeline.actions.stores import open_store
 from pipeline.cli.output import OUT, say
+from pipeline.errors import MachineError, UserError
+from pipeline.io import files
 
 
 def report(
     name: Annotated[str, typer.Argument(metavar="SEARCH", help="The search's name.")],
-    out: Annotated[Path, typer.Option(*OUT, help="The file.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(*OUT, help="The file to write.")] = Path("report.html"),
 ) -> None:
     """Write a search's report: best genotypes, figures, configuration (extra `dashboard`).
 
     The file needs nothing else: it can be sent, and opened without a network.
     """
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_store
-    from pipeline.errors import MachineError, UserError
-    from pipeline.io import files
-
     try:
-        from pipeline.report import make_report
+        from pipeline.report import make_report  # an extra
     except ImportError as error:
         raise UserError(
             f"a report needs the extra `dashboard` ({error.name} is missing): "

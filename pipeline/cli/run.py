@@ -2,18 +2,35 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import typer
 
-from pipeline.cli.follow import EXIT_HALTED, TICK, Interruption, follow, make_supervisor, quietly
+from db.lifecycle import searches
+from db.reads import ranking
+from db.reads.progress import WAITING_FOR_WORKERS, progress
+from db.schema import migrations
+from db.schema.enums import SearchState
+from db.schema.session import transaction
+from pipeline import logs
+from pipeline.actions.searches import Opened, check_search, open_search, read_request
+from pipeline.actions.stores import open_home
+from pipeline.cli import dashboard
+from pipeline.cli.best import best_rows, print_best
+from pipeline.cli.follow import EXIT_HALTED, TICK, Interruption, follow, quietly
+from pipeline.cli.options import NameOption, SetOption, SourceArgument
 from pipeline.cli.output import JsonFlag, print_json, say
-from pipeline.cli.request import NameOption, SetOption, SourceArgument
-
-if TYPE_CHECKING:
-    from pipeline.cli.request import Opened, Typed
-    from pipeline.cli.watch import View
-    from pipeline.machine.supervisor import Supervisor
+from pipeline.cli.progress import image_bar
+from pipeline.cli.runs_watch import RunsView, RunsWatcher, report_runs, runs_show
+from pipeline.cli.typed import TypedCommand
+from pipeline.cli.watch import BEST, JsonShow, LiveShow, View, Watcher
+from pipeline.errors import UserError
+from pipeline.io import locks
+from pipeline.machine.processes import check_machine, make_supervisor
+from pipeline.machine.supervisor import Supervisor, end_home
+from pipeline.settings import get_settings
+from tasks import runs
+from tasks.slot import SUPERVISOR_LOCK, UP_LOCK
 
 
 def run(
@@ -26,16 +43,11 @@ def run(
 
     Exit code 0: the budget is met; 3: paused, stopped or failed; 2: the command cannot be done.
     """
-    from db.schema import migrations
-    from pipeline import logs
-    from pipeline.cli.home import check_machine, open_home
-    from pipeline.cli.request import Typed, check_search, open_search, read_request
-    from tasks.slot import SUPERVISOR_LOCK
-
     request = read_request(source, name, assignments)
-    typed = Typed(source, name, tuple(assignments or ()), as_json)
+    typed = TypedCommand(source, name, tuple(assignments or ()), as_json)
     check_machine()
-    checked = check_search(request)
+    with image_bar() as on_file:
+        checked = check_search(request, on_file)
     settings = open_home()
     migrations.prepare()
     opened = open_search(request, resume=True, checked=checked)
@@ -45,7 +57,7 @@ def run(
     raise typer.Exit(_run_to_its_end(opened, typed, as_json))
 
 
-def _announce(opened: "Opened", home: Any, as_json: bool) -> None:
+def _announce(opened: Opened, home: Path, as_json: bool) -> None:
     verb = "created" if opened.created else "resumed"
     if as_json:
         data = {} if opened.data is None else {"data": opened.data.to_data()}
@@ -57,9 +69,7 @@ def _announce(opened: "Opened", home: Any, as_json: bool) -> None:
     say(f"home {home}: {verb} search {opened.name!r}{changed}")
 
 
-def _run_to_its_end(opened: "Opened", typed: "Typed", as_json: bool) -> int:
-    from pipeline.cli.watch import JsonShow, LiveShow, Watcher
-
+def _run_to_its_end(opened: Opened, typed: TypedCommand, as_json: bool) -> int:
     search_id, name = opened.search_id, opened.name
     interruption = Interruption()
     supervisor = make_supervisor()
@@ -70,7 +80,7 @@ def _run_to_its_end(opened: "Opened", typed: "Typed", as_json: bool) -> int:
     finally:
         supervisor.stop(interruption.is_repeated)
     if interruption.number is not None and view.progress.state.is_active:
-        _say_how_to_go_on(name, typed.command(), as_json, view)
+        _say_how_to_go_on(name, typed.line(), as_json, view)
         return interruption.exit_code
     code = _report(opened, typed, view, as_json)
     if not (as_json or supervisor.is_wanted):
@@ -79,17 +89,11 @@ def _run_to_its_end(opened: "Opened", typed: "Typed", as_json: bool) -> int:
         return code
     if interruption.number is not None:
         return interruption.exit_code
-    from pipeline.cli.runs_watch import report_runs
-
     return code or report_runs(ended, as_json)
 
 
 def _say_who_waits(but: int) -> None:
     """Name the searches that are left without workers, now that those of this home have gone."""
-    from db.lifecycle import searches
-    from db.reads.progress import WAITING_FOR_WORKERS, progress
-    from db.schema.session import transaction
-
     with transaction(read_only=True) as connection:
         for search_id in searches.active(connection):
             now = progress(connection, search_id)
@@ -99,17 +103,13 @@ def _say_who_waits(but: int) -> None:
 
 
 def _follow_then(
-    supervisor: "Supervisor",
+    supervisor: Supervisor,
     search_id: int,
-    view: "View",
+    view: View,
     as_json: bool,
     interruption: Interruption,
-) -> Any:
+) -> RunsView | None:
     """Follow what a search does by itself after its end, if there is something to follow."""
-    from db.schema.enums import SearchState
-    from pipeline.cli.runs_watch import RunsWatcher, runs_show
-    from tasks import runs
-
     if view.progress.state is not SearchState.FINISHED or interruption.number is not None:
         return None
     waiting = runs.unfinished(search_id)
@@ -118,7 +118,7 @@ def _follow_then(
     return follow(supervisor, RunsWatcher(waiting), runs_show(as_json), interruption)
 
 
-def _say_how_to_go_on(name: str, command: str, as_json: bool, view: "View") -> None:
+def _say_how_to_go_on(name: str, command: str, as_json: bool, view: View) -> None:
     if as_json:
         print_json({"event": "interrupted", "search": name, "go_on": command})
     else:
@@ -128,24 +128,17 @@ def _say_how_to_go_on(name: str, command: str, as_json: bool, view: "View") -> N
         )
 
 
-def _report(opened: "Opened", typed: "Typed", view: "View", as_json: bool) -> int:
+def _report(opened: Opened, typed: TypedCommand, view: View, as_json: bool) -> int:
     """Print the result of a search that rests; returns the exit code."""
-    from db.lifecycle import searches
-    from db.reads import ranking
-    from db.schema.enums import SearchState
-    from db.schema.session import transaction
-    from pipeline.cli.genotype import best_rows, print_best
-    from pipeline.cli.watch import BEST
-
     name = opened.name
     with transaction(read_only=True) as connection:
         rows = best_rows(ranking.best(connection, opened.search_id, limit=BEST), name)
     finished = view.progress.state is SearchState.FINISHED
     met = finished and view.reason != searches.STOPPED_BY_HAND
-    command = typed.command()
+    command = typed.line()
     if finished and not met:
         extend = f"nasnet search extend {name} --children {view.progress.budget}"
-        command = f"{extend} && {typed.command(budget=False)}"
+        command = f"{extend} && {typed.line(budget=False)}"
     if as_json:
         reason = {} if view.reason is None else {"reason": view.reason}
         go_on = reason if met else {"reason": view.reason, "go_on": command}
@@ -173,14 +166,6 @@ def up() -> None:
 
     Where the extra `dashboard` is installed it is served, too: NASNET_DASHBOARD says where.
     """
-    from db.schema import migrations
-    from pipeline import logs
-    from pipeline.cli import dashboard
-    from pipeline.cli.home import check_machine, open_home
-    from pipeline.errors import UserError
-    from pipeline.io import locks
-    from tasks.slot import SUPERVISOR_LOCK, UP_LOCK
-
     check_machine()
     settings = open_home()
     migrations.prepare()
@@ -214,9 +199,6 @@ def up() -> None:
 
 def down() -> None:
     """End all processes of this home softly: runs are given back, and go on next time."""
-    from pipeline.machine.supervisor import end_home
-    from pipeline.settings import get_settings
-
     settings = get_settings()
     ended = end_home(settings)
     say(f"home {settings.home}: ended {', '.join(ended) or 'nothing: nothing was running'}")

@@ -4,14 +4,19 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from db.lifecycle import runs
 from db.schema.enums import RunState, SearchState
+from db.schema.rows import JsonObject
 from db.schema.session import transaction
-from pipeline.cli.follow import EXIT_HALTED
+from pipeline.cli.console import make_console
+from pipeline.cli.follow import EXIT_HALTED, Show
 from pipeline.cli.output import duration, print_json, print_rows, say, shown
 from pipeline.io.text import one_line
 
@@ -35,7 +40,7 @@ COLUMNS = [
 class RunsView:
     """Trainings at one moment."""
 
-    rows: list[Any]
+    rows: list[runs.RunView]
     notices: list[str]
     lacks_slots: bool  # for some of them; they may still be starting
 
@@ -77,27 +82,59 @@ class RunsWatcher:
             return dataclasses.replace(last, notices=[])
 
 
-def no_slot(row: Any) -> str:
+def no_slot(row: runs.WaitingRun) -> str:
     """That a run waits for a slot that is nowhere, and what would help."""
     kind = "cpu" if row.device == "cpu" else "cuda:N"
     wanted = "+".join([kind] * row.devices)
     return f"run {row.id}: no slot has {row.devices} x {row.device}; NASNET_DEVICES={wanted}"
 
 
-def run_row(view: Any) -> dict[str, Any]:
+class PrintedRun(TypedDict):
+    """What is printed of a training."""
+
+    run: int
+    purpose: str
+    network: object
+    search: str | None
+    dataset: str
+    parameters: int | None
+    macs: int | None
+    epochs: int | None
+    of: int
+    cells: object
+    filters: object
+    batch_size: object
+    seed: int
+    accuracy: float | None
+    test_accuracy: float | None
+    seconds: float | None
+    waiting_for_data: float | None  # the share of its time
+    attempts: int
+    state: str
+    failure: str | None
+    message: str | None
+    digest: str
+
+
+def run_row(view: runs.RunView) -> PrintedRun:
     """A training as it is printed."""
+    training = _table(view.config, "training")
+    network = _table(view.config, "network")
     waiting = view.waited / view.seconds if view.seconds and view.waited is not None else None
     return {
         "run": view.run,
         "purpose": str(view.purpose),
         "network": view.body.get("name") or view.digest[:12],
         "search": view.search,
-        "dataset": view.config["dataset"],
+        "dataset": str(view.config["dataset"]),
         "parameters": view.parameters,
         "macs": view.macs,
         "epochs": view.epochs,
-        "of": view.config["training"]["epochs"],
-        **_size(view.config),
+        "of": _whole(training["epochs"]),
+        # what figures depend on beside the genotype, as the run was asked for
+        "cells": network.get("num_cells"),
+        "filters": network.get("num_filters", network.get("filters")),
+        "batch_size": training["batch_size"],
         "seed": view.seed,
         "accuracy": view.latest_accuracy if view.accuracy is None else view.accuracy,
         "test_accuracy": view.test_accuracy,
@@ -111,14 +148,18 @@ def run_row(view: Any) -> dict[str, Any]:
     }
 
 
-def _size(config: dict[str, Any]) -> dict[str, Any]:
-    """What figures depend on beside the genotype, as the run was asked for."""
-    network = config["network"] or {}
-    return {
-        "cells": network.get("num_cells"),
-        "filters": network.get("num_filters", network.get("filters")),
-        "batch_size": config["training"]["batch_size"],
-    }
+def _table(config: JsonObject, key: str) -> JsonObject:
+    """A table of a configuration, whatever release stored it; empty where it is none."""
+    found = config[key]
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _some(row: PrintedRun, keys: Sequence[str]) -> dict[str, object]:
+    return {key: value for key, value in row.items() if key in keys}
 
 
 def report_runs(view: RunsView, as_json: bool) -> int:
@@ -135,7 +176,7 @@ def report_runs(view: RunsView, as_json: bool) -> int:
     return 0 if done else EXIT_HALTED
 
 
-def runs_show(as_json: bool) -> Any:
+def runs_show(as_json: bool) -> Show[RunsView]:
     """The display for a terminal or a program."""
     return RunsJson() if as_json else RunsLive()
 
@@ -144,7 +185,7 @@ class RunsJson:
     """One JSON line an epoch, and one a change of state."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[Any, Any]] = {}
+        self._seen: dict[int, tuple[int | None, str]] = {}
 
     def update(self, view: RunsView) -> None:
         """Print what is new."""
@@ -153,9 +194,9 @@ class RunsJson:
         for row in map(run_row, view.rows):
             epochs, state = self._seen.get(row["run"], (None, None))
             if row["epochs"] != epochs:
-                print_json({"event": "epoch", **{name: row[name] for name in EPOCH_KEYS}})
+                print_json({"event": "epoch", **_some(row, EPOCH_KEYS)})
             if row["state"] != state:
-                print_json({"event": "run", **{name: row[name] for name in STATE_KEYS}})
+                print_json({"event": "run", **_some(row, STATE_KEYS)})
             self._seen[row["run"]] = row["epochs"], row["state"]
 
     def say(self, notice: str) -> None:
@@ -170,18 +211,11 @@ class RunsLive:
     """A line for each training, renewed in place."""
 
     def __init__(self) -> None:
-        from rich.live import Live
-
-        from pipeline.cli.console import make_console
-
         self._live = Live(console=make_console(), auto_refresh=False)
         self._live.start()
 
     def update(self, view: RunsView) -> None:
         """Draw the trainings."""
-        from rich.console import Group
-        from rich.text import Text
-
         for notice in view.notices:
             self.say(notice)
         # what runs and what waits comes before what has ended
@@ -205,7 +239,7 @@ class RunsLive:
         self._live.stop()
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: PrintedRun) -> str:
     epochs = row["epochs"] or 0
     line = f"run {row['run']:<5} {row['network']:<18} {row['state']:<9} "
     line += f"epoch {epochs} of {row['of']}, accuracy {shown(row['accuracy'])}"

@@ -2,23 +2,30 @@
 
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
+from db.lifecycle import deletion, searches
+from db.lifecycle.deletion import Owned
+from db.schema.session import transaction
+from pipeline.actions.searches import checked_name
+from pipeline.actions.stores import open_store
+from pipeline.cli.options import SearchArgument
 from pipeline.cli.output import JsonFlag, print_json, say
 from pipeline.errors import UserError
+from pipeline.search_files.records import MOST_LETTERS, TAG
+from tasks import steering
 
-if TYPE_CHECKING:
-    from db.lifecycle.deletion import Owned
-
-NameArgument = Annotated[str, typer.Argument(help="The search's name.")]
-TagsOption = Annotated[list[str] | None, typer.Option(metavar="TAG", help="Repeatable.")]
+TagsOption = Annotated[
+    list[str] | None, typer.Option(metavar="TAG", help="A tag; may be given several times.")
+]
 
 
 def delete(
-    name: NameArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    name: SearchArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Delete a search that rests: children, runs, trainings in full, weights; asks first.
@@ -26,11 +33,6 @@ def delete(
     Genotypes go with it unless something else refers to them. There is no way back; `nasnet
     search export` keeps a copy of all but weights.
     """
-    from db.lifecycle import deletion, searches
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_store
-    from tasks import steering
-
     open_store()
     with transaction(read_only=True) as connection:
         search = searches.get(connection, name)
@@ -40,14 +42,12 @@ def delete(
         _ask(name, found)
     gone = steering.delete(name)
     if as_json:
-        from dataclasses import asdict
-
         print_json({"search": name, **asdict(gone)})
     else:
         typer.echo(f"deleted search {name!r}: {_in_words(gone)}")
 
 
-def _ask(name: str, found: "Owned") -> None:
+def _ask(name: str, found: Owned) -> None:
     """Have a person say that it is meant.
 
     Raises:
@@ -61,7 +61,7 @@ def _ask(name: str, found: "Owned") -> None:
         raise UserError("nothing was deleted")
 
 
-def _in_words(found: "Owned") -> str:
+def _in_words(found: Owned) -> str:
     full = f" ({found.in_full:,} trainings in full)" if found.in_full else ""
     return (
         f"{found.children:,} children, {found.runs:,} runs{full}, {found.genotypes:,} genotypes, "
@@ -77,31 +77,24 @@ def _size(count: int) -> str:
 
 
 def rename(
-    name: NameArgument, new: Annotated[str, typer.Argument(help="A name that none has.")]
+    name: SearchArgument,
+    new: Annotated[str, typer.Argument(help="The new name; no search may have it.")],
 ) -> None:
     """Give a search another name."""
-    from pipeline.cli.home import open_store
-    from pipeline.cli.request import checked_name
-    from tasks import steering
-
     checked_name(new, "the new name")
     open_store()
     typer.echo(f"search {name!r} {steering.rename(name, new)}")
 
 
 def note(
-    name: NameArgument,
+    name: SearchArgument,
     text: Annotated[
-        str | None, typer.Argument(help='What to write; "" for nothing; left out, it is shown.')
+        str | None,
+        typer.Argument(help='The new note, "" to remove it; without it, the note is shown.'),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show or write a search's note, in place of the one it has."""
-    from db.lifecycle import searches
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_store
-    from pipeline.search_files.records import MOST_LETTERS
-
     if text is not None and len(text) > MOST_LETTERS:
         raise UserError(f"a note has at most {MOST_LETTERS:,} letters, this one {len(text):,}")
     open_store()
@@ -118,16 +111,12 @@ def note(
 
 
 def tag(
-    name: NameArgument,
+    name: SearchArgument,
     add: TagsOption = None,
     remove: TagsOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show or change the words a search is marked with; `search list --tag` looks for one."""
-    from db.lifecycle import searches
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_store
-
     for word in add or ():
         checked_tag(word)
     open_store()
@@ -150,8 +139,6 @@ def checked_tag(word: str) -> str:
     Raises:
         UserError: it may not.
     """
-    from pipeline.search_files.records import TAG
-
     if not re.fullmatch(TAG, word) or word.startswith("-"):
         raise UserError(f"--add {word!r}: a tag has 1 to 50 letters, digits, and _ . + - / @ # =")
     return word

@@ -4,15 +4,23 @@ import dataclasses
 import datetime as dt
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
+from rich.console import Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
-from db.reads import at_work, queries
+from db.lifecycle import searches
+from db.reads import at_work, summary
 from db.reads import forecast as forecasts
+from db.reads.at_work import SlotAtWork
 from db.reads.progress import Progress, progress
+from db.reads.summary import EndedChild
 from db.schema.enums import Arm
 from db.schema.session import transaction
+from pipeline.cli.console import make_console
 from pipeline.cli.output import duration, print_json
 from pipeline.errors import UserError
 from pipeline.io.text import one_line
@@ -34,11 +42,11 @@ class View:
     counts: dict[str, int]
     best: float | None
     mean: float | None
-    control: dict[str, Any] | None  # its own count, best and mean
-    version: Any
+    control: dict[str, float | None] | None  # its own count, best and mean
+    version: summary.Diagnostics | None
     eta: forecasts.Forecast | None
-    ended: list[Any]  # children that ended since the last view
-    slots: list[Any]  # each with what it holds (db.reads.at_work)
+    ended: list[EndedChild]  # children that ended since the last view
+    slots: list[SlotAtWork]  # each with what it holds (db.reads.at_work)
 
     @property
     def rests(self) -> bool:
@@ -62,11 +70,11 @@ class Watcher:
             for row in self._ended():
                 self._see(row)
 
-    def _ended(self) -> list[Any]:
+    def _ended(self) -> list[EndedChild]:
         with transaction(read_only=True) as connection:
-            return queries.ended_children(connection, self.search_id, self._since)
+            return summary.ended_children(connection, self.search_id, self._since)
 
-    def _see(self, row: Any) -> None:
+    def _see(self, row: EndedChild) -> None:
         self._seen[row.id] = row.ended_at
         newest = row.ended_at - OVERLAP
         if self._since is None or newest > self._since:
@@ -78,11 +86,11 @@ class Watcher:
             now = progress(connection, self.search_id)
             if now is None:
                 raise UserError("the search was deleted")
-            _, reason = queries.search_state(connection, self.search_id)
-            counts = queries.state_counts(connection, self.search_id)
-            rewards, of_control = queries.rewards(connection, self.search_id)
-            control = queries.control_arm(now, of_control)
-            version = queries.newest_version(connection, self.search_id)
+            _, reason = searches.state_of(connection, self.search_id)
+            counts = summary.state_counts(connection, self.search_id)
+            rewards, of_control = summary.rewards(connection, self.search_id)
+            control = summary.control_arm(now, of_control)
+            version = summary.newest_version(connection, self.search_id)
             eta = forecasts.ahead(connection, now)
             slots = at_work.slots(connection)
         ended = [row for row in self._ended() if row.id not in self._seen]
@@ -111,7 +119,7 @@ class Watcher:
             return dataclasses.replace(last, ended=[])
 
 
-def child_event(row: Any) -> dict[str, Any]:
+def child_event(row: EndedChild) -> dict[str, object]:
     """A child's end, as one JSON line."""
     return {
         "event": "child",
@@ -147,7 +155,7 @@ class JsonShow:
             print_json(child_event(row))
         if view.version is not None and view.version.version != self._version:
             self._version = view.version.version
-            print_json({"event": "version", **view.version._mapping})
+            print_json({"event": "version", **view.version._asdict()})
 
     def say(self, notice: str) -> None:
         """Print what a user should know."""
@@ -161,13 +169,9 @@ class LiveShow:
     """A few lines that renew themselves, for a terminal."""
 
     def __init__(self, name: str, *, no_slots: str = "starting") -> None:
-        from rich.live import Live
-
-        from pipeline.cli.console import make_console
-
         self._name = name
         self._no_slots = no_slots  # said where none is there
-        self._ended: deque[Any] = deque(maxlen=LATEST)
+        self._ended: deque[EndedChild] = deque(maxlen=LATEST)
         self._live = Live(console=make_console(), auto_refresh=False)
         self._live.start()
 
@@ -184,12 +188,7 @@ class LiveShow:
         """Leave the last drawing on the screen."""
         self._live.stop()
 
-    def _draw(self, view: View) -> Any:
-        from rich.console import Group
-        from rich.padding import Padding
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
-
+    def _draw(self, view: View) -> Group:
         now = view.progress
         bar = ProgressBar(total=now.budget, completed=min(now.completed, now.budget), width=50)
         head = Text.assemble((self._name, "bold"), f"  {now.status}")
@@ -235,14 +234,14 @@ def _policy_line(view: View) -> str:
     return line
 
 
-def _control_line(control: dict[str, Any]) -> str:
+def _control_line(control: dict[str, float | None]) -> str:
     line = f"control   {control['completed']} of the children done"
     if control["best"] is not None:
         line += f", best {control['best']:.4f}, mean {control['mean']:.4f}"
     return line
 
 
-def slot_lines(slots: list[Any], search: str) -> list[str]:
+def slot_lines(slots: list[SlotAtWork], search: str) -> list[str]:
     """What each slot does, a line for each; of this search unless another is named."""
     several = len({slot.host for slot in slots}) > 1
     lines = []
@@ -255,7 +254,7 @@ def slot_lines(slots: list[Any], search: str) -> list[str]:
     return lines
 
 
-def _doing(slot: Any, search: str) -> str:
+def _doing(slot: SlotAtWork, search: str) -> str:
     if slot.run is None:
         return f"takes no runs: {one_line(slot.reason)}" if slot.reason else "idle"
     what = f"run {slot.run} ({slot.purpose})"
@@ -266,15 +265,15 @@ def _doing(slot: Any, search: str) -> str:
     epoch = min((slot.epoch or 0) + 1, slot.of or 1)
     progress = f"epoch {epoch} of {slot.of}" if slot.of else "at work"
     accuracy = "" if slot.accuracy is None else f", accuracy {slot.accuracy:.4f}"
-    return f"{what}: {progress}{accuracy}, {duration(slot.seconds)}"
+    return f"{what}: {progress}{accuracy}, {duration(slot.seconds or 0.0)}"
 
 
-def _child_name(row: Any) -> str:
+def _child_name(row: EndedChild | SlotAtWork) -> str:
     arm = "" if row.arm == Arm.POLICY else f" ({row.arm})"
     return f"child {row.version}.{row.k}{arm}"
 
 
-def child_line(row: Any) -> str:
+def child_line(row: EndedChild) -> str:
     """How a child ended."""
     how = "skipped" if row.reward is None else f"reward {row.reward:.4f}"
     if row.duplicate_of is not None:

@@ -1,10 +1,18 @@
 """``nasnet worker``: the processes that do the work."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from db.lifecycle.queue import LEASES_UNTIL_GONE
+from db.reads import at_work
+from db.schema.session import transaction
+from pipeline.actions.stores import keep_private, open_store
 from pipeline.cli.output import JsonFlag, duration, print_rows
+from tasks import worker
+
+if TYPE_CHECKING:
+    pass
 
 app = typer.Typer(help="The processes that do the work.", no_args_is_help=True)
 
@@ -19,9 +27,6 @@ def start(
     ],
 ) -> None:
     """Be one worker process, until SIGTERM: for systemd, a Procfile, or `nasnet up` itself."""
-    from pipeline.cli.home import keep_private
-    from tasks import worker
-
     keep_private()
     raise typer.Exit(worker.main(name))
 
@@ -29,20 +34,14 @@ def start(
 @app.command("list")
 def list_workers(as_json: JsonFlag = False) -> None:
     """List worker processes, what each holds, and how long it has been silent."""
-    from db.reads import queries
-    from db.schema.session import transaction
-    from pipeline.cli.home import open_store
-
     open_store()
     with transaction(read_only=True) as connection:
-        rows = [_row(row) for row in queries.list_slots(connection)]
+        rows = [_row(row) for row in at_work.list_slots(connection)]
     columns = ["name", "host", "pid", "device", "state", "run", "silent", "reason"]
     print_rows(rows, columns, as_json=as_json)
 
 
-def _row(row: Any) -> dict[str, Any]:
-    from db.lifecycle.queue import LEASES_UNTIL_GONE
-
+def _row(row: Any) -> dict[str, object]:
     silent = (row.now - row.heartbeat_at).total_seconds()
     gone = row.state != "down" and silent > LEASES_UNTIL_GONE * row.lease
     return {

@@ -6,15 +6,27 @@ is written goes before it. Those values were chosen on NAS-Bench-201 with seeds 
 figure stands on (``benchmarks/search_quality.py``).
 """
 
+import functools
+import operator
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Config, Many, Positive
+from pipeline.errors import UserError
+from pipeline.io.config_model import Config, Many, Positive
+from pipeline.spaces.base import DecisionSpace, Score
 
 
-class PresetConfig(Config):
+class ControllerConfig(Config):
+    """What every controller's configuration has, each with a description of its own."""
+
+    if TYPE_CHECKING:  # each declares them, in the place where its keys are listed
+        name: str
+        batch: int
+
+
+class PresetConfig(ControllerConfig):
     """A controller whose defaults have a second, named set."""
 
     small_budget: ClassVar[Mapping[str, Any]] = {}
@@ -211,9 +223,9 @@ class EvolutionConfig(PresetConfig):
     batch: int = Field(20, ge=1, le=10_000)
     """Children a version, that is, a population."""
     population: int = Field(100, ge=1, le=100_000)
-    """P of the paper: so many children are alive."""
+    """P of the paper: the number of children that are alive."""
     tournament: int = Field(25, ge=1, le=100_000)
-    """S of the paper: so many of them take part in a tournament."""
+    """S of the paper: the number of them that take part in a tournament."""
     replacement: bool = True
     """Whether one may take part in a tournament several times, as in the paper's algorithm 1."""
     repeats: bool = True
@@ -228,7 +240,7 @@ class EvolutionConfig(PresetConfig):
         return self
 
 
-class PredictorConfig(Config):
+class PredictorConfig(ControllerConfig):
     """A Gaussian process over the decisions, which proposes what promises most."""
 
     name: Literal["predictor"] = "predictor"
@@ -245,7 +257,7 @@ class PredictorConfig(Config):
     """Children that the model knows: the best and the newest."""
 
 
-class RandomConfig(Config):
+class RandomConfig(ControllerConfig):
     """Uniform choices: the baseline every controller is held against."""
 
     name: Literal["random"] = "random"
@@ -254,7 +266,52 @@ class RandomConfig(Config):
     """Children a version."""
 
 
-ControllerConfig = Annotated[
-    PPOConfig | ReinforceConfig | EvolutionConfig | PredictorConfig | RandomConfig,
-    Field(discriminator="name"),
-]
+class ControllerType(NamedTuple):
+    """A controller: its configuration, and ``module:class``, which is imported when it is made."""
+
+    config: type[ControllerConfig]
+    controller: str
+
+
+# By their names; a new controller is a line here, a configuration above, and its class.
+CONTROLLERS: dict[str, ControllerType] = {
+    "ppo": ControllerType(PPOConfig, "pipeline.controllers.ppo:PPO"),
+    "reinforce": ControllerType(ReinforceConfig, "pipeline.controllers.reinforce:Reinforce"),
+    "evolution": ControllerType(EvolutionConfig, "pipeline.controllers.evolution:Evolution"),
+    "predictor": ControllerType(PredictorConfig, "pipeline.controllers.predictor:Predictor"),
+    "random": ControllerType(RandomConfig, "pipeline.controllers.random_search:RandomSearch"),
+}
+
+# What the key of a search may hold; to the type checker, what all of its members have.
+if TYPE_CHECKING:
+    AnyControllerConfig = ControllerConfig
+else:
+    AnyControllerConfig = Annotated[
+        functools.reduce(operator.or_, (one.config for one in CONTROLLERS.values())),
+        Field(discriminator="name"),
+    ]
+
+
+def check_kinds(config: PolicyConfig, space: DecisionSpace) -> None:
+    """Check that what a policy is told of kinds of decisions is of kinds that the space has.
+
+    Raises:
+        UserError: naming the key, the kind, and the kinds that there are.
+    """
+    kinds = {decision.kind: decision for decision in space.decisions}
+    for key, entries in (("squash", config.squash), ("bias_init", config.bias_init)):
+        for entry in entries:
+            if entry.kind not in kinds:
+                known = ", ".join(kinds)
+                raise UserError(f"controller.{key}: no decision is a {entry.kind!r}; of: {known}")
+    for bias in config.bias_init:
+        decision = kinds[bias.kind]
+        if decision.score is not Score.HEAD or len(bias.values) != decision.choices:
+            heads = {d.kind: d.choices for d in space.decisions if d.score is Score.HEAD}
+            raise UserError(
+                f"controller.bias_init: {len(bias.values)} values of kind {bias.kind!r}, but the "
+                f"biases are: {', '.join(f'{kind} {count}' for kind, count in heads.items())}"
+            )
+    skips = any(decision.score is Score.SKIP for decision in space.decisions)
+    if not skips and (config.skip_prior is not None or config.symmetric_skip):
+        raise UserError("controller.skip_prior, symmetric_skip: the space has no skips")

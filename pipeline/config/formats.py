@@ -1,7 +1,8 @@
 """Configurations stored by earlier releases, brought to today's format.
 
 A release that changes what a default does adds a key for it and raises ``FORMAT``. A new search
-gets the new default; one that was stored before keeps what it was made with (``_BEFORE_2``).
+gets the new default; one that was stored before keeps what it was made with (``_BEFORE_2``,
+``_SPACES_BEFORE_3``).
 """
 
 from collections.abc import Mapping
@@ -9,8 +10,12 @@ from typing import Any
 
 from pipeline.config.tables import merge
 from pipeline.errors import UserError
+from pipeline.spaces.cells.config import ENAS_OPERATIONS
+from pipeline.spaces.cells.genotype import PAPER_OPERATIONS
+from pipeline.spaces.macro.genotype import PAPER_OPERATIONS as MACRO_OPERATIONS
+from pipeline.spaces.registry import space_name
 
-FORMAT = 2
+FORMAT = 3
 
 # What releases of format 1 did, which had no such keys: tables of a search or a training.
 _BEFORE_2: dict[str, Any] = {
@@ -19,9 +24,17 @@ _BEFORE_2: dict[str, Any] = {
     "fingerprint": None,
     "training": {"average_ramp": False, "crop_fill": "black", "cutout_fill": "black"},
 }
+# What the table `stop` of a search meant before it had this key: the search never pauses.
+_STOP_BEFORE_2: dict[str, Any] = {"failures": 1.0}
 # And of tables that have a kind: a search's controller by its name, networks by their skeleton.
 _CONTROLLERS_BEFORE_2: dict[str, dict[str, Any]] = {"evolution": {"replacement": False}}
 _NETWORKS_BEFORE_2: dict[str, dict[str, Any]] = {"enas-micro": {"padding": "symmetric"}}
+# The operations of spaces, by their names, before they were stored.
+_SPACES_BEFORE_3: dict[str, dict[str, Any]] = {
+    "nasnet": {"operations": list(PAPER_OPERATIONS)},
+    "enas-micro": {"operations": list(ENAS_OPERATIONS)},
+    "enas-macro": {"operations": list(MACRO_OPERATIONS)},
+}
 # Keys of a training that say something only where another is not 0.
 _DETAILS_OF = {
     "average_ramp": "average_decay",
@@ -42,19 +55,36 @@ def lifted(stored: Mapping[str, Any]) -> dict[str, Any]:
             f"the search was stored in format {stored_format}, this release knows {FORMAT}: "
             "upgrade the package"
         )
-    if stored_format != 1:
-        return dict(stored)
-    tables = {**_BEFORE_2, **_filled(stored), "format": FORMAT}
+    tables = dict(stored)
+    if stored_format == 1:
+        tables = _from_1(tables)
+    if stored_format in (1, 2):
+        tables = _from_2(tables)
+    return tables
+
+
+def _from_1(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of format 1 in format 2."""
+    tables = {**_BEFORE_2, **_filled(stored)}
     if isinstance(tables.get("retrain"), dict):
         tables["retrain"] = _filled(tables["retrain"])
-    if tables.get("image_size") is not None:
-        tables = _without_cutout(tables)
-    return tables
+    return tables if tables.get("image_size") is None else _without_cutout(tables)
+
+
+def _from_2(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of format 2 in format 3; only that of a search has a space."""
+    space = stored.get("space")
+    filled = {**stored, "format": FORMAT}
+    if isinstance(space, dict):
+        filled["space"] = {**_SPACES_BEFORE_3.get(space_name(space), {}), **space}
+    return filled
 
 
 def _filled(tables: Mapping[str, Any]) -> dict[str, Any]:
     """A search, a recipe or a training with what format 1 did where it names a table."""
     before = {"training": _BEFORE_2["training"], **_before_by_kind(tables)}
+    if isinstance(tables.get("stop"), dict):
+        before["stop"] = _STOP_BEFORE_2
     return merge(before, tables)
 
 

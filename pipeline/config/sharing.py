@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Config
+from pipeline.io.config_model import Config
 
 
 class SharedConfig(Config):
     """One set of weights for all children (arXiv:1802.03268, section 2.2).
 
     A search goes in phases: a pass over the training images, each minibatch with a fresh child of
-    the policy, then so many policy updates, whose children are scored with those weights. The
+    the policy, then policy updates, whose children are scored with those weights. The
     defaults are the paper's. It says "2,000 steps" of the controller and not how many children
     one takes; here 100 updates of 20 children, so that a phase scores as many.
     """

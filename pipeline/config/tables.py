@@ -13,6 +13,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.io.reading import blaming, read_bytes
 
+Tables = dict[str, Any]  # keys of a configuration, in tables of tables, as TOML has them
+
 # Of a configuration; all keys with all comments, as `nasnet preset show` prints them, are 24,000.
 MOST_BYTES = 2**17
 # Parts of a dotted key; ours have four. What tomllib takes grows with their square: 20,000 parts
@@ -80,10 +82,40 @@ def read_toml(path: Path) -> dict[str, Any]:
     with blaming(path):
         text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")  # some editors begin so
     with blaming(path, "not TOML"):
-        tables = parse_toml(text.replace("\r\n", "\n").replace("\r", "\n"))
+        tables = _parse_file(text.replace("\r\n", "\n").replace("\r", "\n"))
     if not tables:
         raise UserError(f"{path}: has no keys; `nasnet preset show digits` lists those there are")
     return tables
+
+
+def _parse_file(text: str) -> dict[str, Any]:
+    """A file's tables; where it is no TOML, the error says what is probably meant.
+
+    Raises:
+        ValueError, RecursionError: as ``parse_toml``.
+    """
+    try:
+        return parse_toml(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{error}{_correction(text, str(error))}") from None
+
+
+def _correction(text: str, problem: str) -> str:
+    """What to write in a line with a backslash in double quotes, or with text without quotes."""
+    place = re.search(r"\(at line (\d+), column (\d+)\)", problem)
+    if place is None:
+        return ""
+    line = text.split("\n")[int(place[1]) - 1]
+    key, _, value = (part.strip() for part in line.partition("="))
+    quoted = re.match(r'"([^"]*\\[^"]*)"', value)
+    if quoted is not None and "'" not in value:
+        return f"; a backslash in double quotes begins an escape: write {key} = '{quoted[1]}'"
+    bare = re.match(r"[A-Za-z/~.][^\s#,\[\]{}\"']*", line[int(place[2]) - 1 :])
+    if bare is None or not problem.startswith("Invalid value"):
+        return ""
+    if bare[0].lower() in {"true", "false"}:
+        return f"; write {bare[0].lower()}"
+    return f"; text stands in quotes: write '{bare[0]}'"
 
 
 def parse_toml(text: str) -> dict[str, Any]:

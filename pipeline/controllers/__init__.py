@@ -2,18 +2,12 @@
 
 import io
 import pickle
+import pkgutil
 import zipfile
 
 import torch
 
-from pipeline.config.controllers import (
-    ControllerConfig,
-    EvolutionConfig,
-    PPOConfig,
-    PredictorConfig,
-    RandomConfig,
-    ReinforceConfig,
-)
+from pipeline.config.controllers import CONTROLLERS, ControllerConfig
 from pipeline.controllers.base import Controller, Diagnostics, Outcome, Proposal, Proposed
 from pipeline.controllers.evolution import Evolution
 from pipeline.controllers.ppo import PPO
@@ -63,17 +57,9 @@ def make_controller(
     config: ControllerConfig, space: DecisionSpace, *, seed: int, arm: str = "policy"
 ) -> Controller:
     """Version 0 of the controller that a search's configuration asks for."""
-    match config:
-        case PPOConfig():
-            return PPO(space, config, seed=seed, arm=arm)
-        case ReinforceConfig():
-            return Reinforce(space, config, seed=seed, arm=arm)
-        case EvolutionConfig():
-            return Evolution(space, config, seed=seed, arm=arm)
-        case PredictorConfig():
-            return Predictor(space, config, seed=seed, arm=arm)
-        case RandomConfig():
-            return RandomSearch(space, config, seed=seed, arm=arm)
+    make = pkgutil.resolve_name(CONTROLLERS[config.name].controller)
+    controller: Controller = make(space, config, seed=seed, arm=arm)
+    return controller
 
 
 def save_state(controller: Controller) -> bytes:

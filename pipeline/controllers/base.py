@@ -51,7 +51,8 @@ class Controller(Protocol):
     """Samples architectures and learns from their rewards.
 
     Sampling changes nothing: proposal k of a version is a function of the state, of k, and, for
-    controllers that say so in ``reads_proposed``, of what was proposed before (law 1).
+    controllers that say so in ``reads_proposed``, of what was proposed before. So a version can be
+    sampled again after a crash, and gives the same children.
     """
 
     reads_proposed: bool

@@ -29,7 +29,9 @@ def uniform_choices(choices_T: Rows, count: int, generator: Uniforms) -> Rows:
 
 
 def change(rows_NT: Rows, counts_N: Rows, choices_T: Rows, generator: Uniforms) -> Rows:
-    """Proposals with so many of their decisions changed, which ones and to what by chance.
+    """Proposals with some of their decisions changed, which ones and to what by chance.
+
+    ``counts_N`` says how many of each.
 
     Decisions that have but one choice stay; where fewer can change, fewer do.
     """

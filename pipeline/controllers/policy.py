@@ -2,7 +2,8 @@
 
 Shapes: N proposals, T decisions, H units, G = 4H gates, C choices, K anchors. The policy computes
 in float64 on the CPU, where log-probabilities of a proposal alone and in a batch differ by some
-1e-16: batching then practically never turns one child into another (law 1).
+1e-16: batching then practically never turns one child into another, so that a version sampled
+anew in other portions gives the same children.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.controllers import PolicyConfig
-from pipeline.spaces import Anchor, Decision, Feed, Score, Turn
+from pipeline.spaces import Anchor, Decision, NextInput, Score, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class LSTMPolicy(nn.Module):
         self._decisions = [decision for turn in self.turns for decision in turn.decisions]
         choices = _choices_by_kind(self._decisions)
         attends = any(decision.score is not Score.HEAD for decision in self._decisions)
-        fed = [turn.decisions[-1].kind for turn in self.turns if turn.feed is Feed.CHOICE]
+        fed = [turn.decisions[-1].kind for turn in self.turns if turn.feed is NextInput.CHOICE]
         units, f64 = config.units, torch.float64
         # torch's modules draw their weights from the global generator; on "meta" there are none
         with torch.device("meta"):
@@ -155,12 +156,12 @@ class LSTMPolicy(nn.Module):
 
     def _fed(self, turn: Turn, inputs: dict[str, Tensor], trace: _Trace) -> Tensor:
         """What the next step's first layer reads, as gates."""
-        if turn.feed is Feed.START:
+        if turn.feed is NextInput.START:
             return inputs["start"]
         last = turn.decisions[-1]
-        if turn.feed is Feed.CHOICE:
+        if turn.feed is NextInput.CHOICE:
             return inputs[last.kind].index_select(0, trace.actions[-1])
-        if turn.feed is Feed.CHOSEN:
+        if turn.feed is NextInput.CHOSEN:
             values_KNH = torch.stack([trace.values[anchor] for anchor in last.anchors])
             action_N = trace.actions[-1]
             return self._gates(values_KNH[action_N, torch.arange(len(action_N))])

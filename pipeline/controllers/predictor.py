@@ -36,12 +36,10 @@ from pipeline.spaces import DecisionSpace
 # The parameters are fitted again when the data have grown by this factor.
 GROWTH = 1.3
 FIRST_STEPS, STEPS = 30, 15
-# Candidates are made from the best children: so many of them, ...
-PARENTS = 10
-# ... each with some decisions changed, two of them crossed, and new ones; a climb keeps the most
-# promising of all and changes the best of those.
+PARENTS = 10  # the best children, which candidates are made from
+# Candidates with some decisions of a parent changed, with two parents crossed, and new ones.
 CHANGED, CROSSED, NEW = 200, 100, 200
-KEPT = 300
+KEPT = 300  # candidates that a climb keeps, the most promising; it changes the best of them
 # Children without a reward that the model takes into account: the newest.
 PENDING = 200
 
@@ -194,7 +192,7 @@ class Predictor:
         return rows_PST.reshape(-1, len(choices_T))
 
     def _changed(self, parents_PT: Rows, count: int, generator: Uniforms) -> Rows:
-        """So many rows, each a parent with 1 or 2 changes; more where there are more decisions."""
+        """``count`` rows, each a parent with 1 or 2 changes, or more of many decisions."""
         most = max(2, parents_PT.shape[1] // 6)
         rows_MT = parents_PT[np.arange(count) % len(parents_PT)]
         changes_M = 1 + (generator.take(count) * most).astype(np.int64)
@@ -241,7 +239,7 @@ class Predictor:
         return known
 
     def update(self, outcomes: Sequence[Outcome]) -> Diagnostics:
-        """Take the rewards in; fit the model anew where they have become so many more."""
+        """Take the rewards in; fit the model anew where they have grown by ``GROWTH``."""
         self.version += 1
         if not outcomes:
             return Diagnostics()

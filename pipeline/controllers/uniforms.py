@@ -1,4 +1,4 @@
-"""The random numbers of proposals: each has its own generator (law 1)."""
+"""The random numbers of proposals: each has its own generator, so that none depends on others."""
 
 import hashlib
 from collections.abc import Sequence

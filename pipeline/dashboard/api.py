@@ -1,18 +1,20 @@
 """The same as JSON, for programs; described by /api/openapi.json."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from db.lifecycle import searches
-from db.reads import queries
+from db.reads import lineage
 from db.schema.session import transaction
+from pipeline.actions.genotypes import find_stored
 from pipeline.config.search import load_config
-from pipeline.dashboard import failures, genotypes, observed, workers
+from pipeline.dashboard import failures, genotypes, summaries, workers
 from pipeline.dashboard.access import Access
 from pipeline.dashboard.searches import steer
 from pipeline.errors import Failure
+from pipeline.spaces.cells.published import PUBLISHED
 
 router = APIRouter(prefix="/api")
 
@@ -28,18 +30,18 @@ class Budget(BaseModel):
 
 
 @router.get("/searches")
-def list_searches() -> list[dict[str, Any]]:
+def list_searches() -> list[dict[str, object]]:
     """All searches, the newest last."""
     with transaction(read_only=True) as connection:
-        return [observed.overview(connection, row) for row in queries.list_searches(connection)]
+        return [summaries.overview(connection, row) for row in searches.list_all(connection)]
 
 
 @router.get("/searches/{name}")
-def show_search(name: str) -> dict[str, Any]:
+def show_search(name: str) -> dict[str, object]:
     """A search: its status and its whole configuration."""
     with transaction(read_only=True) as connection:
         config = load_config(searches.get(connection, name).config).model_dump(mode="json")
-        return {**observed.status(connection, name), "config": config}
+        return {**summaries.status(connection, name), "config": config}
 
 
 @router.post("/searches/{name}/{verb}")
@@ -54,29 +56,30 @@ def change(request: Request, name: str, verb: str, budget: Budget | None = None)
 @router.get("/searches/{name}/genotypes")
 def list_genotypes(
     name: str,
-    asked: Annotated[genotypes.Asked, Query()],
+    asked: Annotated[genotypes.GenotypeQuery, Query()],
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Genotypes with a reward, ranked and filtered; pages of ``limit``."""
     with transaction(read_only=True) as connection:
         return genotypes.listed(connection, name, asked, limit, (asked.page - 1) * limit)
 
 
 @router.get("/genotypes/{digest}")
-def show_genotype(digest: str) -> dict[str, Any]:
+def show_genotype(digest: str) -> dict[str, object]:
     """A genotype, by six letters or more of its digest."""
     with transaction(read_only=True) as connection:
-        genotype, row = genotypes.found(connection, digest)
-        children = [] if row is None else queries.children_of_genotype(connection, row.id)
+        genotype = genotypes.found(connection, digest)
+        stored = find_stored(connection, digest) if digest not in PUBLISHED else None
+        rows = lineage.children_of_genotype(connection, stored.id) if stored is not None else []
     return {
         "digest": genotype.digest,
         "genotype": genotype.to_data(),
-        "children": [dict(child._mapping) for child in children],
+        "children": [child._asdict() for child in rows],
     }
 
 
 @router.get("/workers")
-def list_workers() -> list[dict[str, Any]]:
+def list_workers() -> list[dict[str, object]]:
     """Worker processes, what each holds, and how long it has been silent."""
     with transaction(read_only=True) as connection:
         return workers.slots(connection)
@@ -88,7 +91,7 @@ def list_failures(
     failure: Failure | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Attempts that failed, the newest first."""
     with transaction(read_only=True) as connection:
         return failures.listed(connection, search, failure, limit, offset)

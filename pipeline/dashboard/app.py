@@ -2,6 +2,8 @@
 
 import asyncio
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -25,8 +27,27 @@ from pipeline.dashboard.guard import Careful, Guard
 from pipeline.dashboard.live import Streams
 from pipeline.settings import LOOPBACK
 
+
+class Page(NamedTuple):
+    """A module of pages, and where the navigation leads to it, if it does."""
+
+    module: ModuleType
+    link: tuple[str, str] | None = None
+
+
 HERE = Path(__file__).parent
-FAMILIES = (searches, genotypes, workers, failures, figures, signin, api, metrics)
+# Modules with a router, and what leads to their first page: its address and its name. To add a
+# page, write its module and template, and add a line here.
+PAGES = (
+    Page(searches, ("/", "Searches")),
+    Page(genotypes, ("/compare", "Compare")),
+    Page(workers, ("/workers", "Workers")),
+    Page(failures, ("/failures", "Failures")),
+    Page(figures),
+    Page(signin),
+    Page(api),
+    Page(metrics),
+)
 
 
 class Dashboard(FastAPI):
@@ -56,8 +77,9 @@ def make_app(access: Access) -> FastAPI:
         app.add_middleware(
             TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False
         )
-    for family in FAMILIES:
-        app.include_router(family.router)
+    for page in PAGES:
+        app.include_router(page.module.router)
+    app.state.navigation = [page.link for page in PAGES if page.link is not None]
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for kind in EXPECTED:
         app.add_exception_handler(kind, refusal)

@@ -1,6 +1,6 @@
 """The page of failures: by class, and the newest with their words."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -22,7 +22,7 @@ PER_PAGE = 50
 
 def listed(
     connection: Connection, search: str, failure: Failure | None, limit: int, offset: int
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Attempts that failed, the newest first; of a search, of a class, or all.
 
     Raises:
@@ -30,7 +30,7 @@ def listed(
     """
     search_id = searches.get(connection, search).id if search else None
     rows = lineage.failures(connection, search_id, failure, limit, offset)
-    return [dict(row._mapping) for row in rows]
+    return [row._asdict() for row in rows]
 
 
 @router.get("/failures")

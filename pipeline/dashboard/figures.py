@@ -2,7 +2,6 @@
 
 import json
 from importlib import resources
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -11,15 +10,16 @@ from sqlalchemy import Connection
 
 from db.lifecycle import searches
 from db.reads import series
+from db.schema.rows import SearchRow
 from db.schema.session import transaction
 from pipeline.actions.figures import FIGURES
-from pipeline.dashboard.kept import Kept
+from pipeline.dashboard.cache import Cache
 from pipeline.dashboard.turns import in_turn
 from pipeline.errors import UserError
 from pipeline.plots import CONFIG, template
 
 router = APIRouter(include_in_schema=False)
-_drawn = Kept()  # JSON by a search's uid and the figure's name
+_drawn: Cache[str] = Cache()  # JSON by a search's uid and the figure's name
 
 
 @router.get("/searches/{name}/figures/{figure}.json")
@@ -33,15 +33,14 @@ def figure(name: str, figure: str) -> Response:
     return Response(text, media_type="application/json")
 
 
-def drawn(connection: Connection, search: Any, figure: str) -> str:
+def drawn(connection: Connection, search: SearchRow, figure: str) -> str:
     """One of a search's figures as JSON; of a large one perhaps as it was a little ago."""
-    moves = figure == "workers"  # with the time, too, while something is held
-    text: str = _drawn.get(
+    wanted = FIGURES[figure]
+    return _drawn.get(
         (search.uid, figure),
-        lambda: FIGURES[figure](connection, search.id).to_json(),
-        stamp=None if moves else series.stamp(connection, search.id),
+        lambda: wanted.draw(connection, search.id).to_json(),
+        stamp=None if wanted.moves else series.stamp(connection, search.id),
     )
-    return text
 
 
 @router.get("/static/themes.json")

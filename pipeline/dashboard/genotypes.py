@@ -3,21 +3,21 @@
 import csv
 import io
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from sqlalchemy import Connection
 
-from db.lifecycle import searches
-from db.reads import lineage, queries, ranking
-from db.schema.enums import Arm, Order, Place
+from db.lifecycle import operations, searches
+from db.reads import lineage, ranked_genotypes, ranking
+from db.schema.enums import Arm, CellScope, Order
 from db.schema.session import snapshot, transaction
 from pipeline.actions import figures
+from pipeline.actions.genotypes import COLUMNS, find_stored, make_filter
 from pipeline.dashboard.pages import page
 from pipeline.dashboard.turns import in_turn
-from pipeline.errors import UserError
 from pipeline.genotypes.differences import differences, in_words
 from pipeline.genotypes.drawing import (
     Format,
@@ -27,27 +27,23 @@ from pipeline.genotypes.drawing import (
     svg_fragment,
 )
 from pipeline.plots import learning_curves
-from pipeline.spaces.cells.genotype import OPERATIONS, Genotype, genotype_from_data, operation_mask
+from pipeline.spaces.base import Genotype
 from pipeline.spaces.cells.published import PUBLISHED
 
 router = APIRouter(include_in_schema=False)
 
 PER_PAGE = 50
 CSV_PORTION = 2000
-COLUMNS = (
-    *("digest", "reward", "accuracy", "parameters", "macs", "found", "arm", "version", "k"),
-    *("failure", "stopped_epoch", "reward_kind"),
-)
 
 
-class Asked(BaseModel):
+class GenotypeQuery(BaseModel):
     """A list as its address asks for it; an empty field asks for nothing."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     uses: list[str] = []
     without: list[str] = []
-    place: Place = Place.EITHER
+    place: CellScope = CellScope.EITHER
     arm: Arm | None = None
     min_reward: float | None = Field(None, allow_inf_nan=False)
     min_accuracy: float | None = Field(None, allow_inf_nan=False)
@@ -58,10 +54,10 @@ class Asked(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _nothing(cls, value: Any, info: Any) -> Any:
+    def _nothing(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, list):
             return [text for text in value if text != ""]
-        return cls.model_fields[info.field_name].default if value == "" else value
+        return cls.model_fields[info.field_name or ""].default if value == "" else value
 
     def filter(self) -> ranking.Filter:
         """As the store is asked.
@@ -69,10 +65,10 @@ class Asked(BaseModel):
         Raises:
             UserError: there is no such operation.
         """
-        return ranking.Filter(
-            uses=operation_mask(self.uses),
-            without=operation_mask(self.without),
-            cell=self.place,
+        return make_filter(
+            uses=self.uses,
+            without=self.without,
+            place=self.place,
             arm=self.arm,
             min_reward=self.min_reward,
             min_accuracy=self.min_accuracy,
@@ -82,8 +78,8 @@ class Asked(BaseModel):
 
 
 def listed(
-    connection: Connection, name: str, asked: Asked, limit: int, offset: int
-) -> list[dict[str, Any]]:
+    connection: Connection, name: str, asked: GenotypeQuery, limit: int, offset: int
+) -> list[dict[str, object]]:
     """Genotypes of a search, ranked and filtered, as plain values.
 
     Raises:
@@ -101,17 +97,18 @@ def listed(
 
 
 @router.get("/searches/{name}/genotypes")
-def show_list(request: Request, name: str, asked: Annotated[Asked, Query()]) -> Response:
+def show_list(request: Request, name: str, asked: Annotated[GenotypeQuery, Query()]) -> Response:
     """A page of the list."""
     offset = (asked.page - 1) * PER_PAGE
     with transaction(read_only=True) as connection:
         rows = listed(connection, name, asked, PER_PAGE + 1, offset)
+        known = operations.known(connection)
     return page(
         request,
         "genotypes.html",
         name=name,
         asked=asked,
-        operations=OPERATIONS,
+        operations=list(known),
         rows=rows[:PER_PAGE],
         first=offset + 1,
         more=len(rows) > PER_PAGE,
@@ -119,7 +116,7 @@ def show_list(request: Request, name: str, asked: Annotated[Asked, Query()]) -> 
 
 
 @router.get("/searches/{name}/genotypes.csv")
-def show_csv(name: str, asked: Annotated[Asked, Query()]) -> Response:
+def show_csv(name: str, asked: Annotated[GenotypeQuery, Query()]) -> Response:
     """The whole list as comma-separated values."""
     with transaction(read_only=True) as connection:
         listed(connection, name, asked, 1, 0)  # what cannot be asked is said before it begins
@@ -130,34 +127,30 @@ def show_csv(name: str, asked: Annotated[Asked, Query()]) -> Response:
     )
 
 
-def _csv(name: str, asked: Asked) -> Iterator[str]:
+def _csv(name: str, asked: GenotypeQuery) -> Iterator[str]:
     with snapshot() as connection:
-        connection.execution_options(yield_per=ranking.MOST_IDS)  # a million rows need not fit
+        # a million rows need not fit
+        connection.execution_options(yield_per=ranked_genotypes.MOST_IDS)
         search_id = searches.get(connection, name).id
         ids = ranking.ids(connection, search_id, asked.filter(), asked.sort)
     yield ",".join(COLUMNS) + "\r\n"
     for start in range(0, len(ids), CSV_PORTION):
         with transaction(read_only=True) as connection:
-            rows = ranking.rows(connection, ids[start : start + CSV_PORTION])
+            rows = ranked_genotypes.of_children(connection, ids[start : start + CSV_PORTION])
         buffer = io.StringIO()
         csv.writer(buffer).writerows([[getattr(row, c) for c in COLUMNS] for row in rows])
         yield buffer.getvalue()
 
 
-def found(connection: Connection, text: str) -> tuple[Genotype, Any]:
-    """A genotype by its digest's first letters, or by a published name; and its row, if any.
+def found(connection: Connection, text: str) -> Genotype:
+    """A genotype by its digest's first letters, or by a published name.
 
     Raises:
         UserError: none or more than one begins so.
     """
     if text in PUBLISHED:
-        return PUBLISHED[text], None
-    if len(text) < 6 or set(text) - set("0123456789abcdef"):
-        raise UserError(f"no genotype {text!r}: expected six letters or more of a digest")
-    rows = queries.genotypes_by_prefix(connection, text)
-    if len(rows) != 1:
-        raise UserError(f"no genotype {text!r}: {'none' if not rows else 'more than one'} is so")
-    return genotype_from_data(rows[0].body), rows[0]
+        return PUBLISHED[text]
+    return find_stored(connection, text).genotype
 
 
 @router.get("/genotypes/{digest}")
@@ -165,20 +158,18 @@ def found(connection: Connection, text: str) -> tuple[Genotype, Any]:
 def show(request: Request, digest: str) -> Response:
     """A genotype: its drawing, where it comes from, its curves, its neighbours."""
     with transaction(read_only=True) as connection:
-        genotype, row = found(connection, digest)
-        if row is None:
-            raise UserError(f"no genotype {digest!r} in this store")
-        children = queries.children_of_genotype(connection, row.id)
-        attempts = lineage.attempts_of(connection, row.id)
+        stored = find_stored(connection, digest)
+        children = lineage.children_of_genotype(connection, stored.id)
+        attempts = lineage.attempts_of(connection, stored.id)
         labels = {row.run_id: f"run {row.run_id}, {row.purpose.value}" for row in attempts}
         curves = figures.curves_of(connection, labels)
-        near = lineage.neighbours(connection, row.id)
+        near = lineage.neighbours(connection, stored.id)
     return page(
         request,
         "genotype.html",
-        digest=row.digest,
-        svg=svg_fragment(picture_of(genotype)),
-        words=in_words(genotype),
+        digest=stored.genotype.digest,
+        svg=svg_fragment(picture_of(stored.genotype)),
+        words=in_words(stored.genotype),
         children=children,
         attempts=attempts,
         near=near,
@@ -190,7 +181,7 @@ def show(request: Request, digest: str) -> Response:
 def show_json(digest: str) -> Response:
     """The genotype as `nasnet genotype import` reads it."""
     with transaction(read_only=True) as connection:
-        genotype, _ = found(connection, digest)
+        genotype = found(connection, digest)
     return PlainTextResponse(
         genotype.to_json() + "\n",
         media_type="application/json",
@@ -203,7 +194,7 @@ def show_json(digest: str) -> Response:
 def show_picture(digest: str, form: Format) -> Response:
     """Its cells as a picture."""
     with transaction(read_only=True) as connection:
-        genotype, _ = found(connection, digest)
+        genotype = found(connection, digest)
     name = genotype.digest[:12]
     return Response(
         draw(picture_of(genotype, name), form),
@@ -219,8 +210,8 @@ def compare(request: Request, a: str = "", b: str = "") -> Response:
     if not (a and b):
         return page(request, "compare.html", a=a, b=b, svg=None, rows=[])
     with transaction(read_only=True) as connection:
-        first, _ = found(connection, a)
-        second, _ = found(connection, b)
+        first = found(connection, a)
+        second = found(connection, b)
     return page(
         request,
         "compare.html",

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from db.schema.session import AWAY, transaction
-from pipeline.dashboard import observed
+from pipeline.dashboard import summaries
 from pipeline.errors import UserError
 
 EVERY = 2.0  # seconds between looks at a search that is followed
@@ -62,7 +62,7 @@ class Streams:
             del self._seen[name]
 
     async def status(self, name: str, age: float = EVERY) -> str:
-        """A search as it was so many seconds ago or later; whoever looks, looks for all who wait.
+        """A search as it was ``age`` seconds ago or later; one look at it serves all who wait.
 
         Raises:
             UserError: there is no such search.
@@ -114,4 +114,4 @@ class Stream(StreamingResponse):
 
 def _status(name: str) -> str:
     with transaction(read_only=True) as connection:
-        return json.dumps(observed.status(connection, name), default=str)
+        return json.dumps(summaries.status(connection, name), default=str)

@@ -9,10 +9,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from db.reads import queries
-from db.reads.progress import progress
+from db.lifecycle import searches
+from db.reads import at_work
 from db.schema.session import transaction
-from pipeline.dashboard import observed, workers
+from pipeline.actions.summaries import progress_of
+from pipeline.dashboard import summaries, workers
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,10 +40,9 @@ def _of_searches(connection: Connection) -> Iterator[Metric]:
         "nasnet_policy_version", "The newest policy version.", labels=["search"]
     )
     best = GaugeMetricFamily("nasnet_best_reward", "The best reward so far.", labels=["search"])
-    for row in queries.list_searches(connection):
-        now = progress(connection, row.id)
-        assert now is not None
-        counts = observed.counted(connection, row, now)
+    for row in searches.list_all(connection):
+        now = progress_of(connection, row.id)
+        counts = summaries.counted(connection, row, now)
         for state in ("done", "skipped", "failed", "duplicates", "running"):
             children.add_metric([row.name, state], counts.states[state])
         children.add_metric([row.name, "open"], now.open)
@@ -69,7 +69,7 @@ def _of_queues(connection: Connection) -> Iterator[Metric]:
     oldest = GaugeMetricFamily(
         "nasnet_queue_age_seconds", "How long the oldest of them has waited.", labels=labels
     )
-    for row in queries.waiting_by_queue(connection):
+    for row in at_work.waiting_by_queue(connection):
         names = [row.device, str(row.devices)]
         waiting.add_metric(names, row.pending + row.queued)
         oldest.add_metric(names, row.oldest_seconds)

@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -24,13 +23,14 @@ _environment = Environment(
 
 
 def page(
-    request: Request, template: str, *, status_code: int = 200, **values: Any
+    request: Request, template: str, *, status_code: int = 200, **values: object
 ) -> HTMLResponse:
     """A page, with what every page needs."""
     access: Access = request.app.state.access
     asker = asker_of(request)
     values |= {
         "path": request.url.path,
+        "navigation": request.app.state.navigation,
         "query": request.query_params.multi_items(),
         "signed_in": asker.is_known,
         "csrf": access.csrf(asker.session),
@@ -38,7 +38,7 @@ def page(
     return HTMLResponse(_environment.get_template(template).render(values), status_code)
 
 
-def number(value: Any, digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4) -> str:
     """A number as people read it; a dash where there is none."""
     if value is None:
         return NOTHING
@@ -65,7 +65,7 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {rest // 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def address(pairs: Sequence[tuple[str, str]], **changes: Any) -> str:
+def address(pairs: Sequence[tuple[str, str]], **changes: object) -> str:
     """A link to this page with some of its query changed; what is None or empty goes."""
     kept = [(key, value) for key, value in pairs if key not in changes and value != ""]
     return "?" + urlencode([*kept, *((k, v) for k, v in changes.items() if v is not None)])

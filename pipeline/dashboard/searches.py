@@ -1,18 +1,18 @@
 """Pages of searches: the list, one of them live, and what can be done to it."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from db.lifecycle import searches
 from db.lifecycle import searches as stored
-from db.reads import queries
 from db.schema.session import transaction
 from pipeline.actions.figures import FIGURES
 from pipeline.config.search import load_config
-from pipeline.dashboard import observed
+from pipeline.dashboard import summaries
 from pipeline.dashboard.access import Access
 from pipeline.dashboard.forms import Fields
 from pipeline.dashboard.live import Streams
@@ -23,26 +23,14 @@ from tasks import steering
 router = APIRouter(include_in_schema=False)
 
 SHOWN = 200  # searches, the newest
-TITLES = {
-    "rewards": "Rewards",
-    "curves": "Learning curves of the best",
-    "policy": "Policy health",
-    "parameters": "Accuracy and parameters",
-    "macs": "Accuracy and multiply-accumulates",
-    "operations": "Operations",
-    "probabilities": "Choices of the policy",
-    "workers": "Workers",
-    "failures": "Failures",
-}
-assert TITLES.keys() == FIGURES.keys()
 
 
 @router.get("/")
 def list_searches(request: Request) -> Response:
     """All searches, the newest first."""
     with transaction(read_only=True) as connection:
-        rows = queries.list_searches(connection)[::-1]
-        shown = [observed.overview(connection, row) for row in rows[:SHOWN]]
+        rows = searches.list_all(connection)[::-1]
+        shown = [summaries.overview(connection, row) for row in rows[:SHOWN]]
     return page(request, "searches.html", searches=shown, more=max(0, len(rows) - SHOWN))
 
 
@@ -50,7 +38,7 @@ def list_searches(request: Request) -> Response:
 def show(request: Request, name: str) -> Response:
     """One search: progress, figures, configuration, and what can be done to it."""
     with transaction(read_only=True) as connection:
-        now = observed.status(connection, name)
+        now = summaries.status(connection, name)
         config = load_config(stored.get(connection, name).config).model_dump(mode="json")
     return page(
         request,
@@ -58,7 +46,7 @@ def show(request: Request, name: str) -> Response:
         now=now,
         config=json.dumps(config, indent=2),
         budget=config["budget"],
-        figures=TITLES,
+        figures=FIGURES,
     )
 
 
@@ -79,7 +67,7 @@ def change(request: Request, name: str, verb: str, fields: Fields) -> Response:
     return RedirectResponse(f"/searches/{quote(name, safe='')}", 303)
 
 
-def steer(name: str, verb: str, budget: dict[str, Any]) -> str:
+def steer(name: str, verb: str, budget: Mapping[str, float | str]) -> str:
     """Do something to a search; returns what was done.
 
     Raises:
@@ -93,7 +81,7 @@ def steer(name: str, verb: str, budget: dict[str, Any]) -> str:
     return verbs[verb](name)
 
 
-def _budget(asked: dict[str, Any]) -> dict[str, float]:
+def _budget(asked: Mapping[str, float | str]) -> dict[str, float]:
     """Budgets as numbers.
 
     Raises:

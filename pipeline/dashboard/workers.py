@@ -1,13 +1,11 @@
 """The page of workers and of the queue."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from db.lifecycle.queue import LEASES_UNTIL_GONE
-from db.reads import queries, series
+from db.reads import at_work, series
 from db.schema.session import transaction
 from pipeline.actions.figures import timeline
 from pipeline.dashboard.pages import page
@@ -18,12 +16,12 @@ router = APIRouter(include_in_schema=False)
 SHOWN = 500  # attempts, the newest: to draw them is most of what the page costs
 
 
-def slots(connection: Connection) -> list[dict[str, Any]]:
+def slots(connection: Connection) -> list[dict[str, object]]:
     """Worker processes, what each holds, and how long it has been silent."""
-    return [_slot(row) for row in queries.list_slots(connection)]
+    return [_slot(row) for row in at_work.list_slots(connection)]
 
 
-def _slot(row: Any) -> dict[str, Any]:
+def _slot(row: at_work.ListedSlot) -> dict[str, object]:
     silent = (row.now - row.heartbeat_at).total_seconds()
     gone = row.state.value != "down" and silent > LEASES_UNTIL_GONE * row.lease
     return {
@@ -45,6 +43,6 @@ def show(request: Request) -> Response:
     """Workers, what waits for them, and what each held."""
     with transaction(read_only=True) as connection:
         rows = slots(connection)
-        waiting = queries.waiting_by_queue(connection)
+        waiting = at_work.waiting_by_queue(connection)
         figure = timeline(series.holds(connection, None, SHOWN)).to_json()
     return page(request, "workers.html", slots=rows, waiting=waiting, figure=figure)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data.datasets import Parts, Source, split_method, split_parts
 from pipeline.data.decoding import read_image
 from pipeline.data.image_arrays import Images

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data.dataset_names import DOWNLOADED, NAMES, check_dataset, own_path
 from pipeline.data.decoding import read_images
 from pipeline.data.image_arrays import Arrays, Images, Labels, read_hdf5, read_npz

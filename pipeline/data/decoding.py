@@ -5,13 +5,14 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageOps
 
 from pipeline.data.image_arrays import Images
 from pipeline.data.image_trees import MAX_IMAGE_BYTES, ImageFile
@@ -42,8 +43,6 @@ def read_image(file: Path | ImageFile, *, as_before: bool = False) -> Pixels:
         UserError: it is no image that can be decoded; names the file.
     """
     data = file.read() if isinstance(file, ImageFile) else _bytes_of(file)
-    from PIL import Image
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a large image, or of odd metadata
@@ -70,10 +69,8 @@ def _bytes_of(file: Path) -> bytes:
         raise MachineError(str(error)) from None
 
 
-def _shown(image: Any) -> Any:
-    """A Pillow image in RGB, as viewers show it."""
-    from PIL import Image, ImageOps
-
+def _shown(image: Image.Image) -> Image.Image:
+    """An image in RGB, as viewers show it."""
     sixteen_bits = image.mode in SIXTEEN_BITS or (image.mode == "I" and _has_sixteen_bits(image))
     tags = getattr(image, "tag_v2", {})  # of a TIFF
     image = ImageOps.exif_transpose(image)
@@ -87,7 +84,7 @@ def _shown(image: Any) -> Any:
     raise ValueError(f"its pixels are {image.mode} (Pillow's mode): save it with 8 or 16 bits")
 
 
-def _eight_bits(image: Any, tags: Any) -> npt.NDArray[np.uint8]:
+def _eight_bits(image: Image.Image, tags: Mapping[int, Any]) -> npt.NDArray[np.uint8]:
     """Grey of more than 8 bits, brought to 8: as many as the file says, 0 as white if it says so.
 
     TIFF 6.0: BitsPerSample is tag 258, PhotometricInterpretation 262, of which 0 is WhiteIsZero.
@@ -103,10 +100,10 @@ def _eight_bits(image: Any, tags: Any) -> npt.NDArray[np.uint8]:
     return np.asarray(grey, dtype=np.uint8)
 
 
-def _has_sixteen_bits(image: Any) -> bool:
+def _has_sixteen_bits(image: Image.Image) -> bool:
     """Whether an image of 32-bit integers is one of 16: older releases of Pillow read PNG so."""
-    low, high = image.getextrema()
-    return image.format in {"PNG", "PPM"} and low >= 0 and high < 2**16
+    low, high = np.ravel(image.getextrema())  # it has one band
+    return image.format in {"PNG", "PPM"} and bool(low >= 0 and high < 2**16)
 
 
 def read_images(files: Sequence[ImageFile], as_before: bool) -> Images:

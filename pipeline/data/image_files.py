@@ -1,7 +1,7 @@
 """Image files of any size, decoded while they are needed by torch's loader processes.
 
 What happens to an image is drawn from (run seed, epoch, image), so that neither a resume nor the
-number of loaders changes a result (law 9).
+number of loaders changes a result.
 """
 
 import multiprocessing
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.config.search import TrainingConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.data import decoding
 from pipeline.data.image_trees import ImageFile
 from pipeline.errors import MachineError, UserError
@@ -132,7 +132,7 @@ def load(
     loaders: int,
     as_before: bool = False,
 ) -> Iterator[Tensor | Unreadable]:
-    """Batches (N, 3, size, size) uint8 in their order, decoded ahead by so many processes."""
+    """Batches (N, 3, size, size) uint8 in their order, decoded ahead by ``loaders`` processes."""
     context = None
     if loaders:
         # not forked: this process has threads, a database connection and locks

@@ -1,6 +1,6 @@
 """Which images a folder, or a zip archive of one, holds: its layout is read here and nowhere else.
 
-Three layouts, names of parts in any case (docs/data.md):
+Three layouts, names of parts in any case (docs/reference/data-sets.md):
 
 - CLASS: a folder for each class.
 - train/CLASS, with test/CLASS or val/CLASS to test with, or without.

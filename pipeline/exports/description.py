@@ -1,7 +1,7 @@
 """What an exported file says of itself: enough to feed it images and to name what it answers.
 
-All three formats carry the same keys, each value a text; docs/deploy.md lists them. Files of the
-release before have fewer: whatever is not there is None.
+All three formats carry the same keys, each value a text; docs/how-to/deploy.md lists them. Files
+of the release before have fewer: whatever is not there is None.
 """
 
 import json
@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from pipeline.config.base import Many, Positive
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data.datasets import ImageData
 from pipeline.data.image_files import ImageFiles, resized_side
 from pipeline.errors import UserError
+from pipeline.io.config_model import Many, Positive
 from pipeline.io.json_text import read_json
 
 LARGEST_SIDE = 4096  # pixels, as DataConfig.image_size has it

@@ -1,12 +1,13 @@
 """Image files through an exported network, prepared as its validation images were."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pipeline.data.decoding import Pixels, read_image
@@ -58,21 +59,48 @@ def _is_image(file: Path, folder: Path) -> bool:
     return file.suffix.lower() in IMAGE_ENDINGS and not hidden and file.is_file()
 
 
-def predict(model: Model, files: Iterable[Path], *, top: int = 1) -> Iterator[Prediction]:
-    """What a network says of each image, at most so many classes each.
+def predict(
+    model: Model,
+    files: Iterable[Path],
+    *,
+    top: int = 1,
+    on_unreadable: Callable[[str], None] | None = None,
+) -> Iterator[Prediction]:
+    """What a network says of each image.
+
+    Args:
+        top: how many classes of each image, the likeliest ones.
+        on_unreadable: told of each image that cannot be read, which is then left out; None: the
+            first one ends it.
 
     Raises:
         UserError: an image cannot be read, or the model cannot be run; names the file.
     """
     description = model.description
     for batch in _batched(files):
-        images, sizes = zip(*(prepare(file, description) for file in batch), strict=True)
-        logits = model.run(as_input(torch.stack(images), description))
+        prepared = list(_prepared(batch, description, on_unreadable))
+        if not prepared:
+            continue
+        images = torch.stack([image for _, image, _ in prepared])
+        logits = model.run(as_input(images, description))
         best = logits.softmax(1).topk(min(top, description.classes))
-        for file, size, classes, probabilities in zip(
-            batch, sizes, best.indices.tolist(), best.values.tolist(), strict=True
+        for (file, _, size), classes, probabilities in zip(
+            prepared, best.indices.tolist(), best.values.tolist(), strict=True
         ):
             yield Prediction(file, tuple(classes), tuple(probabilities), size)
+
+
+def _prepared(
+    files: Iterable[Path], description: Description, on_unreadable: Callable[[str], None] | None
+) -> Iterator[tuple[Path, Tensor, tuple[int, int] | None]]:
+    """Each file with what ``prepare`` makes of it."""
+    for file in files:
+        try:
+            yield file, *prepare(file, description)
+        except UserError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(str(error))
 
 
 def _batched(files: Iterable[Path]) -> Iterator[list[Path]]:
@@ -108,8 +136,6 @@ def prepare(file: Path, description: Description) -> tuple[Tensor, tuple[int, in
 def _channels(pixels: Pixels, channels: int) -> Tensor:
     """(H, W, 3) as (C, H, W); grey where the network knows no colours."""
     if channels == 1:
-        from PIL import Image
-
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 

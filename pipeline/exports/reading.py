@@ -14,14 +14,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from pipeline.config.networks import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import Description, read_metadata
 from pipeline.genotypes.genotype_files import MOST_HEADER, safetensors_metadata
 from pipeline.io.json_text import read_json
 from pipeline.io.reading import blaming
 from pipeline.spaces.building import build
-from pipeline.spaces.cells.genotype import genotype_from_data
+from pipeline.spaces.registry import AnyNetworkConfig, genotype_from_data
 
 METADATA_FILE = "metadata.json"  # in a pt2 archive, among its extra files
 LARGEST_FILE = 2**32  # bytes; ONNX itself ends at half of it
@@ -94,7 +93,7 @@ def _blaming_the_file(path: Path) -> Iterator[None]:
 
 def _read_safetensors(path: Path) -> Model:
     """The network is built from what the file says of it, and takes the file's weights."""
-    from safetensors import safe_open
+    from safetensors import safe_open  # an extra
     from safetensors.torch import load_file
 
     metadata = safetensors_metadata(path)  # strictly: of a key twice it takes one
@@ -133,7 +132,7 @@ def _described_network(metadata: Mapping[str, str], description: Description) ->
 
 
 def _read_onnx(path: Path) -> Model:
-    import onnxruntime
+    import onnxruntime  # an extra
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it says otherwise, it raises as well

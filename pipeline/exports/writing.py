@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.networks import AnyNetworkConfig
 from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import DataDescription, Input, as_metadata
 from pipeline.exports.reading import METADATA_FILE, load_model
 from pipeline.io.reading import check_target
-from pipeline.spaces.cells.genotype import Genotype
+from pipeline.spaces.base import Genotype
+from pipeline.spaces.registry import AnyNetworkConfig
 
 Format = Literal["json", "safetensors", "onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("json", "safetensors", "onnx", "pt2")
@@ -140,7 +140,7 @@ def _any_batch() -> tuple[dict[int, Any]]:
 def _write_safetensors(
     network: nn.Module, _images: Tensor, metadata: Mapping[str, str], path: Path
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # an extra
 
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, path, dict(metadata))

@@ -5,33 +5,19 @@ or PNG. Reading it needs no colour: operations are named, what differs is dashed
 What a file or a user named arrives as text, never as markup. Nothing here needs torch.
 """
 
-import itertools
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
 from pipeline.errors import UserError
-from pipeline.genotypes.differences import (
-    SIDES,
-    block_text,
-    differences,
-    in_words,
-    layer_text,
-    macro_layer_text,
-    operation_label,
-)
-from pipeline.spaces.cells.genotype import Cell, Genotype, KnownNetwork
-from pipeline.spaces.layers.genotype import LayerGenotype
-from pipeline.spaces.macro.genotype import MacroGenotype
+from pipeline.genotypes.differences import differences, in_words
+from pipeline.spaces.base import Genotype
+from pipeline.spaces.pictures import Picture
+from pipeline.spaces.registry import kind_of
 
 Format = Literal["svg", "png"]
 FORMATS: tuple[Format, ...] = ("svg", "png")
 LONGEST = 60  # characters of a text in a picture; what is longer is cut
-INPUTS = ("h\u1d62", "h\u1d62\u208b\u2081")  # h_i and h_{i-1}, with Unicode's subscripts
-OUTPUT = "h\u1d62\u208a\u2081"  # h_{i+1}
 GREY = "#767676"  # 4.5 : 1 on white and on black
 
 _TEXT = {"fontname": "Helvetica,Arial,sans-serif", "fontsize": "12", "fontcolor": GREY}
@@ -58,52 +44,10 @@ _LOOKS = {  # an operation's by the first word of its name
 _graphviz_lock = threading.Lock()  # its libraries keep variables for the whole process
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A box; its name becomes the element's id, its title what a resting pointer reads."""
-
-    name: str
-    label: str
-    look: str
-    title: str
-    frame: str = ""
-    mark: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """An arrow, from what is read to what reads."""
-
-    tail: str
-    head: str
-    label: str = ""
-    mark: str = ""
-    dashed: bool = False
-
-    @property
-    def name(self) -> str:
-        """Its element's id."""
-        return f"{self.tail}--{self.head}"
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What is drawn, and the text that says it."""
-
-    title: str
-    description: str
-    caption: str = ""
-    nodes: list[Node] = field(default_factory=list)
-    edges: list[Edge] = field(default_factory=list)
-    frames: dict[str, tuple[str, str]] = field(default_factory=dict)  # name: label, outer frame
-    beside: list[tuple[str, str]] = field(default_factory=list)  # nodes at one height
-    above: list[tuple[str, str]] = field(default_factory=list)  # nodes, the lower one first
-
-
 def picture_of(genotype: Genotype, title: str = "") -> Picture:
     """A genotype's cells or layers, as they are written; or the name of a known network."""
     picture = Picture(title or genotype.digest[:12], in_words(genotype), title)
-    _add(picture, genotype, "", {})
+    kind_of(genotype).words.draw(picture, genotype, "", {})
     return picture
 
 
@@ -120,146 +64,8 @@ def picture_of_comparison(
     )
     for outer, name, genotype, marked in zip("ab", names, (first, second), marks, strict=True):
         picture.frames[outer] = name, ""
-        _add(picture, genotype.canonical(), outer, marked)
+        kind_of(genotype).words.draw(picture, genotype.canonical(), outer, marked)
     return picture
-
-
-def _add(picture: Picture, genotype: Genotype, outer: str, marks: Mapping[str, str]) -> None:
-    """Draw a genotype in a frame; marks are by the names that it has in a picture of its own."""
-    before = f"{outer}-" if outer else ""
-    if isinstance(genotype, KnownNetwork):
-        node = (
-            "network",
-            genotype.name,
-            "layer",
-            in_words(genotype),
-            outer,
-            marks.get("network", ""),
-        )
-        picture.nodes.append(Node(f"{before}network", *node[1:]))
-        return
-    if isinstance(genotype, LayerGenotype):
-        _add_layers(picture, genotype, outer, marks.get("network", ""))
-        return
-    if isinstance(genotype, MacroGenotype):
-        _add_chain(picture, genotype, outer, marks)
-        return
-    for place, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
-        frame = f"{before}{place}"
-        picture.frames[frame] = f"{place} cell", outer
-        for name, label, look, title in _cell_nodes(cell):
-            mark = marks.get(f"{place}-{name}", "")
-            picture.nodes.append(Node(f"{frame}-{name}", label, look, title, frame, mark))
-        for tail, head in _cell_edges(cell):
-            mark = marks.get(f"{place}-{tail}--{place}-{head}", "")
-            picture.edges.append(Edge(f"{frame}-{tail}", f"{frame}-{head}", mark=mark))
-        picture.beside.append((f"{frame}-h0", f"{frame}-h1"))
-    if outer:  # one cell above the other
-        inputs = (f"{outer}-normal-h{state}" for state in range(2))
-        picture.above.extend((f"{outer}-reduction-output", state) for state in inputs)
-
-
-def _add_layers(picture: Picture, genotype: LayerGenotype, outer: str, mark: str) -> None:
-    """Layers from the image to the classifier."""
-    before = f"{outer}-" if outer else ""
-    picture.nodes.append(Node(f"{before}layer-0", "image", "state", "the image", outer))
-    for number, layer in enumerate(genotype.layers, start=1):
-        text = layer_text(number, layer)
-        label = text.partition("= ")[2].rpartition(" (")[0]
-        name = f"{before}layer-{number}"
-        picture.nodes.append(Node(name, f"{number}: {label}", "conv", text, outer, mark))
-        picture.edges.extend(Edge(f"{before}layer-{source}", name) for source in layer.inputs)
-    last = f"{before}classifier"
-    picture.nodes.append(Node(last, "global average, linear", "layer", "the classifier", outer))
-    picture.edges.extend(Edge(f"{before}layer-{number}", last) for number in genotype.outputs)
-
-
-def _add_chain(
-    picture: Picture, genotype: MacroGenotype, outer: str, marks: Mapping[str, str]
-) -> None:
-    """Layers in a chain from the stem to the classifier; skips are dashed."""
-    before = f"{outer}-" if outer else ""
-    whole = marks.get("network", "")
-    picture.nodes.append(Node(f"{before}layer-0", "stem (0)", "conv", "the stem", outer, whole))
-    for number, layer in enumerate(genotype.layers, start=1):
-        name, look = f"layer-{number}", layer.operation.partition("_")[0]
-        label = f"{operation_label(layer.operation)} ({number})"
-        text, mark = macro_layer_text(number, layer), marks.get(name, whole)
-        picture.nodes.append(Node(f"{before}{name}", label, look, text, outer, mark))
-        for source in sorted({number - 1, *layer.skips}):
-            read = source == number - 1  # by the operation; it may be joined to the result, too
-            said = "and joined" if read and source in layer.skips else ""
-            ends = f"{before}layer-{source}", f"{before}{name}"
-            picture.edges.append(Edge(*ends, said, dashed=not read))
-    last = f"{before}classifier"
-    picture.nodes.append(Node(last, "global average, linear", "layer", "the classifier", outer))
-    picture.edges.append(Edge(f"{before}layer-{len(genotype.layers)}", last))
-
-
-def _cell_nodes(cell: Cell) -> Iterator[tuple[str, str, str, str]]:
-    """Name, label, look and title of each node of a cell."""
-    for state, which in enumerate(("previous cell", "cell before the previous one")):
-        yield f"h{state}", f"{INPUTS[state]} ({state})", "state", f"output of the {which}"
-    for state, block in enumerate(cell.blocks, start=2):
-        for side, (read, operation) in zip(SIDES, block.sides, strict=True):
-            label, look = operation_label(operation), operation.partition("_")[0]
-            yield f"h{state}-{side}", label, look, f"{operation} of state {read}"
-        yield f"h{state}", f"{block.combine} ({state})", "combine", block_text(state, block)
-    yield "concat", "concat", "combine", f"of states {', '.join(map(str, cell.concat))}"
-    yield "output", OUTPUT, "state", "output of this cell"
-
-
-def _cell_edges(cell: Cell) -> Iterator[tuple[str, str]]:
-    for state, block in enumerate(cell.blocks, start=2):
-        for side, (read, _) in zip(SIDES, block.sides, strict=True):
-            yield f"h{read}", f"h{state}-{side}"
-            yield f"h{state}-{side}", f"h{state}"
-    yield from ((f"h{state}", "concat") for state in cell.concat)
-    yield "concat", "output"
-
-
-def picture_of_network(
-    config: NetworkConfig | MicroNetworkConfig,
-    endpoints: Mapping[str, tuple[int, ...]],
-    image_shape: tuple[int, int, int],
-    title: str = "network",
-) -> Picture:
-    """A skeleton from the image to the classes (arXiv:1707.07012, figure 2).
-
-    ``endpoints`` are the shapes (channels, height, width) by slim's names, as
-    ``pipeline.spaces.description.describe`` finds them; equal cells in a row are one box.
-    """
-    chain = [("image", "image", "state", image_shape), *_stem(config, endpoints["Stem"])]
-    cells = [name for name in endpoints if "Cell_" in name]
-    for kind, group in itertools.groupby(cells, key=lambda name: name.rpartition("_")[0]):
-        *_, last = run = list(group)
-        look = "normal" if kind == "Cell" else "reduction"
-        count = f" x {len(run)}" if kind == "Cell" else ""
-        chain.append((last, f"{look} cell{count}", look, endpoints[last]))
-    chain.append(("classifier", "global average, linear", "layer", ()))
-    chain.append(("classes", f"{endpoints['Logits'][0]:,} classes", "state", ()))
-    nodes = [Node(name, label, look, label) for name, label, look, _ in chain]
-    edges = [
-        Edge(name, head, " x ".join(map(str, shape)))
-        for (name, _, _, shape), (head, *_) in itertools.pairwise(chain)
-    ]
-    if config.auxiliary:  # it reads what the last reduction cell reads; ENAS' what it makes
-        stage = -1 if isinstance(config, MicroNetworkConfig) else -2
-        read = [name for name, _, look, _ in chain if look == "normal"][stage]
-        nodes.append(Node("auxiliary", "auxiliary head", "layer", "a second classifier"))
-        edges.append(Edge(read, "auxiliary", "in training only", dashed=True))
-    return Picture(title, ", ".join(node.label for node in nodes), title, nodes, edges)
-
-
-def _stem(
-    config: NetworkConfig | MicroNetworkConfig, shape: tuple[int, ...]
-) -> list[tuple[str, str, str, tuple[int, ...]]]:
-    if isinstance(config, MicroNetworkConfig) or config.stem == "cifar":
-        return [("stem", "conv 3x3", "conv", shape)]
-    return [
-        ("stem", "conv 3x3, stride 2", "conv", ()),
-        ("stem-cells", "reduction cell x 2", "reduction", shape),
-    ]
 
 
 def draw(picture: Picture, form: Format) -> bytes:

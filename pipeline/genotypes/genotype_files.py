@@ -7,7 +7,9 @@ from typing import Any
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.io.json_text import read_json
 from pipeline.io.reading import blaming, open_file, read_bytes
-from pipeline.spaces.cells.genotype import CellGenotype, Genotype, genotype_from_data
+from pipeline.spaces.base import Genotype
+from pipeline.spaces.cells.genotype import CellGenotype
+from pipeline.spaces.registry import genotype_from_data
 
 MOST_BYTES = 2**18  # of a genotype's JSON; 64 layers that read all before them are 15,000
 # Of a safetensors header: 100 a tensor, of which the largest networks have some thousand.

@@ -18,4 +18,4 @@ def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=wait, name="orphans", daemon=True).start()
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()

@@ -96,7 +96,7 @@ def read(url: str) -> bytes:
 
     Raises:
         FileNotFoundError: it is not there, or a local disk cannot read it and never will.
-        MachineError: the store that should have it is away, and will come back (law 8).
+        MachineError: the store that should have it is away, and will come back.
     """
     try:
         if is_local(url):

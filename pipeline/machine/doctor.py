@@ -4,7 +4,6 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from sqlalchemy import Connection
@@ -15,19 +14,20 @@ from db.lifecycle.queue import LEASES_UNTIL_GONE
 from db.reads import diagnosis
 from db.schema import migrations
 from db.schema.enums import SlotState
+from db.schema.rows import SlotRow
 from db.schema.session import fault, transaction
 from pipeline.config.search import load_config
+from pipeline.data.dataset_names import check_dataset
 from pipeline.errors import MachineError, UserError
 from pipeline.io import files, locks
 from pipeline.io.file_urls import path_of_url
 from pipeline.machine.broker import try_message
 from pipeline.settings import Settings, redacted
-from tasks.devices import slot_specs
+from tasks.devices import cuda_count, slot_specs
 from tasks.slot import SUPERVISOR_LOCK
 from tasks.worker import CONTROL, RECONCILE
 
 CLOCK_SKEW = 5.0  # seconds that a host's clock may differ from the database's
-OLD_TURN = 60.0  # seconds without a turn of reconcile
 START_OURS = "nasnet up, or nasnet run"  # a supervisor replaces an embedded broker
 
 
@@ -41,16 +41,16 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class SystemState:
     """What the checks look at."""
 
     settings: Settings
     connection: Connection
     now: dt.datetime
-    slots: list[Any]
+    slots: list[SlotRow]
 
     @property
-    def alive(self) -> list[Any]:
+    def alive(self) -> list[SlotRow]:
         """Worker processes that were heard of lately."""
         return [
             slot
@@ -61,7 +61,7 @@ class Patient:
 
 
 def diagnose(settings: Settings) -> list[Finding]:
-    """All that is found, most fundamental first; what cannot be looked at ends the visit."""
+    """All that is found, most fundamental first; where the store cannot be read, that alone."""
     return [replace(found, problem=redacted(found.problem)) for found in _found(settings)]
 
 
@@ -69,10 +69,10 @@ def _found(settings: Settings) -> list[Finding]:
     try:
         migrations.require()
         with transaction(read_only=True) as connection:
-            patient = Patient(
+            system = SystemState(
                 settings, connection, diagnosis.now(connection), diagnosis.slots(connection)
             )
-            found = [finding for check in CHECKS for finding in check(patient)]
+            found = [finding for check in CHECKS for finding in check(system)]
     except UserError as error:
         return [Finding("schema", str(error), "nasnet db upgrade")]
     except DBAPIError as error:
@@ -82,10 +82,10 @@ def _found(settings: Settings) -> list[Finding]:
     return found
 
 
-def _broker(patient: Patient) -> Iterator[Finding]:
-    is_ours = patient.settings.broker_url is None
+def _broker(system: SystemState) -> Iterator[Finding]:
+    is_ours = system.settings.broker_url is None
     try:
-        try_message(patient.settings)
+        try_message(system.settings)
     except ResponseError as error:
         cure = START_OURS if is_ours else _cure(error)
         yield Finding("broker", f"the broker takes no messages: {_line(error)}", cure)
@@ -108,9 +108,9 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _devices(patient: Patient) -> Iterator[Finding]:
+def _devices(system: SystemState) -> Iterator[Finding]:
     """Whether NASNET_DEVICES names slots that this machine can have."""
-    listed = patient.settings.devices
+    listed = system.settings.devices
     try:
         if listed is not None and not slot_specs(listed):
             yield Finding("devices", f"NASNET_DEVICES={listed} has no slot", "leave it out")
@@ -118,12 +118,15 @@ def _devices(patient: Patient) -> Iterator[Finding]:
         yield Finding("devices", str(error), "set NASNET_DEVICES, or leave it out")
 
 
-def _processes(patient: Patient) -> Iterator[Finding]:
-    names = {slot.name for slot in patient.alive}
-    if not any(slot.devices for slot in patient.alive):
-        yield Finding(
-            "slots", "no training slot is alive", "nasnet up, or nasnet worker start train"
-        )
+def _processes(system: SystemState) -> Iterator[Finding]:
+    names = {slot.name for slot in system.alive}
+    if not any(slot.devices for slot in system.alive):
+        waiting = _waiting(system)
+        elsewhere = [kind for kind in waiting if kind not in _started_here(system.settings)]
+        cure = "nasnet up, or nasnet worker start train"
+        if waiting and len(elsewhere) == len(waiting):  # what would start here takes none of them
+            cure = _cure_for(*elsewhere[0])
+        yield Finding("slots", "no training slot is alive", cure)
     if CONTROL not in names:
         yield Finding(
             "control",
@@ -138,10 +141,35 @@ def _processes(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _hosts(patient: Patient) -> Iterator[Finding]:
+def _waiting(system: SystemState) -> dict[tuple[str, int], list[int]]:
+    """Runs that no slot takes, by the kind of device and how many each needs."""
+    waiting: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for row in runs.without_slot(system.connection):
+        waiting[row.device, row.devices].append(row.id)
+    return waiting
+
+
+def _started_here(settings: Settings) -> set[tuple[str, int]]:
+    """The slots that `nasnet up` starts on this machine: the kind of device, and how many."""
+    try:
+        return {(spec.kind, spec.devices) for spec in slot_specs(settings.devices)}
+    except UserError:  # said by another check
+        return set()
+
+
+def _cure_for(device: str, devices: int) -> str:
+    """How runs get a slot of devices that `nasnet up` does not start here."""
+    if device == "cuda" and cuda_count() < devices:
+        here = "training.device=cpu" if devices == 1 else "fewer training.devices"
+        return f"nasnet up on a machine with {devices} x {device}, or a new search with {here}"
+    kind = "cpu" if device == "cpu" else "cuda:N"
+    return f"NASNET_DEVICES={'+'.join([kind] * devices)}, then nasnet up"
+
+
+def _hosts(system: SystemState) -> Iterator[Finding]:
     """Processes of several hosts at a database that serves one."""
-    path = patient.settings.database_path
-    hosts = {slot.host for slot in patient.alive}
+    path = system.settings.database_path
+    hosts = {slot.host for slot in system.alive}
     if path is not None and len(hosts) > 1:
         yield Finding(
             "hosts",
@@ -150,19 +178,19 @@ def _hosts(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _refusing(patient: Patient) -> Iterator[Finding]:
-    for slot in patient.alive:
+def _refusing(system: SystemState) -> Iterator[Finding]:
+    for slot in system.alive:
         if slot.state is SlotState.REFUSING:
             yield Finding(
                 "slots", f"{slot.host} {slot.name} takes no runs: {slot.reason}", "mend that"
             )
 
 
-def _silent(patient: Patient) -> Iterator[Finding]:
-    for slot in patient.slots:
-        if slot.state is SlotState.DOWN or slot in patient.alive:
+def _silent(system: SystemState) -> Iterator[Finding]:
+    for slot in system.slots:
+        if slot.state is SlotState.DOWN or slot in system.alive:
             continue
-        silent = (patient.now - slot.heartbeat_at).total_seconds()
+        silent = (system.now - slot.heartbeat_at).total_seconds()
         yield Finding(
             "slots",
             f"{slot.host} {slot.name} has been silent for {silent:.0f} s",
@@ -170,15 +198,15 @@ def _silent(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _leases(patient: Patient) -> Iterator[Finding]:
-    held = diagnosis.held_past_lease(patient.connection)
+def _leases(system: SystemState) -> Iterator[Finding]:
+    held = diagnosis.held_past_lease(system.connection)
     if held:
         yield Finding(
             "leases",
             f"runs {_some(held)} are held though their lease has ended",
             "a reconciler frees them: nasnet worker start reconcile",
         )
-    lost = diagnosis.queued_too_long(patient.connection)
+    lost = diagnosis.queued_too_long(system.connection)
     if lost:
         yield Finding(
             "queue",
@@ -187,21 +215,22 @@ def _leases(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _no_slot(patient: Patient) -> Iterator[Finding]:
-    lonely: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for row in runs.without_slot(patient.connection):
-        lonely[row.device, row.devices].append(row.id)
-    for (device, devices), run_ids in lonely.items():
-        kind = "cpu" if device == "cpu" else "cuda:N"
+def _no_slot(system: SystemState) -> Iterator[Finding]:
+    here = _started_here(system.settings)
+    has_slots = any(slot.devices for slot in system.alive)
+    for (device, devices), run_ids in _waiting(system).items():
+        is_started = (device, devices) in here
+        if is_started and not has_slots:
+            continue  # said of the processes
         yield Finding(
             "slots",
             f"no slot has {devices} x {device}, which runs {_some(run_ids)} wait for",
-            f"NASNET_DEVICES={'+'.join([kind] * devices)}",
+            "nasnet up" if is_started else _cure_for(device, devices),
         )
 
 
-def _disk(patient: Patient) -> Iterator[Finding]:
-    settings = patient.settings
+def _disk(system: SystemState) -> Iterator[Finding]:
+    settings = system.settings
     for what, url in (("artifacts", settings.artifact_url), ("home", settings.home_text)):
         free = files.free_bytes(url)
         if free is not None and free < settings.free:
@@ -213,8 +242,8 @@ def _disk(patient: Patient) -> Iterator[Finding]:
             return
 
 
-def _clocks(patient: Patient) -> Iterator[Finding]:
-    skew = (dt.datetime.now(dt.UTC) - patient.now).total_seconds()
+def _clocks(system: SystemState) -> Iterator[Finding]:
+    skew = (dt.datetime.now(dt.UTC) - system.now).total_seconds()
     if abs(skew) > CLOCK_SKEW:
         yield Finding(
             "clock",
@@ -224,9 +253,9 @@ def _clocks(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _versions(patient: Patient) -> Iterator[Finding]:
+def _versions(system: SystemState) -> Iterator[Finding]:
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for slot in patient.alive:
+    for slot in system.alive:
         for library, version in (slot.versions or {}).items():
             found[library][version] = slot.host
     for library, versions in sorted(found.items()):
@@ -239,10 +268,8 @@ def _versions(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def _data(patient: Patient) -> Iterator[Finding]:
-    from pipeline.data.dataset_names import check_dataset
-
-    for stored in diagnosis.active_configs(patient.connection):
+def _data(system: SystemState) -> Iterator[Finding]:
+    for stored in diagnosis.active_configs(system.connection):
         config = load_config(stored)
         try:
             check_dataset(config.dataset)
@@ -250,8 +277,8 @@ def _data(patient: Patient) -> Iterator[Finding]:
             yield Finding("data", str(error), "copy the images to this machine")
 
 
-def _searches(patient: Patient) -> Iterator[Finding]:
-    for search in diagnosis.resting_searches(patient.connection):
+def _searches(system: SystemState) -> Iterator[Finding]:
+    for search in diagnosis.resting_searches(system.connection):
         yield Finding(
             "searches",
             f"search {search.name!r} is {search.state}: {search.reason or 'by hand'}",
@@ -259,8 +286,8 @@ def _searches(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _notices(patient: Patient) -> Iterator[Finding]:
-    late = notices.undelivered(patient.connection)
+def _notices(system: SystemState) -> Iterator[Finding]:
+    late = notices.undelivered(system.connection)
     if late:
         yield Finding(
             "notices",
@@ -269,10 +296,10 @@ def _notices(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _supervisor(patient: Patient) -> Iterator[Finding]:
+def _supervisor(system: SystemState) -> Iterator[Finding]:
     """A home whose processes live and that nobody looks after."""
-    path = patient.settings.lock_path(SUPERVISOR_LOCK)
-    ours = [slot for slot in patient.alive if slot.home == patient.settings.home_text]
+    path = system.settings.lock_path(SUPERVISOR_LOCK)
+    ours = [slot for slot in system.alive if slot.home == system.settings.home_text]
     if path.exists() and ours and locks.holder(path) is None:
         yield Finding(
             "supervisor", "no supervisor is left here; its processes will leave", "nasnet up"
@@ -284,7 +311,7 @@ def _some(run_ids: list[int]) -> str:
     return f"{shown} and {len(run_ids) - 5} more" if len(run_ids) > 5 else shown
 
 
-Check = Callable[[Patient], Iterator[Finding]]
+Check = Callable[[SystemState], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     _broker,
     _devices,

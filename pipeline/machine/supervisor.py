@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -235,7 +234,7 @@ class Supervisor:
                 log.error("a process hangs; ending it", process=worker.name, silent=silent)
                 worker.kill()
 
-    def _listen(self, now: float) -> list[Any]:
+    def _listen(self, now: float) -> list[slots.HomeSlot]:
         """The heartbeats' rows; notes since when each has stood still before our eyes.
 
         After a database that was away, or a machine that slept, all look silent: they speak first.

@@ -206,7 +206,7 @@ def _grid(decisions: Sequence[tuple[str, Sequence[str]]], columns: int) -> go.Fi
 
 
 def _thinned(rows: list[Row]) -> list[Row]:
-    """At most so many rows, evenly spaced, the first and the last among them."""
+    """At most ``_MOST_VERSIONS`` rows, evenly spaced, the first and the last among them."""
     if len(rows) <= _MOST_VERSIONS:
         return rows
     step = (len(rows) - 1) / (_MOST_VERSIONS - 1)

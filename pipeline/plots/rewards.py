@@ -102,7 +102,7 @@ class History:
 
 
 class GrowingHistory:
-    """An arm's history while its rewards come in, of at most so many points.
+    """An arm's history while its rewards come in, of at most ``most`` points.
 
     Every n-th child is a point, and the last; n doubles whenever there are too many. The lines
     are right at each: no reward is left out of them.

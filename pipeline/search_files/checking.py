@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from db.schema.enums import Outcome, RunState
-from db.transfer.restored_rows import RestoredChild, RestoredRun, Row
+from db.transfer.values import RestoredChild, RestoredRun, Row
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.io.child_processes import end_with_parent
 from pipeline.io.json_text import read_json
@@ -35,7 +35,8 @@ from pipeline.search_files.records import (
     Version,
     time_text,
 )
-from pipeline.spaces.cells.genotype import Genotype, genotype_from_data, searched_from_data
+from pipeline.spaces.base import Genotype
+from pipeline.spaces.registry import genotype_from_data, searched_from_data
 
 UNFINISHED = {RunState.PENDING, RunState.QUEUED, RunState.RUNNING}
 NOT_ENDED = "had not ended when the search was exported"
@@ -44,14 +45,14 @@ NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 # What makes `":` more or less than a key's end: blanks before the colon, a quote in hexadecimal.
 ODD_KEYS = re.compile(rb'"[ \t\r]+:|\\u0022')
 # The words of msgspec's refusals: " - at `$.run.macs`"; an "unknown field `mood`".
-AT = re.compile(r"(?P<said>.*) - at `\$\.(?P<key>.+)`", re.DOTALL)
+AT = re.compile(r"(?P<said>.*) - at (?:`key` in )?`\$\.(?P<key>.+)`", re.DOTALL)
 FIELD = re.compile(r"Object (?P<said>.*field) `(?P<key>[^`]*)`")
 SHOWN = 200  # letters of a refusal
 
 # What a line says that is no column of its own row.
 ELSEWHERE = {
     *("digest", "genotype", "duplicate_of", "score_run", "run", "slot", "attempts", "epochs"),
-    *("config", "key"),
+    *("config", "key", "metrics"),
 }
 ROWS = {
     "policy_versions": Version,
@@ -98,7 +99,8 @@ def no_cycles() -> Iterator[None]:
 def columns() -> dict[str, tuple[str, ...]]:
     """The columns of each table's rows, in their order."""
     return {table: _layout(model).names for table, model in ROWS.items()} | {
-        "genotypes": ("digest", "kind", "body", "ops_normal", "ops_reduction", "created_at")
+        "genotypes": ("digest", "kind", "body", "ops_normal", "ops_reduction", "created_at"),
+        "metrics": ("name", "value"),
     }
 
 
@@ -202,6 +204,7 @@ def _run(
         config=header.config_texts[record.config],
         attempts=[_attempt(attempt, header) for attempt in record.attempts],
         epochs=[_row(EpochRecord, epoch) for epoch in record.epochs],
+        metrics=list(record.metrics.items()),
         digest=digest,
         key=key,
     )
@@ -240,7 +243,8 @@ def _add_genotype(
     if digest is None or not is_its:
         raise UserError(f"line {number}: digest: it is not this genotype's, {its}")
     created_at = time_text(record.created_at)
-    portion.genotypes[digest] = (digest, found.kind, text, *found.operation_masks, created_at)
+    operations = found.operations or (None, None)  # the store has their bits
+    portion.genotypes[digest] = (digest, found.kind, text, *operations, created_at)
 
 
 def _records(model: type[R], lines: Sequence[bytes], first: int) -> Iterator[tuple[int, R]]:

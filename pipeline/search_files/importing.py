@@ -23,10 +23,11 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from db.lifecycle import searches
-from db.reads import queries, soundness
+from db.reads import digests, soundness
 from db.schema.models import Child, PolicyVersion, Run, Search
 from db.transfer import restore
-from pipeline.config.search import load_config, load_run_config
+from pipeline.config.run import load_run_config
+from pipeline.config.search import load_config
 from pipeline.errors import UserError
 from pipeline.io.reading import blaming, check_file
 from pipeline.search_files.checking import (
@@ -42,15 +43,15 @@ from pipeline.search_files.checking import (
 from pipeline.search_files.limits import check_header
 from pipeline.search_files.records import FORMAT, Header
 
-# A portion ends with so many lines or bytes.
+# A portion ends with this many lines, or this many bytes.
 PORTION = 1000
 PORTION_BYTES = 2**22
 # Bytes of a line. A child that was trained for 10,000 epochs has 2,700,000, and 14,000
 # configurations are as long as this; a line of nothing but brackets takes 25 times its length.
 LONGEST_LINE = 2**24
 
-# So many portions are checked ahead of the one that is written; in other processes where there
-# are so many lines: to start one takes as long as some thousand.
+# Portions that are checked ahead of the one that is written. Files of at least WORTH_PROCESSES
+# lines are checked in other processes: to start one takes as long as to check some thousand lines.
 AHEAD = 3
 WORTH_PROCESSES = 5000
 MOST_CHECKERS = 3  # one a core: this process often waits for the database
@@ -155,7 +156,7 @@ def find_imported(
     """
     known = connection.execute(select(Search).where(Search.uid == header.search.uid)).one_or_none()
     if known is not None:
-        if queries.search_digest(connection, known.id) != header.digest:
+        if digests.search_digest(connection, known.id) != header.digest:
             raise UserError(
                 f"{path}: search {known.name!r} of this store is the same one at another moment; "
                 "a store holds a search once"
@@ -281,7 +282,7 @@ def _begin(connection: Connection, header: Header, name: str) -> restore.Restora
 
 
 def _portions(file: BinaryIO, first: int, count: int) -> Iterator[tuple[int, list[bytes]]]:
-    """So many lines, as many at a time as may be held in memory, with the number of the first."""
+    """The next lines, as many at a time as memory may hold, with the number of the first."""
     while count:
         lines: list[bytes] = []
         size = 0
@@ -364,7 +365,7 @@ def _check_whole(connection: Connection, search_id: int, header: Header) -> None
         sentence, row_id = found
         line = _line_of(connection, search_id, header, sentence.split()[0], row_id)
         raise UserError(f"line {line}: {sentence.format('of this line')}")
-    if queries.search_digest(connection, search_id) != header.digest:
+    if digests.search_digest(connection, search_id) != header.digest:
         raise UserError("line 1: digest: it is not that of the children and versions that follow")
 
 

@@ -4,12 +4,12 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from sqlalchemy import Connection
 
 from db.lifecycle import searches
-from db.reads import diagnosis, queries
+from db.reads import diagnosis, digests
 from db.transfer import dump
 from pipeline.search_files.records import (
     FORMAT,
@@ -17,6 +17,7 @@ from pipeline.search_files.records import (
     ChildRecord,
     EpochRecord,
     OtherRun,
+    Record,
     RunRecord,
     SearchRow,
     Version,
@@ -37,7 +38,7 @@ def write_jsonl(connection: Connection, search_id: int, file: BinaryIO) -> int:
         "record": "search",
         "format": FORMAT,
         "exported_at": diagnosis.now(connection),
-        "digest": queries.search_digest(connection, search_id),
+        "digest": digests.search_digest(connection, search_id),
         "versions": counts.versions,
         "runs": counts.runs,
         "children": counts.children,
@@ -50,7 +51,7 @@ def write_jsonl(connection: Connection, search_id: int, file: BinaryIO) -> int:
     run_places: dict[int, int] = {}
     for run in dump.other_runs(connection, search_id):
         run_places[run.row.id] = len(run_places)
-        own = {"digest": run.row.digest, "genotype": run.row.body}
+        own = {"digest": run.digest, "genotype": run.body}
         file.write(_line({"record": "run", **_run(OtherRun, run, places, **own)}))
     for row, trained in dump.children(connection, search_id):
         file.write(_line({"record": "child", **_child(row, trained, places, run_places)}))
@@ -58,7 +59,7 @@ def write_jsonl(connection: Connection, search_id: int, file: BinaryIO) -> int:
 
 
 def _child(
-    row: Any,
+    row: dump.DumpedChild,
     run: dump.DumpedRun | None,
     places: Mapping[str, int],
     run_places: Mapping[int, int],
@@ -83,23 +84,27 @@ def log_probabilities(data: bytes) -> tuple[float, ...]:
 def _run(
     model: type[RunRecord], run: dump.DumpedRun, places: Mapping[str, int], **own: Any
 ) -> dict[str, Any]:
-    return _fields(
+    fields = _fields(
         model,
         run.row,
         config=places[_text(run.row.config)],
         attempts=[_fields(AttemptRecord, row, slot=_slot(row)) for row in run.attempts],
         epochs=[_fields(EpochRecord, row) for row in run.epochs],
+        metrics=run.metrics,
         **own,
     )
+    if not run.metrics:  # as files of before have it
+        del fields["metrics"]
+    return fields
 
 
-def _slot(attempt: Any) -> dict[str, str] | None:
+def _slot(attempt: dump.DumpedAttempt) -> dict[str, str | None] | None:
     return None if attempt.slot is None else {"host": attempt.host, "name": attempt.slot}
 
 
-def _fields(model: type[Any], row: Any, **given: Any) -> dict[str, Any]:
+def _fields(model: type[Record], row: NamedTuple, **given: Any) -> dict[str, Any]:
     """A row as a line's model has it: what is given, the rest by name."""
-    columns = row._mapping
+    columns = row._asdict()
     return {
         name: given[name] if name in given else _plain(columns[name])
         for name in model.__struct_fields__

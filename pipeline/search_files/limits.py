@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from db.schema.enums import ChildState, Outcome, Purpose, RewardKind, RunState
 from pipeline.config.search import load_config
-from pipeline.config.spaces import KIND_OF_SPACE, MAX_LAYERS, SpaceConfig
 from pipeline.errors import UserError
 from pipeline.search_files.records import (
     AttemptRecord,
@@ -24,12 +23,14 @@ from pipeline.search_files.records import (
     Version,
 )
 from pipeline.spaces import SearchSpace, make_space
+from pipeline.spaces.base import MAX_LAYERS, SpaceConfig
+from pipeline.spaces.registry import SPACES
 
 DAY = dt.timedelta(days=1)
 EARLIEST = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - as all times of a file; where unset clocks begin
 ROUNDING = 1e-3  # of sums in single precision
 ENDED = {RunState.DONE, RunState.FAILED, RunState.CANCELLED}
-BAD = {Outcome.FAILED, Outcome.LOST}
+FAILED_OUTCOMES = {Outcome.FAILED, Outcome.LOST}
 IN_FULL = {Purpose.RETRAIN, Purpose.TRANSFER, Purpose.BASELINE}
 
 
@@ -42,7 +43,7 @@ class Limits:
     def __init__(self, header: Header) -> None:
         config = load_config(header.search.config)
         space = make_space(config.space)
-        self.kind = KIND_OF_SPACE[config.space.name]
+        self.kind = SPACES[config.space.name].kind.name
         self.choices = [decision.choices for decision in space.decisions]
         self.lengths = _lengths(space, config.space)
         self.reward = config.reward
@@ -124,11 +125,8 @@ class Limits:
             _refuse(f"{where}ended_at", "a time of a run that has ended, and none of others")
         if (record.failure is not None) != (record.state == RunState.FAILED):
             _refuse(f"{where}failure", "one of a run that failed, and none of others")
-        of_all = record.purpose.is_of_all
-        if (record.accuracy is not None) != (record.state == RunState.DONE and not of_all):
-            _refuse(f"{where}accuracy", "one of a training that is done, and none of others")
-        if record.test_accuracy is not None and record.purpose not in IN_FULL:
-            _refuse(f"{where}test_accuracy", "none but of a training in full")
+        of_all = record.purpose.uses_shared_weights
+        _check_measured(record, where)
         if (record.version is None, record.ordinal is None) != (not of_all, not of_all):
             _refuse(f"{where}version", "given with ordinal, and of shared weights alone")
         if record.tries > record.attempt:
@@ -144,7 +142,7 @@ class Limits:
         self._check_times(where, times, since=run.created_at)
         if (record.outcome is None) != (record.ended_at is None):
             _refuse(f"{where}outcome", "one of an attempt that has ended, and none of others")
-        if (record.failure is not None) != (record.outcome in BAD):
+        if (record.failure is not None) != (record.outcome in FAILED_OUTCOMES):
             _refuse(f"{where}failure", "one of an attempt that failed or was lost")
 
     def _check_curve(self, run: RunRecord, where: str) -> None:
@@ -176,6 +174,16 @@ class Limits:
                     first, last = f"{since - DAY:%Y-%m-%d}", f"{self.latest:%Y-%m-%d}"
                     _refuse(f"{where}{key}", f"a time from {first} to {last}")
                 since = time
+
+
+def _check_measured(record: RunRecord, where: str) -> None:
+    done = record.state == RunState.DONE
+    if (record.accuracy is not None) != (done and not record.purpose.uses_shared_weights):
+        _refuse(f"{where}accuracy", "one of a training that is done, and none of others")
+    if record.test_accuracy is not None and record.purpose not in IN_FULL:
+        _refuse(f"{where}test_accuracy", "none but of a training in full")
+    if record.metrics and not done:
+        _refuse(f"{where}metrics", "none but of a training that is done")
 
 
 def check_header(header: Header) -> None:

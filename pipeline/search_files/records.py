@@ -2,7 +2,8 @@
 
 Line 1 is a ``Header``. As many ``Version``, ``OtherRun`` and ``ChildRecord`` lines follow as it
 says, in this order, and nothing more. Rows are known by what they are, not by a store's numbers:
-a child by (version, arm, k), a genotype by its digest. Column names are those of docs/queries.md.
+a child by (version, arm, k), a genotype by its digest. Column names are those of
+docs/reference/tables.md.
 """
 
 import datetime as dt
@@ -19,6 +20,7 @@ FORMAT = 1
 TAG = r"^[\w.+/@#=-]{1,50}\Z"  # no blanks, commas or colons
 MOST_LETTERS = 10_000  # of a note
 MOST_CONFIGS = 10_000  # each takes some kilobytes once its defaults are filled in
+MOST_METRICS = 100  # of a run
 MOST_ACTIONS = 10_000  # 64 layers that may each read all before them take 2,400
 
 # Numbers that stay exact where sums of a million of them are taken, in any database or browser.
@@ -37,6 +39,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Uid = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Tag = Annotated[str, Meta(pattern=TAG)]
+MetricName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Time = Annotated[dt.datetime, Meta(tz=False)]
 Name = Annotated[str, Meta(max_length=255)]  # of a host, a device, a library
@@ -144,8 +147,8 @@ class EpochRecord(Record):
     created_at: Time
 
 
-class RunRecord(Record):
-    """A row of `runs`, with its attempts and its learning curve."""
+class RunRecord(Record, omit_defaults=True):  # metrics: files of before 0011 have none
+    """A row of `runs`, with its attempts, its learning curve and its metrics."""
 
     purpose: Purpose
     version: Count | None
@@ -171,9 +174,10 @@ class RunRecord(Record):
     ended_at: Time | None
     attempts: list[AttemptRecord]
     epochs: list[EpochRecord]
+    metrics: Annotated[dict[MetricName, Single], Meta(max_length=MOST_METRICS)] = {}
 
 
-class OtherRun(RunRecord, tag_field="record", tag="run"):
+class OtherRun(RunRecord, tag_field="record", tag="run", kw_only=True):
     """A run that is no child's, such as a retraining."""
 
     key: Sha256

@@ -1,5 +1,6 @@
 """A search as TensorBoard's scalars (extra `tensorboard`)."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def write_scalars(connection: Connection, search_id: int, folder: Path) -> int:
         UserError: the extra `tensorboard` is not installed.
     """
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # an extra
     except ImportError:
         raise UserError(
             "--format tensorboard needs the extra `tensorboard`: "
@@ -33,7 +34,8 @@ def write_scalars(connection: Connection, search_id: int, folder: Path) -> int:
     with SummaryWriter(str(folder)) as writer:
         for version in dump.versions(connection, search_id):
             for name in OF_VERSIONS:
-                _add(writer, f"policy/{name}", getattr(version, name), version.version, version)
+                value, at = getattr(version, name), version.created_at
+                _add(writer, f"policy/{name}", value, version.version, at)
         return _add_children(writer, connection, search_id)
 
 
@@ -44,11 +46,11 @@ def _add_children(writer: Any, connection: Connection, search_id: int) -> int:
         step = steps[row.arm] = steps.get(row.arm, 0) + 1
         best[row.arm] = max(best.get(row.arm, row.reward), row.reward)
         for name in ("reward", "accuracy", "parameters", "macs"):
-            _add(writer, f"{row.arm}/{name}", getattr(row, name), step, row)
-        _add(writer, f"{row.arm}/best_reward", best[row.arm], step, row)
+            _add(writer, f"{row.arm}/{name}", getattr(row, name), step, row.ended_at)
+        _add(writer, f"{row.arm}/best_reward", best[row.arm], step, row.ended_at)
     return sum(steps.values())
 
 
-def _add(writer: Any, tag: str, value: float | None, step: int, row: Any) -> None:
+def _add(writer: Any, tag: str, value: float | None, step: int, at: dt.datetime) -> None:
     if value is not None:
-        writer.add_scalar(tag, value, step, walltime=row.at.timestamp())
+        writer.add_scalar(tag, value, step, walltime=at.timestamp())

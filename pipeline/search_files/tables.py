@@ -12,8 +12,8 @@ from db.transfer import dump
 from pipeline.errors import UserError
 from pipeline.search_files.records import time_text
 
-# Columns as in docs/queries.md; `digest` and `genotype` are its genotype's, `repeats` says what
-# child had it before: version, arm and k.
+# Columns as in docs/reference/tables.md; `digest` and `genotype` are its genotype's, `repeats`
+# says what child had it before: version, arm and k.
 COLUMNS = (
     *("id", "version", "arm", "k", "digest", "genotype", "ops_normal", "ops_reduction"),
     *("state", "created_at", "ended_at", "reward", "reward_kind", "stopped_epoch", "accuracy"),
@@ -30,7 +30,7 @@ def _rows(connection: Connection, search_id: int) -> Iterator[list[list[Any]]]:
         yield [[_cell(row, column) for column in COLUMNS] for row in rows]
 
 
-def _cell(row: Any, column: str) -> Any:
+def _cell(row: dump.DumpedChild, column: str) -> Any:
     if column == "genotype":
         return json.dumps(row.body, separators=(",", ":"), sort_keys=True)
     value = getattr(row, column)
@@ -61,7 +61,7 @@ def write_parquet(connection: Connection, search_id: int, file: BinaryIO) -> int
         UserError: the extra `notebook` is not installed.
     """
     try:
-        import pyarrow as pa
+        import pyarrow as pa  # an extra
         from pyarrow import parquet
     except ImportError:
         raise UserError(

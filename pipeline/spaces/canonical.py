@@ -38,7 +38,7 @@ def canonical_order(graph: Graph, live: tuple[int, ...]) -> tuple[int, ...]:
     """The order of the live blocks that stands for all.
 
     Raises:
-        InvalidGenotypeError: so many blocks look alike from every side that finding it would
+        InvalidGenotypeError: more blocks look alike from every side than can be tried; it would
             take minutes, or years.
     """
     depth: dict[int, int] = {}

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.config.networks import AnyNetworkConfig
 from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.spaces.base import Genotype, SkeletonConfig
 from pipeline.spaces.building import build
-from pipeline.spaces.cells.genotype import Genotype
-from pipeline.spaces.cells.network import CellNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class Description:
 
 def describe(
     genotype: Genotype,
-    config: AnyNetworkConfig | None,
+    config: SkeletonConfig | None,
     *,
     image_shape: tuple[int, int, int],
     classes: int,
@@ -39,9 +37,8 @@ def describe(
         network = build(genotype, config, image_shape=image_shape, classes=classes)
         network.eval()
         macs = count_macs(network, image_shape)
-        endpoints = {}
-        if isinstance(network, CellNetwork):
-            endpoints = network.endpoints(torch.zeros(1, *image_shape))
+        tell_shapes = getattr(network, "endpoints", None)
+        endpoints = {} if tell_shapes is None else tell_shapes(torch.zeros(1, *image_shape))
     auxiliary = getattr(network, "auxiliary", None)
     return Description(
         parameters=count_parameters(network),

@@ -1,1 +1,1 @@
-"""Data sets, the training loop, checkpoints and rewards; knows no database and no queue."""
+"""The training loop, what it trains, checkpoints and rewards; knows no database and no queue."""

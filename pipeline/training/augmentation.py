@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pipeline.config.search import TrainingConfig
+from pipeline.config.training import TrainingConfig
 
 
 class Augmented(NamedTuple):

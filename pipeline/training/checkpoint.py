@@ -4,10 +4,12 @@ Any fsspec URL will do. Whoever writes a file commits its row afterwards, with t
 here; a file without a row is nobody's.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+# What ``torch.save`` keeps: tensors and plain values by name.
+State = dict[str, Any]
+
+
 class CorruptCheckpointError(NasnetError):
     """A checkpoint is missing, damaged, or does not fit; an older one may do."""
 
 
-def write(url: str, state: dict[str, Any]) -> tuple[str, int]:
+def write(url: str, state: State) -> tuple[str, int]:
     """Write a state; returns the file's sha256 and its size in bytes.
 
     Raises:
@@ -36,7 +42,7 @@ def write(url: str, state: dict[str, Any]) -> tuple[str, int]:
     return hashlib.sha256(data).hexdigest(), data.nbytes
 
 
-def read(url: str, sha256: str) -> dict[str, Any]:
+def read(url: str, sha256: str) -> State:
     """Read a state whose file is the one that was written.
 
     Nothing is unpickled before the sha256 is right, and then tensors and plain values only.
@@ -89,3 +95,17 @@ def check_progress(found: "DataclassInstance", fresh: "DataclassInstance") -> No
         value, like = getattr(found, field.name), getattr(fresh, field.name)
         if type(value) is not type(like) or (isinstance(value, int | float) and value < 0):
             raise ValueError(f"{field.name} is {value!r}")
+
+
+@contextlib.contextmanager
+def must_fit() -> Iterator[None]:
+    """Take over a state, or say that it does not fit.
+
+    Raises:
+        CorruptCheckpointError: it is another network's, or another release's.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CorruptCheckpointError(f"does not fit: {reason}") from error

@@ -2,7 +2,7 @@
 
 A child is compared only with children that had been learned from when it was proposed. That set
 does not change while it trains, so the same child is stopped at the same epoch whoever trains
-it, and whoever was killed in between (law 11).
+it, and whoever was killed in between: a synchronous search is a function of its configuration.
 """
 
 import statistics

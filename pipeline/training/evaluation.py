@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from pipeline.data.datasets import ImageData
 from pipeline.data.image_files import ImageFiles
+from pipeline.training.device import autocast
+from pipeline.training.problem import Batch
 
 EVALUATION_BATCH = 250
 
@@ -29,26 +32,28 @@ class Normalize:
 
 def evaluate(
     network: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Batch],
     device: torch.device,
     on_batch: Callable[[], None] = lambda: None,
-) -> float:
-    """The share (0 to 1) of images whose label is found; leaves the network in eval mode.
+) -> dict[str, float]:
+    """Accuracy and loss of a network; leaves it in eval mode.
 
     A batch is images (N, C, H, W), normalised, and labels (N,), on the device; ``on_batch`` is
     called after each.
+
+    Returns:
+        ``accuracy``, the share (0 to 1) of images whose label is found; ``loss``, their mean
+        cross-entropy without label smoothing, which may not be finite.
     """
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
+    loss = torch.zeros((), device=device)
     count = 0
     for images, labels in batches:
         with torch.inference_mode(), autocast(device):
-            correct += (network(images).argmax(1) == labels).sum()
+            logits = network(images)
+            correct += (logits.argmax(1) == labels).sum()
+            loss += cross_entropy(logits, labels, reduction="sum")
         count += len(labels)
         on_batch()
-    return correct.item() / count
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on CUDA; on a CPU it is slower than float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    return {"accuracy": correct.item() / count, "loss": loss.item() / count}

@@ -3,12 +3,11 @@
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pipeline.config.search import TrainingConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.data import image_files
 from pipeline.data.datasets import ImageData
 from pipeline.data.image_files import ImageFiles, Item, Unreadable
@@ -16,26 +15,8 @@ from pipeline.data.image_trees import ImageFile
 from pipeline.errors import ChildError, Failure, MachineError
 from pipeline.training.augmentation import augment, cut_out_alone
 from pipeline.training.evaluation import EVALUATION_BATCH, Normalize
+from pipeline.training.problem import Batch, BatchFeed
 from pipeline.training.seeds import generator_for, seed_for
-
-Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) normalised, channels last; labels (N,)
-
-
-class Feed(Protocol):
-    """Where a training's images come from. Passes must be asked for in the order of a training."""
-
-    images: int  # that train, in all shares together
-    validation_images: int
-    waited: float  # seconds spent waiting for data, so far
-
-    def train(self, epoch: int, first_step: int) -> Iterator[Batch]:
-        """An epoch's batches, this process's share of each, from a step on."""
-
-    def validation(self, epoch: int) -> Iterator[Batch]:
-        """The validation images, after an epoch."""
-
-    def test(self) -> Iterator[Batch]:
-        """The test images, at the end."""
 
 
 def make_feed(
@@ -46,8 +27,11 @@ def make_feed(
     device: torch.device,
     share: tuple[int, int] = (0, 1),
     loaders: int = 0,
-) -> Feed:
-    """The feed of a data set; ``share`` is (rank, number of processes that share a batch)."""
+) -> BatchFeed:
+    """The feed of a data set: images (N, C, H, W) normalised, channels last; labels (N,).
+
+    ``share`` is (rank, number of processes that share a batch).
+    """
     if isinstance(data, ImageData):
         return MemoryFeed(data, config, seed, device, share)
     return FileFeed(data, config, seed, device, share, loaders)
@@ -92,7 +76,7 @@ class MemoryFeed:
         self.waited = 0.0
 
     def train(self, epoch: int, first_step: int) -> Iterator[Batch]:
-        """See ``Feed``."""
+        """See ``BatchFeed``."""
         batches = batches_of_epoch(self.images, self.config, self.seed, epoch)
         for step, chosen in enumerate(batches[first_step:], first_step):
             started = time.perf_counter()
@@ -109,11 +93,11 @@ class MemoryFeed:
         return augmented.share(rank, world).normalized(self._normalize), ours
 
     def validation(self, epoch: int) -> Iterator[Batch]:
-        """See ``Feed``."""
+        """See ``BatchFeed``."""
         return self._plain(self._validation)
 
     def test(self) -> Iterator[Batch]:
-        """See ``Feed``."""
+        """See ``BatchFeed``."""
         return self._plain(_on(self._test, self._device))
 
     def _plain(self, part: tuple[Tensor, Tensor]) -> Iterator[Batch]:
@@ -124,6 +108,9 @@ class MemoryFeed:
 
 def _on(part: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
     return part[0].to(device), part[1].to(device)
+
+
+Stream = Iterator[Tensor | Unreadable]  # of batches, as loader processes give them
 
 
 class FileFeed:
@@ -147,28 +134,28 @@ class FileFeed:
         self._normalize = Normalize(data, device)
         self.images, self.validation_images = len(data.train[1]), len(data.validation[1])
         self.waited = 0.0
-        self._stream: Iterator[Tensor | Unreadable] | None = None
+        self._stream: Stream | None = None
         self._asked: Iterator[list[Item]] = iter(())  # what the stream is of
 
     def train(self, epoch: int, first_step: int) -> Iterator[Batch]:
-        """See ``Feed``."""
-        if self._stream is None:
-            self._start(self._plan(epoch, first_step))
+        """See ``BatchFeed``."""
+        stream = self._running(epoch, first_step)
         for _ in range(first_step, steps_per_epoch(self.images, self.config)):
-            yield self._next()
+            yield self._next(stream)
 
     def validation(self, epoch: int) -> Iterator[Batch]:
-        """See ``Feed``."""
-        if self._stream is None:  # resumed between an epoch's last step and its end
-            self._start(self._plan(epoch, steps_per_epoch(self.images, self.config)))
+        """See ``BatchFeed``."""
+        # it begins here where it was resumed between an epoch's last step and its end
+        last = steps_per_epoch(self.images, self.config)
+        stream = self._running(epoch, last)
         for _ in _chunks(self._data.validation):
-            yield self._next()
+            yield self._next(stream)
 
     def test(self) -> Iterator[Batch]:
-        """See ``Feed``."""
-        self._start(_chunks(self._data.test))
+        """See ``BatchFeed``."""
+        stream = self._start(_chunks(self._data.test))
         for _ in _chunks(self._data.test):
-            yield self._next()
+            yield self._next(stream)
 
     def _plan(self, epoch: int, first_step: int) -> Iterator[list[Item]]:
         for number in range(epoch, self.config.epochs):
@@ -185,7 +172,13 @@ class FileFeed:
                 for i in chosen.tensor_split(world)[rank].tolist()
             ]
 
-    def _start(self, plan: Iterator[list[Item]]) -> None:
+    def _running(self, epoch: int, first_step: int) -> Stream:
+        """The stream of the training, which begins at a step unless it has begun."""
+        if self._stream is None:
+            return self._start(self._plan(epoch, first_step))
+        return self._stream
+
+    def _start(self, plan: Iterator[list[Item]]) -> Stream:
         for_images, self._asked = itertools.tee(plan)
         self._stream = image_files.load(
             for_images,
@@ -194,12 +187,12 @@ class FileFeed:
             loaders=self._loaders,
             as_before=self._data.as_before,
         )
+        return self._stream
 
-    def _next(self) -> Batch:
-        assert self._stream is not None
+    def _next(self, stream: Stream) -> Batch:
         started = time.perf_counter()
         try:
-            images = next(self._stream)
+            images = next(stream)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise

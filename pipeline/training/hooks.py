@@ -1,9 +1,12 @@
 """What a training tells while it runs and when it ends, and who hears it."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
+
+from pipeline.training.checkpoint import State
+from pipeline.training.problem import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +36,15 @@ class TrainingResult:
     stopped: bool  # before its last epoch, since it was hopeless
     waited_here: float  # seconds this call spent waiting for data
     weights: dict[str, Tensor]  # those that were scored: the moving average's, if there is one
-    test_accuracy: float | None  # 0 to 1; None where the test images were not to be touched
+    metrics: Metrics  # on the validation images, after the last epoch; empty if not scored here
+    test_metrics: Metrics | None  # None where the test images were not to be touched
 
 
 class Hooks(Protocol):
     """What happens beside a training; any of them may raise to end it."""
 
     def on_step(self, images: int) -> None:
-        """A step over so many images was taken."""
+        """A step over this number of images was taken."""
 
     def on_scored(self) -> None:
         """A batch was scored."""
@@ -48,8 +52,24 @@ class Hooks(Protocol):
     def on_epoch(self, result: EpochResult) -> None:
         """An epoch has ended."""
 
-    def on_checkpoint(self, state: dict[str, Any], epoch: int, step: int) -> None:
-        """A state to go on from: so many epochs, and steps of the next one, are done.
+    def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
+        """A state to go on from, after ``epoch`` epochs and ``step`` steps of the next one.
 
         Its tensors are the training's own and change with the next step: write, do not keep.
         """
+
+
+class NoHooks:
+    """Hooks that hear nothing: of a training that nobody follows."""
+
+    def on_step(self, images: int) -> None:
+        """See ``Hooks``."""
+
+    def on_scored(self) -> None:
+        """See ``Hooks``."""
+
+    def on_epoch(self, result: EpochResult) -> None:
+        """See ``Hooks``."""
+
+    def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
+        """See ``Hooks``."""

@@ -2,16 +2,17 @@
 
 import math
 from itertools import chain
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.config.search import TrainingConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.errors import MachineError
-from pipeline.networks.transfer import head_names
+from pipeline.networks.weights import head_names
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -52,7 +53,7 @@ def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Op
 def make_schedule(
     optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int
 ) -> LRScheduler:
-    """The learning rate of each step, of so many an epoch.
+    """The learning rate of each step; ``steps`` is their number in an epoch.
 
     A single cosine period to zero (arXiv:1707.07012, appendix A.3), a factor at intervals (slim:
     nasnet.py, its ImageNet configurations), or cosines that begin again (``restarted_rate``).
@@ -66,7 +67,7 @@ def make_schedule(
 
 
 def restarted_rate(config: TrainingConfig, epochs: float) -> float:
-    """The learning rate after so many epochs, whole or in part, of cosines that begin again.
+    """The learning rate after some epochs, whole or in part, of cosines that begin again.
 
     arXiv:1608.03983, section 3, as ENAS trained its weights (arXiv:1802.03268, section 3.2).
     """
@@ -93,7 +94,7 @@ def make_average(network: nn.Module, config: TrainingConfig) -> AveragedModel | 
         update = get_ema_multi_avg_fn(decay)
         return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
-    def ramped(averaged: Any, current: Any, _: object) -> None:
+    def ramped(averaged: Tensors, current: Tensors, _: object) -> None:
         t = int(average.n_averaged)  # on the CPU: no device is waited for
         get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, current, t)
 

@@ -1,12 +1,11 @@
-"""From validation accuracies to a reward."""
-
-from collections.abc import Sequence
+"""From what was measured to a reward."""
 
 from pipeline.config.search import RewardConfig
+from pipeline.training.problem import Curves
 
 
-def reward(accuracies: Sequence[float], config: RewardConfig, *, stopped: bool = False) -> float:
-    """The best of the last epochs' accuracies (0 to 1, an epoch each), raised to a power.
+def reward(metrics: Curves, config: RewardConfig, *, stopped: bool = False) -> float:
+    """The best of the last epochs' ``accuracy`` (0 to 1, an epoch each), raised to a power.
 
     Of a child that was stopped early the accuracy where it was.
 
@@ -14,4 +13,4 @@ def reward(accuracies: Sequence[float], config: RewardConfig, *, stopped: bool =
     NAS took the cube of the best of five (arXiv:1611.01578, section 4.1).
     """
     last = 1 if stopped else config.last_epochs
-    return float(max(accuracies[-last:]) ** config.power)
+    return float(max(metrics["accuracy"][-last:]) ** config.power)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data.datasets import load_dataset
 from tests.chaos import bad_children
 from tests.chaos.laws import TRUE_CLASS
@@ -40,7 +40,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=4.0, help="seconds between faults, about")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--mode", choices=["rolling", "synchronous"], default="rolling")
-    parser.add_argument("--children", type=int, help="let the search end by itself after so many")
+    parser.add_argument("--children", type=int, help="let the search end by itself then")
     parser.add_argument("--control", type=float, default=0.0, help="share of random search")
     parser.add_argument("--epochs", type=int, default=2, help="of a child")
     parser.add_argument(
@@ -174,7 +174,7 @@ def undisturbed(home: Home, typed: list[str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         sets = [argument.removeprefix("--set=") for argument in typed if "--set=" in argument]
         done = subprocess.run(
-            [sys.executable, ROOT / "tests/undisturbed.py", home.folder / "tiny.toml", *sets],
+            [sys.executable, ROOT / "tests/search_digest.py", home.folder / "tiny.toml", *sets],
             env={
                 **home.environment,
                 "NASNET_HOME": folder,

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.app import Task
+from tasks.messages import Task
 
 ARGUMENTS = (
     (10**12,),
@@ -145,5 +145,5 @@ def forged(task: str, trap: Path) -> list[bytes]:
 
 
 def flood(task: str, trap: Path, count: int) -> Iterator[bytes]:
-    """So many messages, of all kinds in turn."""
+    """``count`` messages, of all kinds in turn."""
     return itertools.islice(itertools.cycle(forged(task, trap)), count)

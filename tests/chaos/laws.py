@@ -87,7 +87,7 @@ def changed_batches(home: Home) -> list[str]:
 
 
 def held_too_long(home: Home, seconds: float) -> list[int]:
-    """Runs whose lease ended more than so many seconds ago and that are still held."""
+    """Runs whose lease ended more than ``seconds`` ago and that are still held."""
     past = (
         "extract(epoch FROM now() - lease_until)"
         if home.database_url

@@ -19,7 +19,7 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.app import CONTROL_QUEUE, Task, train_queue
+from tasks.messages import CONTROL_QUEUE, Task, train_queue
 from tests.chaos import laws
 from tests.chaos.forged import flood, forged
 from tests.hosts import Host
@@ -28,7 +28,7 @@ from tests.servers import Broker, Postgres, is_root
 
 LEASE = 4.0
 NAMES = ("cpu-0", "cpu-1", "control", "reconcile", "broker")
-# so many of the draws are of a kind
+# how many of the draws are of a kind
 KILLS = 6
 DISK = 2**23  # bytes there are for checkpoints, where a disk can be mounted
 CLOCKS = (-420, 0, 0, 600)  # seconds a supervisor's and its workers' clocks are off

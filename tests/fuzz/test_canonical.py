@@ -9,9 +9,10 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.spaces.cells.genotype import Block, Cell, genotype_from_data
+from pipeline.spaces.cells.genotype import Block, Cell
 from pipeline.spaces.layers.genotype import KEYS, Layer, LayerGenotype
 from pipeline.spaces.macro.genotype import OPERATIONS, MacroGenotype, MacroLayer
+from pipeline.spaces.registry import genotype_from_data
 
 
 def first_form(genotype, graph, live, key):

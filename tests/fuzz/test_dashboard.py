@@ -20,7 +20,7 @@ from pipeline.dashboard.guesses import Guesses
 from pipeline.dashboard.live import Streams
 from tests.factories import MARKUP, fill_dashboard
 
-ROUTES = [route for family in application.FAMILIES for route in family.router.routes]
+ROUTES = [route for page in application.PAGES for route in page.module.router.routes]
 PATHS = sorted({route.path for route in ROUTES} | {"/static/{name}", "/api/openapi.json"})
 PARAMETERS = sorted(
     {field.alias for route in ROUTES for field in route.dependant.query_params}

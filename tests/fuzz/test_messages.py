@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from tasks.app import CONTROL_QUEUE, Task
-from tasks.messages import NoMessageError, rebuilt
+from tasks.messages import CONTROL_QUEUE, NoMessageError, Task, rebuilt
 from tests.servers import Broker
 from tests.tasks.test_transport import Reader
 

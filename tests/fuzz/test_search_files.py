@@ -16,7 +16,8 @@ from db.reads import soundness
 from db.schema.enums import Arm
 from db.schema.session import get_engine, transaction
 from pipeline import cli
-from pipeline.cli.search_files import Form, export, import_
+from pipeline.actions.search_files import Form
+from pipeline.cli.search_files import export, import_
 from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
 from pipeline.errors import Failure, UserError
@@ -199,7 +200,7 @@ def zone(monkeypatch):
 def try_file(home, sqlite_template, tmp_path, monkeypatch, zone):
     """Import a file; where it is taken, ask for all that reads it."""
     # whoever writes a file can write the digest that fits
-    monkeypatch.setattr(importing.queries, "search_digest", lambda *_: "0" * 64)
+    monkeypatch.setattr(importing.digests, "search_digest", lambda *_: "0" * 64)
     # the same process, whatever the command
     monkeypatch.setattr("pipeline.logs.configure", lambda *_, **__: None)
     path = tmp_path / "digits.jsonl"

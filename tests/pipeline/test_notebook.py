@@ -30,8 +30,8 @@ def test_a_frame_of_genotypes_is_the_ranked_list(search):
     frame = search.genotypes(uses=["sep_conv_3x3"], place="normal", min_reward=0.2, sort="macs")
     with transaction(read_only=True) as connection:
         wanted = ranking.Filter(
-            uses=notebook.operation_mask(["sep_conv_3x3"]),
-            cell=notebook.Place.NORMAL,
+            uses=("sep_conv_3x3",),
+            cell=notebook.CellScope.NORMAL,
             min_reward=0.2,
         )
         rows = ranking.ranked(connection, search.id, wanted, order=notebook.Order.MACS, limit=1000)
@@ -57,8 +57,12 @@ def test_a_query_is_a_frame_and_only_reads(search):
 
 
 def test_every_figure_can_be_plotted(search):
+    for name in FIGURES:
+        assert search.plot(name).to_json()
+    with pytest.raises(UserError, match="no figure 'other'"):
+        search.plot("other")
     plots = [name for name in dir(search) if name.startswith("plot_")]
-    assert len(plots) == len(FIGURES) - 1  # accuracy is against parameters or MACs
+    assert len(plots) == 8  # those that had a method before ``plot`` had all
     for name in plots:
         assert getattr(search, name)().to_json()
     assert search.plot_accuracy("macs").to_json() != search.plot_accuracy().to_json()
@@ -137,7 +141,7 @@ def test_a_home_that_is_named_is_opened_whatever_database_the_environment_names(
         notebook.open_store(sqlite_store.parent / "nowhere")
 
 
-NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from db.schema.session import transaction
-from pipeline.cli.request import open_search, read_request
+from pipeline.actions.searches import open_search, read_request
 from pipeline.errors import UserError
 from tasks import steering
 from tests.factories import fill_search, make_search
@@ -21,7 +21,7 @@ SPENT = {
 @pytest.fixture
 def search(store, monkeypatch):
     """A search of an hour, with rewards, attempts that took an hour, and no data to look at."""
-    monkeypatch.setattr("pipeline.cli.request.check_data", lambda _config: None)
+    monkeypatch.setattr("pipeline.actions.searches.check_data", lambda _config: None)
     fill_search("digits")
     ago = "datetime('now', '-1 hour')" if store == "sqlite" else "now() - interval '1 hour'"
     with transaction() as connection:

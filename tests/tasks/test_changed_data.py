@@ -10,13 +10,14 @@ from sqlalchemy import select
 from db.lifecycle import datasets, searches
 from db.schema.models import Child, Run, Search
 from db.schema.session import transaction
-from pipeline.cli.checked_data import check_data, check_unchanged
+from pipeline.actions.data import check_data, check_unchanged
 from pipeline.config.search import load_config, make_config
 from pipeline.config.tables import merge
 from pipeline.errors import UserError
 from pipeline.settings import get_settings
-from tasks import steering, train
+from tasks import steering
 from tasks.app import ring
+from tasks.recorder import Recorder
 from tests.factories import CHILDREN
 
 
@@ -181,15 +182,15 @@ def test_a_folder_that_moves_away_while_a_child_trains_costs_it_nothing(
 ):
     """Files are decoded while they are needed: the first batch is there, the second is not."""
     search_id = create(folder, image_size=16)
-    on_step = train.Route.on_step
+    on_step = Recorder.on_step
 
-    def move(route, images):
-        on_step(route, images)
+    def move(recorder, images):
+        on_step(recorder, images)
         if folder.exists():
             folder.rename(tmp_path / "away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Route, "on_step", move)
+        patch.setattr(Recorder, "on_step", move)
         begin(search_id, post)
     assert rewarded(search_id) == 0
     assert "No such file or directory" in rests[0][0]
@@ -302,10 +303,10 @@ def test_a_run_on_changed_data_is_refused(folder):
 def test_nothing_is_accepted_while_a_slot_trains(folder, post, monkeypatch):
     search_id = create(folder)
     refused = []
-    on_step = train.Route.on_step
+    on_step = Recorder.on_step
 
-    def accept(route, images):
-        on_step(route, images)
+    def accept(recorder, images):
+        on_step(recorder, images)
         if not refused:
             rename_one(folder)
             with pytest.raises(UserError, match="nasnet search pause s") as caught:
@@ -313,7 +314,7 @@ def test_nothing_is_accepted_while_a_slot_trains(folder, post, monkeypatch):
             refused.append(caught.value)
             (folder / "cat" / "zero.png").rename(folder / "cat" / "0.png")
 
-    monkeypatch.setattr(train.Route, "on_step", accept)
+    monkeypatch.setattr(Recorder, "on_step", accept)
     begin(search_id, post)
     assert refused
     assert rewarded(search_id) == 8

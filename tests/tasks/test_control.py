@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from db.lifecycle import attempts, searches
-from db.reads import queries, soundness
+from db.reads import digests, outcomes, soundness
 from db.reads.progress import progress
 from db.schema.enums import Arm, ChildState, SearchState
 from db.schema.models import Child, PolicyVersion, Search
@@ -22,7 +22,8 @@ from pipeline.controllers import RandomSearch
 from pipeline.errors import Failure, UserError
 from pipeline.spaces import make_space
 from tasks import sample, train
-from tasks.app import Task, app, ring
+from tasks.app import app, ring
+from tasks.messages import Task
 from tests.factories import (
     child,
     claim,
@@ -78,7 +79,7 @@ def state(search_id):
 
 def digest(search_id):
     with transaction(read_only=True) as connection:
-        return queries.search_digest(connection, search_id)
+        return digests.search_digest(connection, search_id)
 
 
 def of(search_id, arm, *states):
@@ -338,11 +339,11 @@ def test_a_control_arm_whose_children_all_break_pauses_the_search(
     """Else it would be replaced for ever, once the policy's children are all there."""
     perform = train.perform
 
-    def broken(claim, *arguments):
-        [(arm,)] = rows(select(Child.arm).where(Child.id == claim.child_id))
+    def broken(attempt, recorder):
+        [(arm,)] = rows(select(Child.arm).where(Child.id == attempt.child.id))
         if arm is Arm.CONTROL:
             raise ZeroDivisionError("a bug")
-        return perform(claim, *arguments)
+        return perform(attempt, recorder)
 
     monkeypatch.setattr(train, "perform", broken)
     search_id = run("s", post, mode="synchronous", stop=rules)
@@ -406,7 +407,7 @@ def test_a_controller_that_reads_what_was_proposed_is_not_shown_the_control_arm(
     propose(search_id, [1, 2])
     propose(search_id, [3, 4], arm=Arm.CONTROL)
     with transaction(read_only=True) as connection:
-        shown = queries.proposed(connection, search_id)
+        shown = outcomes.proposed(connection, search_id)
     assert [tuple(row.actions) for row in shown] == [
         tuple(c.actions) for c in of(search_id, Arm.POLICY)
     ]

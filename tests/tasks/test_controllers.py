@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from db.lifecycle import children, versions
-from db.reads import queries, soundness
+from db.reads import digests, soundness
 from db.reads.progress import progress
 from db.schema.enums import SearchState
 from db.schema.models import Child
@@ -94,7 +94,7 @@ def run(search_id, post):
             ring(search_id)
     with transaction(read_only=True) as connection:
         assert progress(connection, search_id).state is SearchState.FINISHED
-        return queries.search_digest(connection, search_id)
+        return digests.search_digest(connection, search_id)
 
 
 def proposals(search_id):

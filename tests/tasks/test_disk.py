@@ -12,7 +12,7 @@ from db.schema.models import Artifact, Child, Run, Tick
 from db.schema.session import transaction
 from pipeline.io import files
 from pipeline.settings import get_settings
-from tasks import leftovers, reconcile, sample, train
+from tasks import leftovers, probes, reconcile, sample, train
 from tests.factories import CHILDREN, make_search
 from tests.tasks.test_runs import ask_one, row, set_state, train_one
 
@@ -59,7 +59,7 @@ def test_no_run_starts_where_too_little_is_free_and_the_slot_says_why(worker, po
         current[0] = settings
         seen.append((reason, row(run_id).state, check()))
 
-    monkeypatch.setattr(train, "get_settings", lambda: current[0])
+    monkeypatch.setattr(probes, "get_settings", lambda: current[0])
     monkeypatch.setattr(worker, "rest", rest)
     train.train(run_id)
     ((reason, state, after),) = seen
@@ -72,7 +72,7 @@ def test_no_run_starts_where_too_little_is_free_and_the_slot_says_why(worker, po
 def test_an_object_store_knows_its_room_itself(monkeypatch, worker):
     monkeypatch.setenv("NASNET_ARTIFACTS", "memory://bucket")
     get_settings.cache_clear()
-    assert train.no_room() is None
+    assert probes.no_room() is None
 
 
 def kept_children():
@@ -135,13 +135,13 @@ def test_above_the_cap_the_worst_children_s_weights_go_first(searched):
 
 
 def test_no_run_starts_while_what_must_be_kept_is_above_the_cap(searched, monkeypatch):
-    assert train.no_room() is None
+    assert probes.no_room() is None
     monkeypatch.setenv("NASNET_DISK", "1K")
     get_settings.cache_clear()
-    assert "NASNET_DISK" in train.no_room()
+    assert "NASNET_DISK" in probes.no_room()
     assert reconcile.take_turn("one")  # nothing must be kept here
     assert kept_children() == []
-    assert train.no_room() is None
+    assert probes.no_room() is None
 
 
 def test_files_of_an_attempt_that_is_over_go_and_those_of_a_later_one_stay(searched):
@@ -164,7 +164,7 @@ def test_old_files_without_a_row_are_swept_and_told_of_and_young_ones_may_be_bei
         file.write_bytes(b"x")
     os.utime(old, (0, 0))
     os.utime(path, (0, 0))
-    assert leftovers.orphans() == [str(old)]
+    assert leftovers.files_without_row() == [str(old)]
     with transaction() as connection:
         connection.execute(update(Tick).where(Tick.name == leftovers.TURN).values(until=None))
     leftovers.sweep("me")
@@ -183,7 +183,7 @@ def test_an_object_store_s_leftovers_go_too(worker, monkeypatch):
     leftovers.clean(7, 1)
     found = files.names_in(leftovers.run_folder(7))
     assert [name.rpartition("/")[2] for name in found] == [names[1]]
-    assert leftovers.orphans() == []
+    assert leftovers.files_without_row() == []
 
 
 @pytest.mark.parametrize("prefix", ["file://", "local://", "/"])
@@ -198,6 +198,6 @@ def test_a_folder_of_another_spelling_loses_nothing(worker, post, monkeypatch, h
     for path in there:
         os.utime(path, (0, 0))
     leftovers.clean(run_id, 9)
-    assert leftovers.orphans() == []
+    assert leftovers.files_without_row() == []
     leftovers.sweep("me")
     assert sorted(Path(home / "artifacts").rglob("*.pt")) == there

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from db.lifecycle import epochs, versions
-from db.reads import queries
+from db.reads import digests
 from db.schema.enums import ChildState
 from db.schema.models import Child, Epoch, Run
 from db.schema.session import transaction
@@ -84,7 +84,7 @@ def test_stopped_children_earn_their_accuracy_at_the_stop_and_are_marked(post):
                 ).all()
             ]
         }
-        digest = queries.search_digest(connection, search_id)
+        digest = digests.search_digest(connection, search_id)
     stopped = [child for child in children if child.stopped_epoch is not None]
     assert stopped
     assert len(stopped) < len(children)

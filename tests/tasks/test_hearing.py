@@ -14,8 +14,8 @@ from pipeline.machine.doctor import diagnose
 from pipeline.settings import get_settings
 from tasks import app as tasks_app
 from tasks import hearing
-from tasks.app import train_queue
 from tasks.hearing import ENDS, EXIT_DEAF, SAYS_SO, Hearing
+from tasks.messages import train_queue
 from tasks.transport import Client
 from tests import deaf
 from tests.processes import TINY, Home

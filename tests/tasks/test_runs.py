@@ -14,15 +14,18 @@ from db.schema.enums import ArtifactKind, Purpose, RunState, SearchState
 from db.schema.models import Artifact, Run
 from db.schema.session import transaction
 from pipeline.cli import app
-from pipeline.config.search import load_config, make_run_config
+from pipeline.config.run import make_run_config
+from pipeline.config.search import load_config
 from pipeline.errors import Failure, UserError
-from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype, KnownNetwork
+from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype
+from pipeline.spaces.known.genotype import KnownNetwork
 from pipeline.training import checkpoint
 from tasks import reconcile, train
 from tasks.app import ring
+from tasks.recorder import Recorder
 from tasks.runs import add_genotype, ask, ask_retrain, ask_then, retrain_config
 from tests.factories import finish, make_children, make_search, make_slot
-from tests.tasks.test_route import TINY
+from tests.tasks.test_search import TINY
 
 CELL = Cell.with_unused_concat([Block(0, "sep_conv_3x3", 1, "conv_1x1")])
 SMALL = CellGenotype(CELL, CELL)
@@ -191,15 +194,15 @@ def test_a_search_retrains_its_best_by_itself_and_once(worker, post):
 
 def test_weights_of_a_run_that_was_lost_at_its_end_are_not_left_behind(worker, post, monkeypatch):
     run_id = ask_one(epochs=1)
-    keep, kept = train.Route.keep_weights, []
+    keep, kept = Recorder.keep_weights, []
 
-    def lose(route, weights):
-        keep(route, weights)
-        kept.append(Path(route._weights[0]))
+    def lose(recorder, weights):
+        keep(recorder, weights)
+        kept.append(Path(recorder._weights[0]))
         with transaction() as connection:  # as another slot's claim
             connection.execute(update(Run).where(Run.id == run_id).values(attempt=9))
 
-    monkeypatch.setattr(train.Route, "keep_weights", lose)
+    monkeypatch.setattr(Recorder, "keep_weights", lose)
     train_one(run_id)
     assert len(kept) == 1
     assert not kept[0].exists()

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from db.lifecycle import searches
-from db.reads import queries, soundness
+from db.reads import digests, soundness
 from db.reads.progress import progress
 from db.schema.clock import clock
 from db.schema.enums import Arm, ArtifactKind, Outcome, Purpose, RewardKind, RunState, SearchState
@@ -16,9 +16,11 @@ from db.schema.session import transaction
 from pipeline.errors import Failure
 from pipeline.io import files
 from pipeline.training import checkpoint
-from pipeline.training.shared_weights import Scorer, SharedPass
-from tasks import policies, reconcile, runs, sharing, steering, train
+from pipeline.training.loop import Loop
+from pipeline.training.scoring import Scorer
+from tasks import policies, reconcile, runs, steering, train
 from tasks.app import app, ring
+from tasks.work import supernet
 from tests.factories import make_search, rows
 
 # Two phases, each of a pass of two minibatches and two updates from three children; four derived.
@@ -50,7 +52,7 @@ class KilledError(BaseException):
 @pytest.fixture(autouse=True)
 def sound(worker):
     """After each of these tests nothing stands in the store that cannot be."""
-    sharing._kept.clear()
+    supernet.forget()
     yield
     with transaction(read_only=True) as connection:
         assert soundness.impossible(connection) == []
@@ -63,7 +65,7 @@ def state(search_id):
 
 def digest(search_id):
     with transaction(read_only=True) as connection:
-        return queries.search_digest(connection, search_id)
+        return digests.search_digest(connection, search_id)
 
 
 def search(post, name="s", tables=MACRO, **changes):
@@ -143,7 +145,7 @@ def test_a_search_is_the_same_whoever_was_killed_and_wherever(post, worker, monk
 
         return call
 
-    monkeypatch.setattr(SharedPass, "_save", dying(SharedPass._save))
+    monkeypatch.setattr(Loop, "_save", dying(Loop._save))
     monkeypatch.setattr(Scorer, "score", dying(Scorer.score))
     monkeypatch.setattr(train, "perform", dying(train.perform))
     monkeypatch.setattr(policies, "read", dying(policies.read))
@@ -154,7 +156,7 @@ def test_a_search_is_the_same_whoever_was_killed_and_wherever(post, worker, monk
             post.drain()
             break
         except KilledError:
-            sharing._kept.clear()  # as the next process finds it
+            supernet.forget()  # as the next process finds it
             policies._kept.clear()
             worker.register()
             runs.start()
@@ -253,15 +255,15 @@ def test_a_child_without_finite_logits_earns_the_penalty_and_its_chunk_goes_on(p
 
 
 def test_a_pass_that_diverges_pauses_its_search_and_resume_tries_it_again(post, monkeypatch):
-    real = sharing.build_shared
+    real = supernet.build
 
-    def broken(*arguments, **keywords):
-        supernet = real(*arguments, **keywords)
-        for parameter in supernet.parameters():
+    def broken(*arguments):
+        network = real(*arguments)
+        for parameter in network.parameters():
             parameter.detach().fill_(float("nan"))
-        return supernet
+        return network
 
-    monkeypatch.setattr(sharing, "build_shared", broken)
+    monkeypatch.setattr(supernet, "build", broken)
     search_id = search(post)
     assert state(search_id).state is SearchState.PAUSED
     with transaction(read_only=True) as connection:
@@ -270,7 +272,7 @@ def test_a_pass_that_diverges_pauses_its_search_and_resume_tries_it_again(post, 
     assert "the loss is nan" in reason
     [run] = rows(select(Run))
     assert (run.state, run.failure) == (RunState.FAILED, Failure.DIVERGED)
-    monkeypatch.setattr(sharing, "build_shared", real)
+    monkeypatch.setattr(supernet, "build", real)
     steering.resume("s")
     ring(search_id)
     reconcile.take_turn("me")
@@ -387,7 +389,7 @@ def test_a_damaged_file_of_weights_pauses_the_search(post, monkeypatch):
         return written
 
     monkeypatch.setattr(checkpoint, "write", damaged)
-    monkeypatch.setattr(sharing, "_keep", lambda *_: None)  # a worker that does not have them
+    monkeypatch.setattr(supernet, "keep", lambda *_: None)  # a worker that does not have them
     search_id = search(post)
     assert state(search_id).state is SearchState.PAUSED
     [run] = rows(select(Run).where(Run.state == RunState.FAILED).limit(1))

@@ -12,12 +12,12 @@ from sqlalchemy.exc import OperationalError
 from db.lifecycle import checkpoints, searches, slots
 from db.schema.clock import clock
 from db.schema.enums import Outcome, RunState, SlotState
-from db.schema.models import Artifact, Attempt, Epoch, Run, Slot, Tick
+from db.schema.models import Artifact, Attempt, Epoch, Metric, Run, Slot, Tick
 from db.schema.session import transaction
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError
 from pipeline.settings import get_settings
-from pipeline.training import checkpoint
-from tasks import reconcile, route, sample, train
+from pipeline.training import checkpoint, trainer
+from tasks import probes, reconcile, recorder, sample, train
 from tests.factories import make_search, rows
 
 TINY = {
@@ -45,7 +45,7 @@ def state(run_id):
 
 def test_a_run_given_back_goes_on_from_its_checkpoint(queued, worker, monkeypatch):
     steps = []
-    step = train.Hold.step
+    step = recorder.Hold.step
 
     def stop_at_the_second(hold):
         steps.append(hold.attempt)
@@ -53,7 +53,7 @@ def test_a_run_given_back_goes_on_from_its_checkpoint(queued, worker, monkeypatc
             raise LeaseReturnedError("the worker was told to stop")
         step(hold)
 
-    monkeypatch.setattr(train.Hold, "step", stop_at_the_second)
+    monkeypatch.setattr(recorder.Hold, "step", stop_at_the_second)
     train.train(queued)
     assert (state(queued).state, state(queued).tries) == (RunState.PENDING, 0)
     with transaction() as connection:
@@ -77,17 +77,17 @@ def test_a_corrupt_checkpoint_is_passed_over_for_the_older_one(queued, monkeypat
     class StoppedError(BaseException):
         pass
 
-    step = train.Hold.step
+    step = recorder.Hold.step
 
     def stop_at_the_third_step(hold):
         if next(calls) == 4:
             raise StoppedError
         step(hold)
 
-    monkeypatch.setattr(train.Hold, "step", stop_at_the_third_step)
+    monkeypatch.setattr(recorder.Hold, "step", stop_at_the_third_step)
     with pytest.raises(StoppedError):
         train.train(queued)
-    monkeypatch.setattr(train.Hold, "step", step)
+    monkeypatch.setattr(recorder.Hold, "step", step)
     with transaction() as connection:
         found = checkpoints.of_run(connection, queued)
         connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
@@ -126,7 +126,7 @@ def test_a_checkpoint_whose_content_is_wrong_costs_the_child_nothing(queued, mon
         raise LeaseReturnedError("the worker was told to stop")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Hold, "step", stop)
+        patch.setattr(recorder.Hold, "step", stop)
         train.train(queued)
     with transaction() as connection:
         [newest] = checkpoints.of_run(connection, queued)
@@ -146,11 +146,11 @@ def test_a_checkpoint_whose_content_is_wrong_costs_the_child_nothing(queued, mon
 def test_a_database_that_is_away_as_a_training_begins_is_no_failure_of_the_child(
     queued, worker, monkeypatch
 ):
-    def away(_route):
+    def away(_recorder):
         raise OperationalError("SELECT", {}, Exception("server closed the connection"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Route, "states", away)
+        patch.setattr(recorder.Recorder, "states", away)
         train.train(queued)
     [attempt] = rows(select(Attempt).where(Attempt.run_id == queued))
     assert (attempt.outcome, attempt.failure) == (Outcome.RETURNED, None)
@@ -167,7 +167,7 @@ def test_a_database_that_is_away_while_a_child_trains_costs_it_nothing(
 ):
     """Curve, checkpoints and end are written once it is back; nothing is trained twice."""
     left = [away_for]
-    real = route.transaction
+    real = recorder.transaction
 
     def sometimes_away(**options):
         if left[0]:
@@ -175,14 +175,14 @@ def test_a_database_that_is_away_while_a_child_trains_costs_it_nothing(
             raise OperationalError("SELECT", {}, Exception("connection refused"))
         return real(**options)
 
-    train_network = train.train_network
+    train_network = trainer.train
 
     def train_with_the_database_away(*arguments, **options):
-        for module in (route, train):
+        for module in (recorder, train):
             monkeypatch.setattr(module, "transaction", sometimes_away)
         return train_network(*arguments, **options)
 
-    monkeypatch.setattr(train, "train_network", train_with_the_database_away)
+    monkeypatch.setattr(trainer, "train", train_with_the_database_away)
     train.train(queued)
     assert left == [0]
     assert state(queued).state is RunState.DONE
@@ -191,6 +191,36 @@ def test_a_database_that_is_away_while_a_child_trains_costs_it_nothing(
     assert len(rows(select(Epoch).where(Epoch.run_id == queued))) == 2
     there = [row.uri for row in rows(select(Artifact.uri)) if row.uri]
     assert sorted(map(str, Path(get_settings().artifact_url).rglob("*.pt"))) == sorted(there)
+
+
+def test_what_is_measured_without_a_column_is_written_once_with_the_end(queued, monkeypatch):
+    def diverge(*_):
+        raise ChildError(Failure.DIVERGED, "loss is nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "perform", diverge)
+        train.train(queued)
+    assert rows(select(Metric)) == []
+    with transaction() as connection:
+        connection.execute(update(Run).where(Run.id == queued).values(state="queued"))
+    for _ in range(2):
+        train.train(queued)
+    [metric] = rows(select(Metric).where(Metric.run_id == queued))
+    assert metric.name == "validation_loss"
+    assert 0 < metric.value < 10  # of ten classes ln(10) is what guessing has
+
+
+def test_a_configuration_that_cannot_be_read_is_the_run_s_failure(queued):
+    """So that no slot takes it again and again; it is of a newer release, or damaged."""
+    with transaction() as connection:
+        config = connection.scalar(select(Run.config).where(Run.id == queued))
+        connection.execute(
+            update(Run).where(Run.id == queued).values(config={**config, "format": 99})
+        )
+    train.train(queued)
+    [attempt] = rows(select(Attempt).where(Attempt.run_id == queued))
+    assert (attempt.outcome, attempt.failure) == (Outcome.FAILED, Failure.ERROR)
+    assert "format 99" in attempt.message
 
 
 def test_only_the_last_two_checkpoints_are_kept(queued):
@@ -236,17 +266,17 @@ def test_a_slot_whose_children_fail_at_once_has_to_prove_itself(queued, worker, 
 
     rested = []
     monkeypatch.setattr(train, "perform", broken)
-    monkeypatch.setattr(train, "probe_slot", lambda _config: "a known child fails, too")
+    monkeypatch.setattr(probes, "probe_slot", lambda _config: "a known child fails, too")
     monkeypatch.setattr(worker.__class__, "rest", lambda _s, reason, _check: rested.append(reason))
-    worker.early_failures = train.EARLY_FAILURES - 1
+    worker.early_failures = probes.EARLY_FAILURES - 1
     train.train(queued)
     assert rested == ["a known child fails, too"]
     assert worker.early_failures == 0
 
 
 def test_the_probe_takes_one_step_of_a_known_child(queued):
-    assert train.probe_slot(queued) is None
-    assert train.probe_slot(queued + 1000) is None  # of a run that was deleted: nothing to prove
+    assert probes.probe_slot(queued) is None
+    assert probes.probe_slot(queued + 1000) is None  # of a run that was deleted: nothing to prove
 
 
 def test_a_finish_queues_nothing_of_a_search_that_was_paused_meanwhile(

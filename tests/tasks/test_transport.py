@@ -8,8 +8,7 @@ from celery import Celery
 from kombu import Connection, Consumer, Queue
 from redis import Redis
 
-from tasks.app import CONTROL_QUEUE, Task
-from tasks.messages import MOST_BYTES, NoMessageError, rebuilt
+from tasks.messages import CONTROL_QUEUE, MOST_BYTES, NoMessageError, Task, rebuilt
 from tasks.transport import COMMANDS, KEYS
 from tests.servers import Broker
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.networks.layers import FactorizedReduction, Layers
+from pipeline.networks.state import Operation, State
 from pipeline.spaces.cells import genotype as g
 from pipeline.spaces.cells.operations import (
     CONSTRUCTORS,
     Constructor,
-    Operation,
     factorized_identity,
     pointwise,
     relu_conv_norm,
@@ -45,29 +45,6 @@ class Shape:
 
     channels: int
     halvings: int
-
-
-class State:
-    """A hidden state. Its ReLU and its poolings are computed once, whoever wants them first."""
-
-    def __init__(self, plain: Tensor) -> None:
-        self.plain = plain
-        self._shared: dict[str, Tensor] = {}
-
-    @functools.cached_property
-    def activated(self) -> Tensor:
-        """The state after ReLU."""
-        return self.plain.relu()
-
-    def through(self, operation: Operation) -> Tensor:
-        """An operation's result on the state."""
-        name = operation.shared_as
-        if name is not None and name in self._shared:
-            return self._shared[name]
-        result: Tensor = operation(self.activated if operation.reads_activated else self.plain)
-        if name is not None:
-            self._shared[name] = result
-        return result
 
 
 class Output:

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.config.spaces import MicroSpaceConfig
 from pipeline.errors import InvalidGenotypeError
-from pipeline.spaces.base import Anchor, Decision, Feed, Score, Turn
+from pipeline.spaces.base import Anchor, Decision, NextInput, Score, Turn
+from pipeline.spaces.cells.config import MicroSpaceConfig
 from pipeline.spaces.cells.genotype import Block, Cell
 from pipeline.spaces.cells.space import CellSpace
 
-# In the released code's order (melodyguan/enas: micro_child.py, _enas_cell).
-OPERATIONS = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity")
-SEPARABLE = 2  # of them, the first ones
 DECISIONS_PER_BLOCK = 4
 
 
@@ -32,9 +29,11 @@ class MicroSpace(CellSpace):
     """
 
     def __init__(self, config: MicroSpaceConfig) -> None:
-        super().__init__(config.blocks)
+        super().__init__(config.blocks, config.operations)
         offset = config.operation_offset
-        offsets = tuple(offset if i < SEPARABLE else -offset for i in range(len(OPERATIONS)))
+        offsets = tuple(
+            offset if name.startswith("sep_conv") else -offset for name in self.operations
+        )
         self.turns = (
             *self._cell_turns(0, offsets if offset else ()),
             *self._cell_turns(config.blocks + 2, ()),
@@ -44,16 +43,16 @@ class MicroSpace(CellSpace):
     def _cell_turns(self, first: int, offsets: tuple[float, ...]) -> Iterator[Turn]:
         """Of a cell whose anchors are numbered from ``first`` on."""
         for _ in range(2):
-            yield Turn((), Feed.START, Anchor.KEY)
-        operation = Decision("operation", len(OPERATIONS), offset=offsets)
+            yield Turn((), NextInput.START, Anchor.KEY)
+        operation = Decision("operation", len(self.operations), offset=offsets)
         for block in range(self.blocks):
             anchors = tuple(range(first, first + block + 2))
             pointer = Decision("input", len(anchors), Score.POINTER, anchors)
             for _ in range(2):
-                yield Turn((pointer,), Feed.CHOSEN)
+                yield Turn((pointer,), NextInput.CHOSEN)
             for _ in range(2):
                 yield Turn((operation,))
-            yield Turn((), Feed.START, Anchor.HIDDEN)
+            yield Turn((), NextInput.START, Anchor.HIDDEN)
 
     @property
     def labels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -63,7 +62,7 @@ class MicroSpace(CellSpace):
         for cell in ("normal", "reduction"):
             for b in range(self.blocks):
                 inputs = ("h_i-1", "h_i", *(f"state {state + 2}" for state in range(b)))
-                choices = (inputs, inputs, OPERATIONS, OPERATIONS)
+                choices = (inputs, inputs, self.operations, self.operations)
                 found += [
                     (f"{cell} {b}, {part}", named)
                     for part, named in zip(parts, choices, strict=True)
@@ -71,26 +70,23 @@ class MicroSpace(CellSpace):
         return tuple(found)
 
     def _decode_cell(self, actions: Sequence[int]) -> Cell:
+        names = self.operations
         rows = zip(*[iter(actions)] * DECISIONS_PER_BLOCK, strict=True)
         return Cell.with_unused_concat(
             [
-                Block(state_of(left), OPERATIONS[left_op], state_of(right), OPERATIONS[right_op])
+                Block(state_of(left), names[left_op], state_of(right), names[right_op])
                 for left, right, left_op, right_op in rows
             ]
         )
 
     def _encode_cell(self, name: str, cell: Cell) -> list[int]:
+        names = self.operations
         actions: list[int] = []
         for b, block in enumerate(cell.blocks):
             if block.combine != "add":
                 raise InvalidGenotypeError(
                     f"{name} cell, block {b}: combine {block.combine!r} is not searched"
                 )
-            for operation in (block.left_op, block.right_op):
-                if operation not in OPERATIONS:
-                    raise InvalidGenotypeError(
-                        f"{name} cell, block {b}: operation {operation!r} is not searched"
-                    )
             actions += map(state_of, (block.left_input, block.right_input))
-            actions += map(OPERATIONS.index, (block.left_op, block.right_op))
+            actions += map(names.index, (block.left_op, block.right_op))
         return actions

@@ -1,27 +1,25 @@
-"""Genotypes: architectures as plain, frozen data, with one canonical digest each.
+"""Genotypes of cells: a normal and a reduction cell as plain, frozen data.
 
-A genotype says what is connected to what; it builds nothing (``pipeline.networks`` does) and
-needs no torch. Hidden states are numbered as in the authors' code
+Hidden states are numbered as in the authors' code
 (tensorflow/models: research/slim/nets/nasnet/nasnet_utils.py): 0 is h_i, the output of the
 previous cell, 1 is h_{i-1}, the output of the one before it, and block b makes state b + 2.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.spaces import MAX_BLOCKS
-from pipeline.errors import InvalidGenotypeError, UserError
+from pipeline.errors import InvalidGenotypeError
 from pipeline.io.json_text import read_json
+from pipeline.spaces.base import Genotype
 from pipeline.spaces.canonical import Graph, canonical_order, stands_in_order
-from pipeline.spaces.encoded import Encoded
-from pipeline.spaces.layers.genotype import LayerGenotype
-from pipeline.spaces.macro.genotype import MacroGenotype
 
-# The 13 operations of the NASNet space (arXiv:1707.07012, section 3), in the paper's order. The
-# position is the operation's bit in the store's bitmasks: new names are appended, never inserted.
-OPERATIONS = (
+# Larger cells are refused: the canonical form of any cell must be found within a second.
+MAX_BLOCKS = 12
+# The 13 operations of the NASNet space (arXiv:1707.07012, section 3), in the paper's order. Stored
+# searches that name no operations mean these, so this list never changes.
+PAPER_OPERATIONS = (
     "identity",
     "conv_1x3_3x1",
     "conv_1x7_7x1",
@@ -36,25 +34,13 @@ OPERATIONS = (
     "sep_conv_5x5",
     "sep_conv_7x7",
 )
+# All operations that cells may have; a new one is added here, and its layers to `operations`.
+OPERATIONS = PAPER_OPERATIONS
+_KNOWN = set(OPERATIONS)  # which a million imported cells are looked up in
 COMBINES = ("add", "concat")
-_BITS = {name: 1 << bit for bit, name in enumerate(OPERATIONS)}
 # DARTS' names of operations that it calls otherwise, and its inputs that it counts otherwise.
 DARTS_NAMES = {"skip_connect": "identity", "conv_7x1_1x7": "conv_1x7_7x1"}
 _SWAPPED = {0: 1, 1: 0}
-
-
-def operation_mask(names: Iterable[str]) -> int:
-    """Operations as the store's bitmasks have them.
-
-    Raises:
-        UserError: there is no such operation.
-    """
-    mask = 0
-    for name in names:
-        if name not in _BITS:
-            raise UserError(f"no operation {name!r}; there are: {', '.join(OPERATIONS)}")
-        mask |= _BITS[name]
-    return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +68,15 @@ class Block:
         if not (
             0 <= self.left_input <= last
             and 0 <= self.right_input <= last
-            and self.left_op in _BITS
-            and self.right_op in _BITS
+            and self.left_op in _KNOWN
+            and self.right_op in _KNOWN
             and self.combine in COMBINES
         ):
             raise InvalidGenotypeError(f"{cell} cell, block {b}: {self._problem(last)}")
 
     def _problem(self, last: int) -> str:
         for side, (state, operation) in zip(("left", "right"), self.sides, strict=True):
-            if operation not in _BITS:
+            if operation not in _KNOWN:
                 known = ", ".join(OPERATIONS)
                 return f"{side} operation {operation!r} is unknown; known: {known}"
             if not 0 <= state <= last:
@@ -192,9 +178,10 @@ class Cell:
             blocks.append(Block(left, left_op, right, right_op, self.blocks[b].combine))
         return Cell(tuple(blocks), tuple(sorted(number[state] for state in self.concat)))
 
-    def operation_mask(self) -> int:
-        """The operations the cell uses, bit i for ``OPERATIONS[i]``."""
-        return operation_mask(operation for block in self.blocks for _, operation in block.sides)
+    @property
+    def operations(self) -> frozenset[str]:
+        """The operations that its blocks use."""
+        return frozenset(operation for block in self.blocks for _, operation in block.sides)
 
     def to_data(self) -> dict[str, Any]:
         """Plain lists: a block is [left input, left op, right input, right op, combine]."""
@@ -234,7 +221,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class CellGenotype(Encoded):
+class CellGenotype(Genotype):
     """A normal and a reduction cell: an architecture of the NASNet family."""
 
     normal: Cell
@@ -242,8 +229,17 @@ class CellGenotype(Encoded):
 
     kind = "cell"
 
+    def validate(self) -> None:
+        """Check every rule of both cells.
+
+        Raises:
+            InvalidGenotypeError: naming the cell and the block.
+        """
+        self.normal.validate("normal")
+        self.reduction.validate("reduction")
+
     def canonical(self) -> "CellGenotype":
-        """The genotype that stands for all encodings of the same two graphs (law 10)."""
+        """The genotype that stands for all encodings of the same two graphs."""
         return CellGenotype(self.normal.canonical(), self.reduction.canonical())
 
     @property
@@ -252,9 +248,9 @@ class CellGenotype(Encoded):
         return self.normal.is_canonical and self.reduction.is_canonical
 
     @property
-    def operation_masks(self) -> tuple[int, int]:
-        """The operations of the normal cell and of the reduction cell, as bitmasks."""
-        return self.normal.operation_mask(), self.reduction.operation_mask()
+    def operations(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The operations of the normal cell and of the reduction cell."""
+        return self.normal.operations, self.reduction.operations
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "CellGenotype":
@@ -316,69 +312,3 @@ class CellGenotype(Encoded):
             Cell.from_data(data["normal"], "normal"),
             Cell.from_data(data["reduction"], "reduction"),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class KnownNetwork(Encoded):
-    """A network that torchvision has, by its name there: a baseline, not a member of a space."""
-
-    name: str
-
-    kind = "known"
-
-    is_canonical = True
-
-    @property
-    def operation_masks(self) -> tuple[None, None]:
-        """It has no operations of cells."""
-        return None, None
-
-    def canonical(self) -> "KnownNetwork":
-        """Itself: there is one encoding."""
-        return self
-
-    def to_data(self) -> dict[str, Any]:
-        """A plain dict, as it goes into JSON."""
-        return {"kind": self.kind, "name": self.name}
-
-    @classmethod
-    def from_data(cls, data: Any) -> "KnownNetwork":
-        """The inverse of ``to_data``.
-
-        Raises:
-            InvalidGenotypeError: where the data names no network.
-        """
-        named = isinstance(data, dict) and set(data) == {"kind", "name"}
-        if not named or not isinstance(data["name"], str):
-            raise InvalidGenotypeError("a known network has the keys kind and name")
-        return cls(data["name"])
-
-
-# What a search proposes.
-SearchedGenotype = CellGenotype | LayerGenotype | MacroGenotype
-Genotype = SearchedGenotype | KnownNetwork
-_KINDS: dict[str, type[Genotype]] = {
-    kind.kind: kind for kind in (CellGenotype, LayerGenotype, MacroGenotype, KnownNetwork)
-}
-
-
-def genotype_from_data(data: Any) -> Genotype:
-    """A stored genotype of any kind; of cells, where it names none that is known.
-
-    Raises:
-        InvalidGenotypeError: where the data is no genotype; names the block or the layer.
-    """
-    kind = data.get("kind") if isinstance(data, dict) else None
-    return _KINDS.get(str(kind), CellGenotype).from_data(data)
-
-
-def searched_from_data(data: Any) -> SearchedGenotype:
-    """A stored genotype that a search can have proposed.
-
-    Raises:
-        InvalidGenotypeError: where the data is no such genotype; names the block or the layer.
-    """
-    found = genotype_from_data(data)
-    if isinstance(found, KnownNetwork):
-        raise InvalidGenotypeError(f"no search proposes {found.name}, a known network")
-    return found

@@ -1,9 +1,11 @@
 """The NASNet search space: a normal and a reduction cell (arXiv:1707.07012, section 3)."""
 
 from collections.abc import Sequence
+from typing import Self
 
 from pipeline.spaces.base import Decision, Turn
-from pipeline.spaces.cells.genotype import COMBINES, OPERATIONS, Block, Cell
+from pipeline.spaces.cells.config import NASNetSpaceConfig
+from pipeline.spaces.cells.genotype import COMBINES, PAPER_OPERATIONS, Block, Cell
 from pipeline.spaces.cells.space import CellSpace
 
 DECISIONS_PER_BLOCK = 5
@@ -21,21 +23,26 @@ class NASNetSpace(CellSpace):
     a head of their own; operations and combinations share one each.
     """
 
-    def __init__(self, blocks: int = 5) -> None:
-        super().__init__(blocks)
+    def __init__(self, blocks: int = 5, operations: Sequence[str] = PAPER_OPERATIONS) -> None:
+        super().__init__(blocks, operations)
         cell = tuple(
             decision
             for b in range(blocks)
             for decision in (
                 Decision(f"input_{b}", b + 2),
                 Decision(f"input_{b}", b + 2),
-                Decision("operation", len(OPERATIONS)),
-                Decision("operation", len(OPERATIONS)),
+                Decision("operation", len(self.operations)),
+                Decision("operation", len(self.operations)),
                 Decision("combine", len(COMBINES)),
             )
         )
         self.decisions = cell + cell
         self.turns = tuple(Turn((decision,)) for decision in self.decisions)
+
+    @classmethod
+    def of(cls, config: NASNetSpaceConfig) -> Self:
+        """The space of a configuration."""
+        return cls(config.blocks, config.operations)
 
     @property
     def labels(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -46,15 +53,16 @@ class NASNetSpace(CellSpace):
             for cell in ("normal", "reduction")
             for b in range(self.blocks)
             for part, choices in zip(
-                parts, (*[_inputs(b)] * 2, *[OPERATIONS] * 2, COMBINES), strict=True
+                parts, (*[_inputs(b)] * 2, *[self.operations] * 2, COMBINES), strict=True
             )
         )
 
     def _decode_cell(self, actions: Sequence[int]) -> Cell:
+        names = self.operations
         rows = zip(*[iter(actions)] * DECISIONS_PER_BLOCK, strict=True)
         return Cell.with_unused_concat(
             [
-                Block(left, OPERATIONS[left_op], right, OPERATIONS[right_op], COMBINES[combine])
+                Block(left, names[left_op], right, names[right_op], COMBINES[combine])
                 for left, right, left_op, right_op, combine in rows
             ]
         )
@@ -66,8 +74,8 @@ class NASNetSpace(CellSpace):
             for action in (
                 block.left_input,
                 block.right_input,
-                OPERATIONS.index(block.left_op),
-                OPERATIONS.index(block.right_op),
+                self.operations.index(block.left_op),
+                self.operations.index(block.right_op),
                 COMBINES.index(block.combine),
             )
         ]

@@ -4,19 +4,22 @@ Figure 2 of arXiv:1707.07012; the authors' code where the paper is silent: tenso
 research/slim/nets/nasnet/nasnet.py (_build_nasnet_base, _build_aux_head), here "slim".
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
+from pipeline.errors import UserError
+from pipeline.networks.initialize import initialize
 from pipeline.networks.layers import Layers
+from pipeline.networks.state import State
 from pipeline.spaces.cells import cell as cells
-from pipeline.spaces.cells.cell import Cell, CellRules, Output, Shape, State
+from pipeline.spaces.cells.cell import Cell, CellRules, Output, Shape
+from pipeline.spaces.cells.config import MicroNetworkConfig, NetworkConfig
 from pipeline.spaces.cells.genotype import Cell as CellGenes
 from pipeline.spaces.cells.genotype import CellGenotype
+from pipeline.spaces.cells.supernet import MicroNetwork
 
 IMAGENET_STEM = 32  # channels of its convolution, before the multiplier
 STAGES = 3
@@ -37,7 +40,7 @@ class Variant:
     widens: bool = True  # whether filters double with each reduction
     # whether the stem is the first cell's h_{i-1}, too, and brought to shape like any
     stem_twice: bool = False
-    auxiliary_later: int = 0  # so many cells after that before reduction 2 the second head reads
+    auxiliary_later: int = 0  # cells from that before reduction 2 to what the second head reads
     bias: bool = True  # of the classifiers
     fan: Literal["fan_in", "fan_out"] = "fan_out"  # that weights are drawn by
 
@@ -198,7 +201,7 @@ def _stem(layers: Layers, config: NetworkConfig, channels: int) -> tuple[nn.Sequ
 
 
 def _map_size(config: NetworkConfig, image: tuple[int, int], halvings: int) -> tuple[int, int]:
-    """Height and width of a map after so many halvings."""
+    """Height and width of a map, by the number of its halvings."""
     height, width = image
     if config.stem == "imagenet":
         height, width, halvings = (height - 1) // 2, (width - 1) // 2, halvings - 1
@@ -280,15 +283,42 @@ def enas_network(
     return CellNetwork(genotype, alike, image_shape=image_shape, classes=classes, variant=variant)
 
 
-def initialize(network: nn.Module, fan: Literal["fan_in", "fan_out"] = "fan_out") -> None:
-    """Draw convolutions from N(0, 2 / fan), a depthwise filter's being its own size (He).
+def build(
+    genotype: CellGenotype,
+    config: NetworkConfig | MicroNetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> CellNetwork | MicroNetwork:
+    """A genotype's network in NASNet's skeleton, or in one of ENAS' two.
 
-    slim (nasnet_cifar_arg_scope) draws by fan out, cuts the normal off at two deviations, with
-    the same variance, and treats the classifier alike; ours keeps torch's default. ENAS' code
-    draws by fan in (melodyguan/enas: common_ops.py, he_normal).
+    Raises:
+        InvalidGenotypeError: the genotype breaks a rule; names the block.
+        UserError: the images are too small for the stem.
     """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            channels = module.in_channels if fan == "fan_in" else module.out_channels
-            count = module.weight[0, 0].numel() * channels // module.groups
-            nn.init.normal_(module.weight, std=math.sqrt(2 / count))
+    if isinstance(config, NetworkConfig):
+        return build_network(genotype, config, image_shape=image_shape, classes=classes)
+    if config.cells == "final":
+        return enas_network(genotype, config, image_shape=image_shape, classes=classes)
+    return MicroNetwork(config, genotype, image_shape=image_shape, classes=classes)
+
+
+def build_network(
+    genotype: CellGenotype,
+    config: NetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> CellNetwork:
+    """A genotype's network for images (channels, height, width), its weights drawn at random.
+
+    Only an auxiliary head depends on the images' size; what is halved is rounded up.
+
+    Raises:
+        InvalidGenotypeError: the genotype breaks a rule; names the block.
+        UserError: the images are too small for the stem.
+    """
+    if config.stem == "imagenet" and min(image_shape[1:]) < 3:
+        raise UserError(f"images of {image_shape[2]}x{image_shape[1]}: ImageNet's stem needs 3x3")
+    genotype.validate()
+    return CellNetwork(genotype, config, image_shape=image_shape, classes=classes)

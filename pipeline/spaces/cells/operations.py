@@ -15,19 +15,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from pipeline.networks.layers import FactorizedReduction, Layers
-
-
-class Operation(nn.Sequential):
-    """Layers from one hidden state, plain or activated, to F channels."""
-
-    def __init__(
-        self, *layers: nn.Module, reads_activated: bool, shared_as: str | None = None
-    ) -> None:
-        super().__init__(*layers)
-        self.reads_activated = reads_activated
-        # what has no weights gives every reader of a state the same: it is computed once
-        self.shared_as = shared_as
-
+from pipeline.networks.state import Operation
 
 # (how layers are made, channels in, filters F out, stride) -> operation
 Constructor = Callable[[Layers, int, int, int], Operation]

@@ -6,7 +6,7 @@ Both pad as TensorFlow does (slim's default and ``SAME``; micro_child.py).
 
 from dataclasses import dataclass
 
-from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
+from pipeline.spaces.cells.config import MicroNetworkConfig, NetworkConfig
 from pipeline.spaces.cells.genotype import CellGenotype
 from pipeline.spaces.cells.published import ENAS_MICRO, NASNET_A
 

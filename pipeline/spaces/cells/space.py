@@ -14,8 +14,9 @@ class CellSpace(ABC):
     turns: tuple[Turn, ...]
     decisions: tuple[Decision, ...]
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, blocks: int, operations: Sequence[str]) -> None:
         self.blocks = blocks  # of each cell
+        self.operations = tuple(operations)  # that a block may choose from
 
     @property
     @abstractmethod
@@ -28,7 +29,7 @@ class CellSpace(ABC):
 
     @abstractmethod
     def _encode_cell(self, name: str, cell: Cell) -> list[int]:
-        """The actions of a cell; its blocks' number and its output have been checked."""
+        """The actions of a cell whose number of blocks, operations and output are the space's."""
 
     def length(self, learned: int) -> int:
         """All decisions, whatever was learned."""
@@ -63,12 +64,21 @@ class CellSpace(ABC):
         actions: list[int] = []
         for name, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
             _check_cell(name, cell, self.blocks)
+            self._check_operations(name, cell)
             actions += self._encode_cell(name, cell)
         return tuple(actions)
 
+    def _check_operations(self, name: str, cell: Cell) -> None:
+        for b, block in enumerate(cell.blocks):
+            for _, operation in block.sides:
+                if operation not in self.operations:
+                    raise InvalidGenotypeError(
+                        f"{name} cell, block {b}: operation {operation!r} is not searched"
+                    )
+
 
 def _check_cell(name: str, cell: Cell, blocks: int) -> None:
-    """Check that a cell is of so many blocks, and that its output is what they leave unused."""
+    """Check a cell's number of blocks, and that its output is what they leave unused."""
     cell.validate(name)
     if len(cell.blocks) != blocks:
         raise InvalidGenotypeError(

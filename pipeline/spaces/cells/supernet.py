@@ -10,18 +10,35 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 
-from pipeline.config.networks import MicroNetworkConfig
-from pipeline.errors import InvalidGenotypeError
+from pipeline.errors import InvalidGenotypeError, UserError
+from pipeline.networks.initialize import initialize
 from pipeline.networks.layers import FactorizedReduction, Layers
-from pipeline.spaces.cells.cell import Shape, State, match_previous
-from pipeline.spaces.cells.enas_micro import OPERATIONS
+from pipeline.networks.state import Operation, State
+from pipeline.spaces.cells.cell import Shape, match_previous
+from pipeline.spaces.cells.config import MicroNetworkConfig, MicroSpaceConfig
 from pipeline.spaces.cells.genotype import Cell, CellGenotype
-from pipeline.spaces.cells.network import initialize
-from pipeline.spaces.cells.operations import CONSTRUCTORS, Operation, pointwise
+from pipeline.spaces.cells.operations import CONSTRUCTORS, pointwise
+from pipeline.spaces.pictures import SIDES
 
-SIDES = ("left", "right")
 # a block, its side, the state it reads and the operation on it: what weights belong to
 Choice = tuple[int, str, int, str]
+
+
+def build_shared(
+    space: MicroSpaceConfig,
+    config: MicroNetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> "MicroNetwork":
+    """The supernet of a space, weights at random.
+
+    Raises:
+        UserError: the skeleton's cells are not those that share weights.
+    """
+    if config.cells != "search":
+        raise UserError("network.cells: only 'search' cells share weights")
+    return MicroNetwork(config, space, image_shape=image_shape, classes=classes)
 
 
 class SharedCell(nn.Module):
@@ -89,21 +106,20 @@ class MicroNetwork(nn.Module):
     Before a reduction cell its h_i is halved, and stands in as h_{i-1} of the cell after it.
 
     Args:
-        choices: a genotype, to build its choices alone; or how many blocks the cells of a space
-            have, to build all there are. The weights of a child that stands alone are some of
-            the supernet's, by the same names.
+        choices: a genotype, to build its choices alone; or a space, to build all there are. The
+            weights of a child that stands alone are some of the supernet's, by the same names.
     """
 
     def __init__(
         self,
         config: MicroNetworkConfig,
-        choices: CellGenotype | int,
+        choices: CellGenotype | MicroSpaceConfig,
         *,
         image_shape: tuple[int, int, int],
         classes: int,
     ) -> None:
         super().__init__()
-        self.only = None if isinstance(choices, int) else choices
+        self.only = choices if isinstance(choices, CellGenotype) else None
         make = Layers(norm_decay=config.norm_decay, norm_epsilon=config.norm_epsilon)
         stem, filters = int(config.stem_multiplier * config.num_filters), config.num_filters
         self.stem = nn.Sequential(make.conv(image_shape[0], stem, (3, 3)), make.norm(stem))
@@ -143,12 +159,14 @@ class MicroNetwork(nn.Module):
         return logits
 
 
-def _places(choices: CellGenotype | int, reduction: bool) -> tuple[list[Choice], Sequence[int]]:
+def _places(
+    choices: CellGenotype | MicroSpaceConfig, reduction: bool
+) -> tuple[list[Choice], Sequence[int]]:
     """What a cell builds: operations, and the states that its output may read."""
-    if isinstance(choices, int):
-        blocks = range(choices)
-        every = itertools.product(blocks, SIDES, range(choices + 1), OPERATIONS)
-        return [place for place in every if place[2] < place[0] + 2], range(choices + 2)
+    if isinstance(choices, MicroSpaceConfig):
+        blocks = choices.blocks
+        every = itertools.product(range(blocks), SIDES, range(blocks + 1), choices.operations)
+        return [place for place in every if place[2] < place[0] + 2], range(blocks + 2)
     cell = choices.reduction if reduction else choices.normal
     return [*_places_of(cell)], cell.concat
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.spaces import MAX_FILTERS, MAX_LAYERS, MAX_SIDE, MAX_STRIDE
 from pipeline.errors import InvalidGenotypeError
+from pipeline.spaces.base import MAX_FILTERS, MAX_LAYERS, Genotype
 from pipeline.spaces.canonical import Graph, canonical_order, stands_in_order
-from pipeline.spaces.encoded import Encoded
 
+MAX_SIDE = 15  # of a filter, in pixels
+MAX_STRIDE = 8
 KEYS = ("height", "width", "stride_height", "stride_width", "filters", "pool")
 
 
@@ -68,7 +69,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerGenotype(Encoded):
+class LayerGenotype(Genotype):
     """Layers in an order in which each reads only earlier ones, or the image.
 
     Whatever no layer reads is concatenated before the classifier; maps of other sizes are padded
@@ -97,7 +98,7 @@ class LayerGenotype(Encoded):
             layer.validate(number)
 
     def canonical(self) -> "LayerGenotype":
-        """The one genotype that stands for all orders of the same layers (law 10)."""
+        """The one genotype that stands for all orders of the same layers."""
         return self._renumbered(canonical_order(self._graph(), tuple(range(len(self.layers)))))
 
     def _graph(self) -> Graph:
@@ -128,11 +129,6 @@ class LayerGenotype(Encoded):
     def to_data(self) -> dict[str, Any]:
         """Plain dicts and lists, as they go into JSON."""
         return {"kind": self.kind, "layers": [layer.to_data() for layer in self.layers]}
-
-    @property
-    def operation_masks(self) -> tuple[None, None]:
-        """It has no operations of cells."""
-        return None, None
 
     @classmethod
     def from_data(cls, data: Any) -> "LayerGenotype":

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pipeline.config.networks import LayerNetworkConfig
+from pipeline.networks.initialize import initialize
 from pipeline.networks.layers import Layers
-from pipeline.spaces.cells.network import initialize
+from pipeline.spaces.layers.config import LayerNetworkConfig
 from pipeline.spaces.layers.genotype import Layer, LayerGenotype
 
 
@@ -74,3 +74,14 @@ def _made(make: Layers, layer: Layer, channels: int, filters: int) -> nn.Sequent
     if layer.pool > 1:
         modules.append(nn.MaxPool2d(layer.pool, layer.pool, ceil_mode=True))
     return nn.Sequential(*modules)
+
+
+def build(
+    genotype: LayerGenotype,
+    config: LayerNetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> LayerNetwork:
+    """A genotype's network, weights at random."""
+    return LayerNetwork(genotype, config, image_shape=image_shape, classes=classes)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pipeline.config.spaces import LayerSpaceConfig
 from pipeline.errors import InvalidGenotypeError
-from pipeline.spaces.base import Anchor, Decision, Feed, Score, Turn, check_range
+from pipeline.spaces.base import Anchor, Decision, NextInput, Score, Turn, check_range
+from pipeline.spaces.layers.config import LayerSpaceConfig
 from pipeline.spaces.layers.genotype import Layer, LayerGenotype
 
 
@@ -35,11 +35,11 @@ class LayerSpace:
             Decision("skip", 2, Score.SKIP, (j,)) for j in range(layer if self.config.skips else 0)
         )
         # what is fed after the anchor is not stated; the mean is ENAS' (general_controller.py)
-        last = Turn(skips, Feed.MEAN if skips else Feed.START, Anchor.HIDDEN)
+        last = Turn(skips, NextInput.MEAN if skips else NextInput.START, Anchor.HIDDEN)
         return [*turns, last] if self.config.skips else turns
 
     def length(self, learned: int) -> int:
-        """How many decisions a child has once so many rewards have been learned from."""
+        """How many decisions a child has after that number of rewards was learned from."""
         return self._decisions_of(self.config.depth(learned))
 
     def _decisions_of(self, layers: int) -> int:

@@ -7,12 +7,11 @@ the earlier outputs that it skips to.
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.spaces import MAX_LAYERS
 from pipeline.errors import InvalidGenotypeError
-from pipeline.spaces.encoded import Encoded
+from pipeline.spaces.base import MAX_LAYERS, Genotype
 
 # In the released code's order (melodyguan/enas: general_child.py, branches 0 to 5).
-OPERATIONS = (
+PAPER_OPERATIONS = (
     "conv_3x3",
     "sep_conv_3x3",
     "conv_5x5",
@@ -20,6 +19,8 @@ OPERATIONS = (
     "avg_pool_3x3",
     "max_pool_3x3",
 )
+# All that layers may have.
+OPERATIONS: tuple[str, ...] = PAPER_OPERATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class MacroLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class MacroGenotype(Encoded):
+class MacroGenotype(Genotype):
     """Layers from the stem to the classifier, which reads the last one."""
 
     layers: tuple[MacroLayer, ...]
@@ -77,20 +78,10 @@ class MacroGenotype(Encoded):
             layer.validate(number)
 
     def canonical(self) -> "MacroGenotype":
-        """The one that stands for all encodings (law 10): the chain fixes the order of layers."""
+        """The one that stands for all encodings: the chain fixes the order of layers."""
         return MacroGenotype(
             tuple(MacroLayer(la.operation, tuple(sorted(la.skips))) for la in self.layers)
         )
-
-    @property
-    def is_canonical(self) -> bool:
-        """Whether it equals its canonical form."""
-        return self == self.canonical()
-
-    @property
-    def operation_masks(self) -> tuple[None, None]:
-        """It has no operations of cells."""
-        return None, None
 
     def to_data(self) -> dict[str, Any]:
         """Plain dicts and lists, as they go into JSON; a layer is [operation, skips]."""

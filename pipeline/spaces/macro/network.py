@@ -10,12 +10,12 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from pipeline.config.networks import MacroNetworkConfig
 from pipeline.errors import UserError
+from pipeline.networks.initialize import initialize
 from pipeline.networks.layers import FactorizedReduction, Layers
-from pipeline.spaces.cells.cell import State
-from pipeline.spaces.cells.network import initialize
-from pipeline.spaces.macro.genotype import OPERATIONS, MacroGenotype
+from pipeline.networks.state import State
+from pipeline.spaces.macro.config import MacroNetworkConfig, MacroSpaceConfig
+from pipeline.spaces.macro.genotype import MacroGenotype
 
 
 class MacroNetwork(nn.Module):
@@ -29,9 +29,8 @@ class MacroNetwork(nn.Module):
     - ``sum``: the sum of the parts.
 
     Args:
-        choices: a genotype, to build its choices alone; or how many layers a space has, to build
-            all there are. The weights of a child that stands alone are some of the supernet's,
-            by the same names.
+        choices: a genotype, to build its choices alone; or a space, to build all there are. The
+            weights of a child that stands alone are some of the supernet's, by the same names.
 
     Raises:
         UserError: the maps are halved after a layer that there is not.
@@ -40,14 +39,14 @@ class MacroNetwork(nn.Module):
     def __init__(
         self,
         config: MacroNetworkConfig,
-        choices: MacroGenotype | int,
+        choices: MacroGenotype | MacroSpaceConfig,
         *,
         image_shape: tuple[int, int, int],
         classes: int,
     ) -> None:
         super().__init__()
-        self.only = only = None if isinstance(choices, int) else choices
-        layers = choices if isinstance(choices, int) else len(choices.layers)
+        self.only = only = choices if isinstance(choices, MacroGenotype) else None
+        layers = choices.layers if isinstance(choices, MacroSpaceConfig) else len(choices.layers)
         reductions = config.reductions_of(layers)
         if any(number > layers for number in reductions):
             raise UserError(f"network.reductions: {list(reductions)}, but {layers} layers")
@@ -60,7 +59,8 @@ class MacroNetwork(nn.Module):
         self.norms, self.reductions = nn.ModuleDict(), nn.ModuleDict()
         for number in range(1, layers + 1):
             layer = only.layers[number - 1] if only else None
-            built = (layer.operation,) if layer else OPERATIONS
+            every = choices.operations if isinstance(choices, MacroSpaceConfig) else ()
+            built = (layer.operation,) if layer else every
             self.ops[str(number)] = _modules(
                 (name, _operation(make, name, filters)) for name in built
             )
@@ -141,3 +141,25 @@ def _operation(make: Layers, name: str, filters: int) -> nn.Sequential:
         else [make.conv(filters, filters, kernel)]
     )
     return nn.Sequential(*first, *convolutions, make.norm(filters), nn.ReLU())
+
+
+def build(
+    genotype: MacroGenotype,
+    config: MacroNetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> MacroNetwork:
+    """A genotype's network, weights at random."""
+    return MacroNetwork(config, genotype, image_shape=image_shape, classes=classes)
+
+
+def build_shared(
+    space: MacroSpaceConfig,
+    config: MacroNetworkConfig,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> MacroNetwork:
+    """The supernet of a space, weights at random."""
+    return MacroNetwork(config, space, image_shape=image_shape, classes=classes)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from pipeline.config.spaces import MacroSpaceConfig
 from pipeline.errors import InvalidGenotypeError
-from pipeline.spaces.base import Anchor, Decision, Feed, Score, Turn, check_whole
-from pipeline.spaces.macro.genotype import OPERATIONS, MacroGenotype, MacroLayer
+from pipeline.spaces.base import Anchor, Decision, NextInput, Score, Turn, check_whole
+from pipeline.spaces.macro.config import MacroSpaceConfig
+from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 
 
 class MacroSpace:
-    """For each layer one of six operations, then for each layer before it whether it is joined.
+    """For each layer one of the operations, then for each layer before it whether it is joined.
 
     The turns are the released controller's (melodyguan/enas: general_controller.py): the skips
     of a layer are read from one hidden state, each by attention to an earlier layer's, and the
@@ -21,8 +21,8 @@ class MacroSpace:
         turns: list[Turn] = []
         for layer in range(config.layers):
             skips = tuple(Decision("skip", 2, Score.SKIP, (j,)) for j in range(layer))
-            feed = Feed.MEAN if skips else Feed.START
-            turns.append(Turn((Decision("operation", len(OPERATIONS)),)))
+            feed = NextInput.MEAN if skips else NextInput.START
+            turns.append(Turn((Decision("operation", len(config.operations)),)))
             turns.append(Turn(skips, feed, Anchor.HIDDEN))
         self.turns = tuple(turns)
         self.decisions = tuple(decision for turn in turns for decision in turn.decisions)
@@ -32,7 +32,7 @@ class MacroSpace:
         """Such as ``("layer 2 joins 1", ("no", "yes"))``; output 0 is the stem's."""
         found: list[tuple[str, tuple[str, ...]]] = []
         for number in range(1, self.config.layers + 1):
-            found.append((f"layer {number}, operation", OPERATIONS))
+            found.append((f"layer {number}, operation", self.config.operations))
             found += [
                 (f"layer {number} joins {source}", ("no", "yes"))
                 for source in self.config.sources(number)
@@ -61,7 +61,7 @@ class MacroSpace:
         taken = iter(actions)
         layers: list[MacroLayer] = []
         for number in range(1, self.config.layers + 1):
-            operation = OPERATIONS[next(taken)]
+            operation = self.config.operations[next(taken)]
             skips = tuple(source for source in self.config.sources(number) if next(taken))
             layers.append(MacroLayer(operation, skips))
         return MacroGenotype(tuple(layers))
@@ -85,6 +85,10 @@ class MacroSpace:
                     f"layer {number}: skips {list(layer.skips)} are not some of "
                     f"{list(sources)}, in this order"
                 )
-            actions.append(OPERATIONS.index(layer.operation))
+            if layer.operation not in self.config.operations:
+                raise InvalidGenotypeError(
+                    f"layer {number}: the space has no operation {layer.operation!r}"
+                )
+            actions.append(self.config.operations.index(layer.operation))
             actions += [int(source in layer.skips) for source in sources]
         return tuple(actions)

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import event, func, inspect, select, update
 
 from db.lifecycle import deletion, searches
-from db.reads import queries, soundness
+from db.reads import digests, soundness
 from db.schema.clock import clock
 from db.schema.enums import RunState
 from db.schema.models import Base, Child, Run
@@ -43,7 +43,7 @@ def count(*conditions):
 
 def digest(search_id):
     with transaction(read_only=True) as connection:
-        return queries.search_digest(connection, search_id)
+        return digests.search_digest(connection, search_id)
 
 
 @pytest.fixture
@@ -71,6 +71,8 @@ def test_nothing_of_it_is_left_and_all_of_the_others(two, monkeypatch, few):
         assert {row.search_id for row in after[table]} <= {kept}
     own = {row.id for row in after["runs"] if row.search_id == kept}
     assert {row.run_id for row in after["attempts"]} <= own
+    assert after["metrics"]
+    assert {row.run_id for row in after["metrics"]} <= own
     assert digest(kept) == before
     assert len(after["genotypes"]) == len(shared) - done.genotypes
     referred = {row.genotype_id for row in after["children"]}
@@ -108,7 +110,9 @@ def test_files_go_with_it_and_those_a_kill_leaves_are_swept(worker, post, monkey
     monkeypatch.undo()
     assert (done.files, done.bytes) == (len(places), sum(len(files.read(p)) for p in places))
     assert contents()["artifacts"] == []
-    assert leftovers.orphans(older_than=-1) == sorted(str(path_of_url(place)) for place in places)
+    assert leftovers.files_without_row(older_than=-1) == sorted(
+        str(path_of_url(place)) for place in places
+    )
 
 
 def test_a_search_with_shared_weights_goes_with_its_files(worker, post):

@@ -289,6 +289,19 @@ class TestStuck:
             make_version(search_id, version)
         assert "no child of the last 5 policy versions" in stuck(search_id)
 
+    def test_a_search_stored_before_there_was_a_limit_of_failures_never_pauses_for_them(self):
+        search_id = make_search(controller={"batch": 50}, stop={"failures_of": 4})
+        with transaction() as connection:
+            stored = searches.by_id(connection, search_id).config
+            before = {**stored, "format": 1, "stop": {"duplicates": 0.95}}
+            searches.reconfigure(connection, search_id, before)
+        make_version(search_id)
+        skip_all(propose(search_id, range(30)))
+        assert failing(search_id) is None
+        with transaction() as connection:
+            searches.reconfigure(connection, search_id, stored)
+        assert failing(search_id).startswith("4 of the last 4 children failed")
+
     def test_too_many_failures_of_whatever_class_are_named(self):
         search_id = make_search(controller={"batch": 50}, stop={"failures": 0.5, "failures_of": 4})
         make_version(search_id)
@@ -316,3 +329,14 @@ class TestStuck:
         with transaction() as connection:
             searches.resume(connection, search_id)
         assert stuck(search_id) is None
+
+
+@pytest.mark.usefixtures("store")
+def test_a_search_of_a_newer_release_is_still_counted():
+    search_id = make_search(control=0.1, budget={"children": 40})
+    with transaction() as connection:
+        stored = searches.by_id(connection, search_id).config
+        newer = {**stored, "format": 99, "budget": {**stored["budget"], "joules": 1.0}}
+        searches.reconfigure(connection, search_id, newer)
+        now = progress(connection, search_id)
+    assert (now.budget, now.share) == (40, Fraction(1, 10))

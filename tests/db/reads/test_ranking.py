@@ -7,11 +7,12 @@ import random
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from db.reads import ranking
-from db.schema.enums import Arm, Order, Place
+from db.reads import ranked_genotypes, ranking
+from db.schema.enums import Arm, CellScope, Order
 from db.schema.models import Child, Genotype
 from db.schema.session import get_engine, transaction
-from pipeline.spaces.cells.genotype import OPERATIONS, genotype_from_data, operation_mask
+from pipeline.spaces.cells.genotype import OPERATIONS
+from pipeline.spaces.registry import genotype_from_data
 from tests.factories import make_search, make_version, propose
 
 
@@ -51,7 +52,7 @@ def used(row, place):
     return {name for cell in cells[place] for block in cell.blocks for _, name in block.sides}
 
 
-def expected(order, uses=(), without=(), place=Place.EITHER, arm=None, **bounds):
+def expected(order, uses=(), without=(), place=CellScope.EITHER, arm=None, **bounds):
     """The children's ids, by brute force."""
     passing = [
         row
@@ -84,9 +85,9 @@ def expected(order, uses=(), without=(), place=Place.EITHER, arm=None, **bounds)
 def listed(search_id, order, **wanted):
     limit, offset = wanted.pop("limit", 1000), wanted.pop("offset", 0)
     chosen = {
-        "uses": operation_mask(wanted.pop("uses", ())),
-        "without": operation_mask(wanted.pop("without", ())),
-        "cell": wanted.pop("place", Place.EITHER),
+        "uses": tuple(wanted.pop("uses", ())),
+        "without": tuple(wanted.pop("without", ())),
+        "cell": wanted.pop("place", CellScope.EITHER),
     }
     with transaction(read_only=True) as connection:
         found = ranking.ranked(
@@ -108,7 +109,7 @@ def test_every_filter_lists_what_passes_and_nothing_else(search_id, order, monke
         wanted = {
             "uses": chance.sample(OPERATIONS, chance.randrange(2)),
             "without": chance.sample(OPERATIONS, chance.randrange(3)),
-            "place": chance.choice(list(Place)),
+            "place": chance.choice(list(CellScope)),
             "arm": chance.choice([None, None, Arm.CONTROL]),
         }
         for bound in ("min_reward", "min_accuracy", "max_parameters", "max_macs"):
@@ -182,13 +183,15 @@ def plans(sqlite_store):
 
 
 ARMS = (ranking.WHOLE_SEARCH, (Arm.CONTROL,))
-BOUNDED = ranking.Filter(uses=1, max_macs=1e6, min_accuracy=0.5, min_reward=0.5, max_parameters=1)
+BOUNDED = ranking.Filter(
+    uses=("identity",), max_macs=1e6, min_accuracy=0.5, min_reward=0.5, max_parameters=1
+)
 
 
 @pytest.mark.parametrize("order", list(Order))
 def test_sqlite_walks_the_index_of_the_order_and_sorts_nothing(plans, order):
     page = {"search_id": 1, "limit": 50, "offset": 0, "value": 0.5, "over": 1}
-    asked = ranking._values(BOUNDED) | page
+    asked = ranking._values(BOUNDED) | {"uses": 1} | page
     walks = [walk for arms in ARMS for walk in ranking._walks(BOUNDED, order, arms)]
     with transaction(read_only=True) as connection:
         for walk in walks:
@@ -203,7 +206,7 @@ def test_sqlite_walks_the_index_of_the_order_and_sorts_nothing(plans, order):
 @pytest.mark.parametrize("bound", list(ranking._BOUNDS))
 def test_sqlite_finds_the_few_that_keep_a_bound_by_the_bound_s_index(plans, bound):
     name = bound.partition("_")[2]
-    asked = ranking._values(BOUNDED) | {"search_id": 1, "few": 10}
+    asked = ranking._values(BOUNDED) | {"search_id": 1, "few": 10, "uses": 1}
     with transaction(read_only=True) as connection:
         connection.execute(ranking._kept[bound], asked)
         for order, arms in itertools.product(Order, ARMS):
@@ -215,7 +218,7 @@ def test_sqlite_finds_the_few_that_keep_a_bound_by_the_bound_s_index(plans, boun
 
 def test_sqlite_counts_how_often_by_the_genotype(plans):
     with transaction(read_only=True) as connection:
-        connection.execute(ranking._rows, {"child_ids": [1, 2]})
+        connection.execute(ranked_genotypes._of_children, {"child_ids": [1, 2]})
     assert "other USING INDEX ix_children_search_genotype" in plans[-1]
 
 
@@ -252,7 +255,7 @@ def test_postgresql_walks_the_index_of_the_order_and_sorts_nothing(postgres_stor
             plans.append("\n".join(row[0] for row in plan))
 
     event.listen(get_engine(), "before_cursor_execute", explain)
-    wanted = ranking.Filter(uses=0b11, without=0b100, arm=Arm.CONTROL)
+    wanted = ranking.Filter(uses=OPERATIONS[:2], without=OPERATIONS[2:3], arm=Arm.CONTROL)
     with transaction(read_only=True) as connection:
         assert len(ranking.ids(connection, search_id, wanted, order, limit=50)) == 50
     assert plans
@@ -272,7 +275,7 @@ def test_postgresql_finds_by_id_that_nothing_passes(postgres_store):
     event.listen(get_engine(), "before_cursor_execute", lambda *given: asked.append(given[2]))
     with transaction(read_only=True) as connection:
         for wanted, passing in (
-            (ranking.Filter(uses=1, without=1), []),
+            (ranking.Filter(uses=("identity",), without=("identity",)), []),
             (ranking.Filter(arm=Arm.POLICY), [child_id]),
         ):
             found = ranking.ids(connection, search_id, wanted, Order.MACS, limit=50)

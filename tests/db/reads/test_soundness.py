@@ -79,6 +79,7 @@ def test_a_search_on_its_way_is_sound(search):
         ("UPDATE children SET arm = 'control' WHERE id = 3", "whose numbers have a gap"),
         ("UPDATE children SET reward = 1.7e308 WHERE id = 1", "child 1 has a reward or"),
         ("UPDATE runs SET test_accuracy = 2 WHERE id = 1", "run 1 has an accuracy that"),
+        ("INSERT INTO metrics VALUES (2, 'loss', 1.0)", "run 2 was measured and is not done"),
         *(
             (f"UPDATE {table} SET {column} = '{time}' WHERE id = 1", f"{what} 1 has a time that")
             for table, column, what in (

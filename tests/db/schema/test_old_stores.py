@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import inspect, select, text
 
 from db.lifecycle import deletion, searches
-from db.reads import queries, ranking, soundness
+from db.reads import digests, ranking, soundness
 from db.schema import migrations
 from db.schema.models import Child, Epoch, Search
 from db.schema.session import get_engine, transaction
-from pipeline.cli.search_files import Form, export, import_
+from pipeline.actions.search_files import Form
+from pipeline.cli.search_files import export, import_
 from pipeline.config.search import load_config
 from pipeline.errors import UserError
 from tasks.app import ring
@@ -93,12 +94,12 @@ def test_a_search_of_an_old_release_travels(old_store, tmp_path):
     with transaction() as connection:
         search = searches.get(connection, "tiny")
         searches.pause(connection, search.id, "asked")
-        digest = queries.search_digest(connection, search.id)
+        digest = digests.search_digest(connection, search.id)
         deletion.delete_search(connection, searches.get(connection, "tiny"))
     import_(tmp_path / "tiny.jsonl")
     with transaction(read_only=True) as connection:
         found = searches.get(connection, "tiny")
-        assert queries.search_digest(connection, found.id) == digest
+        assert digests.search_digest(connection, found.id) == digest
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

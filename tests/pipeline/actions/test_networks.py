@@ -11,12 +11,11 @@ from db.reads import ranking
 from db.reads.ranks import Rank
 from db.schema.models import Artifact
 from db.schema.session import transaction
-from pipeline.actions.networks import network_at
+from pipeline.actions.exporting import of_search, untrained
+from pipeline.actions.genotypes import find
+from pipeline.actions.networks import base_of, network_at
 from pipeline.cli import app
-from pipeline.cli.export import of_search, untrained
-from pipeline.cli.named_genotype import find
-from pipeline.cli.network import base_of
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data.datasets import load_dataset
 from pipeline.data.shapes import BUILT_IN, DataShape, data_shape
 from pipeline.errors import UserError
@@ -48,7 +47,8 @@ def accuracy(network, config):
     data = load_dataset(config, None)
     device = torch.device("cpu")
     images, labels = data.validation
-    return evaluate(network, [(Normalize(data, device)(images), labels)], device)
+    batch = Normalize(data, device)(images), labels
+    return evaluate(network, [batch], device)["accuracy"]
 
 
 def test_its_numbers_and_its_accuracy_are_those_of_the_list(searched):

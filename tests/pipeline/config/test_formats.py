@@ -3,9 +3,13 @@
 import pytest
 
 from pipeline.config.formats import FORMAT, without_later_keys
-from pipeline.config.search import load_config, load_run_config, make_config, make_run_config
+from pipeline.config.run import load_run_config, make_run_config
+from pipeline.config.search import load_config, make_config
 from pipeline.config.tables import read_preset
 from pipeline.errors import UserError
+from pipeline.spaces.cells.config import ENAS_OPERATIONS
+from pipeline.spaces.cells.genotype import PAPER_OPERATIONS
+from pipeline.spaces.macro import genotype as macro
 
 
 def test_a_search_of_format_1_keeps_its_random_split():
@@ -144,3 +148,28 @@ def test_what_is_asked_for_is_named_as_format_1_named_it():
     assert not {"format", "split"} & set(without_later_keys(run))
     other = {**run, "split": "stratified"}
     assert without_later_keys(other)["split"] == "stratified"
+
+
+@pytest.mark.parametrize("stored_format", [1, 2])
+@pytest.mark.parametrize(
+    ("space", "operations"),
+    [
+        ("nasnet", PAPER_OPERATIONS),
+        ("enas-micro", ENAS_OPERATIONS),
+        ("enas-macro", macro.PAPER_OPERATIONS),
+    ],
+)
+def test_a_search_that_names_no_operations_has_those_of_its_paper(
+    stored_format, space, operations
+):
+    stored = make_config({"space": {"name": space}}).model_dump(mode="json")
+    del stored["space"]["operations"]
+    config = load_config({**stored, "format": stored_format})
+    assert config.format == FORMAT
+    assert config.space.operations == operations
+    assert config.model_dump(mode="json")["space"]["operations"] == list(operations)
+
+
+def test_a_training_of_format_2_is_loaded_as_it_was_stored():
+    run = make_run_config({"network": {}, "training": {}})
+    assert load_run_config({**run.model_dump(mode="json"), "format": 2}) == run

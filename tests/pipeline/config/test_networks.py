@@ -2,25 +2,22 @@
 
 import pytest
 
-from pipeline.config.networks import (
-    SKELETONS_OF_KIND,
-    SKELETONS_OF_SPACE,
-    MacroNetworkConfig,
-    MicroNetworkConfig,
-    NetworkConfig,
-)
-from pipeline.config.search import load_config, make_config, make_network_config, make_run_config
-from pipeline.config.spaces import KIND_OF_SPACE
+from pipeline.config.run import make_network_config, make_run_config
+from pipeline.config.search import load_config, make_config
 from pipeline.errors import UserError
+from pipeline.spaces.base import literal_of
+from pipeline.spaces.cells.config import MicroNetworkConfig, NetworkConfig
+from pipeline.spaces.macro.config import MacroNetworkConfig
+from pipeline.spaces.registry import SPACES, skeleton_names, skeletons_of
 
 
-@pytest.mark.parametrize("space", SKELETONS_OF_SPACE)
+@pytest.mark.parametrize("space", SPACES)
 def test_a_search_s_networks_have_the_skeleton_of_its_space(space):
     config = make_config({"space": {"name": space}, "retrain": {}})
-    own = SKELETONS_OF_SPACE[space][0]
+    own = literal_of(SPACES[space].skeletons[0], "skeleton")
     assert config.network.skeleton == config.retrain.network.skeleton == own
     assert load_config(config.model_dump(mode="json")) == config
-    assert own in SKELETONS_OF_KIND[KIND_OF_SPACE[space]]
+    assert own in skeleton_names(skeletons_of(SPACES[space].kind.name))
 
 
 def test_a_configuration_of_an_older_release_has_nasnet_s_skeleton():

@@ -5,13 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from benchmarks.tables import TableSpace
 from pipeline.config.controllers import EvolutionConfig
 from pipeline.config.search import make_config
 from pipeline.controllers import Outcome, Proposed, make_controller
 from pipeline.controllers.changes import change, changes_of, choices_of
 from pipeline.controllers.uniforms import Uniforms, uniforms
 from pipeline.errors import UserError
-from pipeline.spaces import NASNetSpace, TableSpace
+from pipeline.spaces import NASNetSpace
 
 SPACE = TableSpace((4, 3, 1, 5))
 CHOICES = choices_of(SPACE)

@@ -7,19 +7,20 @@ import pytest
 import torch
 
 from pipeline.config.controllers import BiasConfig, PolicyConfig, SkipPriorConfig, SquashConfig
-from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig
 from pipeline.controllers.policy import LSTMPolicy
 from pipeline.controllers.uniforms import uniforms
 from pipeline.spaces import (
     Anchor,
     Decision,
-    Feed,
     MacroSpace,
     MicroSpace,
     NASNetSpace,
+    NextInput,
     Score,
     Turn,
 )
+from pipeline.spaces.cells.config import MicroSpaceConfig
+from pipeline.spaces.macro.config import MacroSpaceConfig
 
 SPACE = NASNetSpace(5)
 TINY = (
@@ -34,19 +35,19 @@ def skip_turns(layers):
     for layer in range(layers):
         yield Turn((Decision("operation", 3),))
         skips = tuple(Decision("skip", 2, Score.SKIP, (j,)) for j in range(layer))
-        yield Turn(skips, Feed.MEAN if skips else Feed.START, Anchor.HIDDEN)
+        yield Turn(skips, NextInput.MEAN if skips else NextInput.START, Anchor.HIDDEN)
 
 
 def pointer_turns(blocks):
     """A cell: two inputs, then blocks of two pointers and two operations (as ENAS micro)."""
-    yield from (Turn((), Feed.START, Anchor.KEY),) * 2
+    yield from (Turn((), NextInput.START, Anchor.KEY),) * 2
     for block in range(blocks):
         anchors = tuple(range(block + 2))
         pointer = Decision("input", len(anchors), Score.POINTER, anchors)
-        yield from (Turn((pointer,), Feed.CHOSEN),) * 2
+        yield from (Turn((pointer,), NextInput.CHOSEN),) * 2
         operation = Decision("operation", 3, offset=(0.25, 0.25, -0.25))
         yield from (Turn((operation,)),) * 2
-        yield Turn((), Feed.START, Anchor.HIDDEN)
+        yield Turn((), NextInput.START, Anchor.HIDDEN)
 
 
 SKIPS = tuple(skip_turns(4))

@@ -7,11 +7,12 @@ import statistics
 import pytest
 import torch
 
+from benchmarks.tables import TableSpace
 from pipeline.config.controllers import PredictorConfig
 from pipeline.controllers import Outcome, Proposed, make_controller
 from pipeline.controllers import gaussian_process as gp
 from pipeline.controllers.predictor import _remembered
-from pipeline.spaces import NASNetSpace, TableSpace
+from pipeline.spaces import NASNetSpace
 
 SIZES = (3, 4, 2)
 ONE_HOT = gp.OneHot(SIZES)

@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 
+from benchmarks.tables import TableSpace
 from pipeline.config.controllers import PPOConfig, ReinforceConfig, SkipPriorConfig
 from pipeline.config.search import load_config, make_config
-from pipeline.config.spaces import MacroSpaceConfig
 from pipeline.config.tables import read_preset
 from pipeline.controllers import Outcome, Proposed, make_controller
-from pipeline.spaces import NASNetSpace, TableSpace, make_space
+from pipeline.spaces import NASNetSpace, make_space
+from pipeline.spaces.macro.config import MacroSpaceConfig
 
 SPACE = NASNetSpace(1)
 OneDecision = TableSpace((2,))

@@ -14,7 +14,7 @@ from pipeline.dashboard.access import make_access
 from pipeline.dashboard.app import make_app
 from pipeline.genotypes import drawing
 from pipeline.settings import get_settings
-from pipeline.spaces.cells.genotype import genotype_from_data
+from pipeline.spaces.registry import genotype_from_data
 from tests.factories import fill_search, make_search
 from tests.processes import wait_until
 from tests.served import everything, request, serving

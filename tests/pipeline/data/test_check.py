@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data.check import check_source
 from pipeline.data.datasets import read_source
 from pipeline.errors import UserError

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data import datasets
 from pipeline.data.dataset_names import DOWNLOADED, NAMES, check_dataset
 from pipeline.data.datasets import fetch_dataset, load_dataset
@@ -356,7 +356,7 @@ def test_folder_is_no_npz_and_a_file_is_no_imagefolder(tmp_path):
 
 def test_names_are_checked_without_torch():
     code = (
-        "import sys; from pipeline.training import dataset_names as names;"
+        "import sys; from pipeline.data import dataset_names as names;"
         "names.check_dataset('cifar10');"
         "sys.exit(any(m in sys.modules for m in ('torch', 'torchvision', 'numpy')))"
     )

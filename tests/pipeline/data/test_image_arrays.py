@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.search import DataConfig
+from pipeline.config.run import DataConfig
 from pipeline.data.datasets import load_dataset
 from pipeline.data.image_arrays import read_npz
 from pipeline.errors import UserError

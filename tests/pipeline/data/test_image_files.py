@@ -11,15 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config.networks import NetworkConfig
-from pipeline.config.search import DataConfig, TrainingConfig
+from pipeline.config.run import DataConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.data.check import usual_size
 from pipeline.data.datasets import load_dataset
 from pipeline.data.image_files import ImageFiles
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError, UserError
-from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.config import NetworkConfig
+from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training.feeding import make_feed
+from pipeline.training.image_problem import ImageProblem
 from pipeline.training.trainer import train
 from tests.processes import wait_until
 
@@ -138,7 +140,10 @@ def run(data, hooks, resume=None, **changes):
         NASNET_A, NetworkConfig(num_cells=1, num_filters=4), image_shape=(3, 16, 16), classes=2
     )
     config = CONFIG.model_copy(update=changes)
-    return train(network, data, config, seed=5, device=CPU, resume=resume, hooks=hooks, test=True)
+    problem = ImageProblem(data)
+    return train(
+        network, problem, config, seed=5, device=CPU, resume=resume, hooks=hooks, test=True
+    )
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
@@ -150,7 +155,7 @@ def test_a_training_on_files_resumes_bit_for_bit(folder, stop_after):
         run(data, first, average_decay=0.5)
     resumed = run(data, second, resume=first.newest, average_decay=0.5)
     assert resumed.accuracies == unbroken.accuracies
-    assert resumed.test_accuracy == unbroken.test_accuracy
+    assert resumed.test_metrics == unbroken.test_metrics
     assert all(torch.equal(resumed.weights[n], t) for n, t in unbroken.weights.items())
     assert first.steps + second.steps == hooks.steps == 6
     assert all(0 < result.waited < result.seconds for result in hooks.epochs)
@@ -160,7 +165,7 @@ LOADING = """
 import sys, time
 import torch
 from pathlib import Path
-from pipeline.config.search import TrainingConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.data.image_files import Item, load
 from pipeline.data.image_trees import ImageFile
 if __name__ == "__main__":

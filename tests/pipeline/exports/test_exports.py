@@ -5,14 +5,14 @@ import json
 import pytest
 import torch
 
-from pipeline.config.networks import NetworkConfig
-from pipeline.config.search import make_network_config
+from pipeline.config.run import make_network_config
 from pipeline.errors import UserError
 from pipeline.exports import Exported, ExportError, write_genotype, write_network, writing
 from pipeline.genotypes.genotype_files import read_genotype
 from pipeline.spaces.building import build
-from pipeline.spaces.cells.genotype import KnownNetwork
+from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.published import AMOEBANET_A, DARTS_V2, NASNET_A
+from pipeline.spaces.known.genotype import KnownNetwork
 from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 
 SHAPE = (3, 16, 16)

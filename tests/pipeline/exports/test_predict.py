@@ -15,16 +15,18 @@ import torch
 from PIL import Image
 
 from pipeline import cli
-from pipeline.config.search import DataConfig, TrainingConfig, make_network_config
+from pipeline.config.run import DataConfig, make_network_config
+from pipeline.config.training import TrainingConfig
 from pipeline.data.datasets import load_dataset
 from pipeline.errors import UserError
 from pipeline.exports import Exported, describe, load_model, write_network, writing
 from pipeline.exports.predicting import list_images, predict
 from pipeline.exports.reading import METADATA_FILE
 from pipeline.spaces.building import build
-from pipeline.spaces.cells.genotype import KnownNetwork
+from pipeline.spaces.known.genotype import KnownNetwork
 from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 from pipeline.training.feeding import make_feed
+from pipeline.training.image_problem import ImageProblem
 from pipeline.training.trainer import train
 
 pytest.importorskip("onnxruntime", reason="needs the extra `export`")
@@ -33,7 +35,7 @@ CPU = torch.device("cpu")
 GENOTYPE = MacroGenotype((MacroLayer("conv_3x3"), MacroLayer("max_pool_3x3", (1,))))
 NETWORK = make_network_config(GENOTYPE.kind, {"filters": 4})
 FORMS = [("onnx", False), ("onnx", True), ("pt2", False), ("pt2", True), ("safetensors", False)]
-DOCUMENT = Path(__file__).parents[3] / "docs" / "deploy.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "how-to" / "deploy.md"
 
 
 class Unheard:
@@ -67,7 +69,15 @@ class Trained:
 def _train(config, tmp_path, files_of):
     data = load_dataset(config, tmp_path)
     training = TrainingConfig(epochs=3, batch_size=16, learning_rate=0.05)
-    result = train(_build(data), data, training, seed=1, device=CPU, resume=None, hooks=Unheard())
+    result = train(
+        _build(data),
+        ImageProblem(data),
+        training,
+        seed=1,
+        device=CPU,
+        resume=None,
+        hooks=Unheard(),
+    )
     network = _build(data)  # as an export does it, from the weights that a run kept
     network.load_state_dict(result.weights)
     feed = make_feed(data, training, seed=1, device=CPU)
@@ -484,7 +494,6 @@ def test_a_model_that_cannot_be_used_is_refused_in_one_line(nasnet, tmp_path, na
         (["nowhere.png"], "no such file or folder"),
         (["broken.png"], "broken.png"),
         (["bare"], "no images in it"),
-        (["a.png", "broken.png"], "broken.png"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_refused_in_one_line(nasnet, tmp_path, images, says):
@@ -497,6 +506,22 @@ def test_an_image_that_cannot_be_used_is_refused_in_one_line(nasnet, tmp_path, i
     )
     assert (code, text) == (2, "")
     assert says in complaints.splitlines()[-1]
+
+
+def test_images_that_cannot_be_read_are_named_and_the_others_are_printed(nasnet, tmp_path):
+    _saying("safetensors")(tmp_path / "model")
+    for name in ("a.png", "c.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "d.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png", "d.png")]
+    code, text, complaints = nasnet("predict", tmp_path / "model", *files, "--json")
+    assert code == 2
+    assert [Path(row["image"]).name for row in json.loads(text)] == ["a.png", "c.png"]
+    named = [line for line in complaints.splitlines() if "not an image" in line]
+    assert [re.search(r"(.)\.png", line)[1] for line in named] == ["b", "d"]
+    code, table, _ = nasnet("predict", tmp_path / "model", *files)
+    assert (code, len(table.splitlines())) == (2, 3)
 
 
 def test_names_of_classes_and_files_reach_no_terminal_as_commands(nasnet, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.cli.export import of_run
+from pipeline.actions.exporting import of_run
 from pipeline.data.datasets import load_dataset
 from pipeline.exports import load_model, write_network
 from pipeline.exports.predicting import predict

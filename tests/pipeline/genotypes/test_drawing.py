@@ -11,18 +11,14 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.cli.drawing import draw
-from pipeline.config.networks import NetworkConfig
 from pipeline.errors import UserError
 from pipeline.genotypes import differences, drawing
-from pipeline.spaces.cells.genotype import (
-    COMBINES,
-    OPERATIONS,
-    Block,
-    Cell,
-    CellGenotype,
-    KnownNetwork,
-)
+from pipeline.spaces import pictures
+from pipeline.spaces.cells.config import NetworkConfig
+from pipeline.spaces.cells.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype
 from pipeline.spaces.cells.published import AMOEBANET_A, DARTS_V1, DARTS_V2, NASNET_A, PUBLISHED
+from pipeline.spaces.cells.skeleton_picture import picture_of_network
+from pipeline.spaces.known.genotype import KnownNetwork
 from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 from tests.processes import Home
 
@@ -102,7 +98,7 @@ def test_each_operation_of_the_genotype_stands_in_the_picture_as_often(genotype)
     blocks = genotype.normal.blocks + genotype.reduction.blocks
     operations = [operation for block in blocks for _, operation in block.sides]
     said = Counter(texts(drawn(drawing.picture_of(genotype))))
-    for label, times in Counter(map(differences.operation_label, operations)).items():
+    for label, times in Counter(map(pictures.operation_label, operations)).items():
         assert said[label] == times
     titles = [title.text for title in drawn(drawing.picture_of(genotype)).iter(f"{SVG}title")]
     assert sorted(t.split()[0] for t in titles if t.split()[0] in OPERATIONS) == sorted(operations)
@@ -122,7 +118,7 @@ def test_arrows_are_the_inputs_of_the_genotype_and_its_concat(genotype):
 
 
 def test_every_operation_has_a_name_of_its_own_and_a_look():
-    assert len({differences.operation_label(operation) for operation in OPERATIONS}) == len(
+    assert len({pictures.operation_label(operation) for operation in OPERATIONS}) == len(
         OPERATIONS
     )
     cell = Cell.with_unused_concat([Block(0, name, 1, name) for name in OPERATIONS])
@@ -186,7 +182,7 @@ def elements_with_text(name):
     skeleton = {"Stem": (3, 8, 8), "Cell_0": (4, 8, 8), "Logits": (10,)}
     yield drawn(drawing.picture_of(known, name))
     yield drawn(drawing.picture_of(NASNET_A, name))
-    yield drawn(drawing.picture_of_network(NetworkConfig(), skeleton, (3, 8, 8), name))
+    yield drawn(picture_of_network(NetworkConfig(), skeleton, (3, 8, 8), name))
     yield drawn(drawing.picture_of_comparison(known, NASNET_A, (name, name)))
     yield drawn(drawing.picture_of_comparison(known, KnownNetwork("b"), (name, "b")))
     yield ElementTree.fromstring(drawing.draw(drawing.picture_of(known, name), "svg"))
@@ -233,7 +229,7 @@ def with_changed_side(genotype, generator):
     """A genotype whose graph differs in one side of a block, and in nothing else."""
     while True:
         blocks = list(genotype.normal.blocks)
-        b, side = generator.randrange(len(blocks)), generator.choice(drawing.SIDES)
+        b, side = generator.randrange(len(blocks)), generator.choice(pictures.SIDES)
         what = generator.choice([["op"], ["input"], ["op", "input"]])
         new = {"op": generator.choice(OPERATIONS), "input": generator.randrange(b + 2)}
         blocks[b] = replace(blocks[b], **{f"{side}_{part}": new[part] for part in what})
@@ -376,7 +372,7 @@ def test_a_network_is_drawn_from_its_image_to_its_classes_with_its_shapes(config
 
     skeleton = NetworkConfig(num_filters=8, **config)
     found = describe(DARTS_V2, skeleton, image_shape=(3, 32, 32), classes=7)
-    picture = drawing.picture_of_network(skeleton, found.endpoints, (3, 32, 32), "mine")
+    picture = picture_of_network(skeleton, found.endpoints, (3, 32, 32), "mine")
     labels = [node.label for node in picture.nodes]
     assert labels.count(f"normal cell x {skeleton.num_cells}") == 3
     assert labels.count("reduction cell") == 2

@@ -7,7 +7,8 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config.search import RunConfig, SearchConfig, make_config, make_network_config
+from pipeline.config.run import RunConfig, make_network_config
+from pipeline.config.search import SearchConfig, make_config
 from pipeline.config.tables import (
     description,
     merge,

@@ -176,6 +176,27 @@ def test_runs_that_no_slot_can_take(well):
     assert str(run_of(child_id).id) in problem
 
 
+def test_the_cure_of_a_missing_slot_is_one_that_helps(well, monkeypatch):
+    """`nasnet up` starts CPU slots here: that helps a run on the CPU, and none on CUDA."""
+    monkeypatch.setattr(doctor, "cuda_count", lambda: 0)
+    monkeypatch.setenv("NASNET_DEVICES", "cpu")
+    get_settings.cache_clear()
+    make_children()
+    change_slots("cpu-0", state=SlotState.DOWN)
+    [finding] = diagnose(get_settings())
+    assert finding.problem == "no training slot is alive"
+    assert finding.cure.startswith("nasnet up, or")
+    with transaction() as connection:
+        connection.execute(update(Run).values(device="cuda"))
+    none_alive, no_such = diagnose(get_settings())
+    assert none_alive.problem == "no training slot is alive"
+    assert no_such.problem.startswith("no slot has 1 x cuda")
+    assert none_alive.cure == no_such.cure
+    assert no_such.cure.startswith("nasnet up on a machine with 1 x cuda")
+    monkeypatch.setattr(doctor, "cuda_count", lambda: 1)
+    assert {f.cure for f in diagnose(get_settings())} == {"NASNET_DEVICES=cuda:N, then nasnet up"}
+
+
 def test_a_disk_that_is_full(well, monkeypatch):
     monkeypatch.setenv("NASNET_FREE", "999999T")
     get_settings.cache_clear()

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.search import changed, make_config, make_run_config
+from pipeline.config.run import changed, make_run_config
+from pipeline.config.search import make_config
 from pipeline.config.tables import read_preset
-from pipeline.spaces.building import build, build_network
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import NASNET_A
 from pipeline.spaces.cells.published_networks import PUBLISHED_NETWORKS
 

@@ -13,12 +13,23 @@ import pytest
 from sqlalchemy import create_engine, event, func, insert, inspect, select, text, update
 
 from db.lifecycle import attempts, searches
-from db.reads import queries, ranking, soundness
+from db.reads import at_work, digests, ranking, soundness
 from db.schema.enums import Arm
-from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run, Search, Slot
+from db.schema.models import (
+    Attempt,
+    Child,
+    Epoch,
+    Genotype,
+    Metric,
+    PolicyVersion,
+    Run,
+    Search,
+    Slot,
+)
 from db.schema.session import get_engine, snapshot, transaction
 from db.transfer import restore
-from pipeline.cli.search_files import Form, export, import_
+from pipeline.actions.search_files import Form
+from pipeline.cli.search_files import export, import_
 from pipeline.errors import Failure, UserError
 from pipeline.search_files import importing
 from pipeline.settings import get_settings
@@ -37,7 +48,7 @@ from tests.factories import (
 )
 from tests.pipeline.spaces.test_canonical import cycles
 
-TABLES = (Search, PolicyVersion, Genotype, Child, Run, Attempt, Epoch, Slot)
+TABLES = (Search, PolicyVersion, Genotype, Child, Run, Attempt, Epoch, Metric, Slot)
 
 
 def fill(name="digits"):
@@ -60,7 +71,10 @@ def fill(name="digits"):
             if number == 2:
                 attempts.fail(connection, run.id, held.attempt, Failure.OOM, message="no memory")
         if number != 2:
-            finish(run.id, held.attempt, 0.1 + number / 4, parameters=2**40, macs=5)
+            # those that end with none stand in the file as an older release wrote them
+            metrics = {"validation_loss": 0.5, "test_loss": 0.25} if number == 1 else {}
+            measured = dict(parameters=2**40, macs=5, metrics=metrics)
+            finish(run.id, held.attempt, 0.1 + number / 4, **measured)
     held = run_of(ids[2])
     queue_run(held.id)
     claim(held.id, slot)
@@ -78,7 +92,7 @@ def counted():
 
 def digest_of(name):
     with snapshot() as connection:
-        return queries.search_digest(connection, searches.get(connection, name).id)
+        return digests.search_digest(connection, searches.get(connection, name).id)
 
 
 @pytest.fixture
@@ -178,6 +192,8 @@ def test_a_search_comes_in_as_it_went_out(exported, tmp_path):
             assert all(a["outcome"] for a in line_again["run"]["attempts"])
             line["run"] = line_again["run"] = None
         assert line == line_again
+    measured = [line["run"]["metrics"] for line in after if "metrics" in (line.get("run") or {})]
+    assert measured == [{"test_loss": 0.25, "validation_loss": 0.5}]
 
 
 def test_numbers_are_new_and_slots_keep_their_names(exported):
@@ -194,7 +210,7 @@ def test_numbers_are_new_and_slots_keep_their_names(exported):
             .join(Attempt, Attempt.slot_id == Slot.id)
             .distinct()
         ).one()
-        assert queries.list_slots(connection) == []
+        assert at_work.list_slots(connection) == []
     assert row == ("host", "cpu-0", "down")
     assert header["children"] == sum(line["record"] == "child" for line in lines)
 
@@ -206,7 +222,9 @@ def test_a_file_comes_in_once_and_says_so(exported, capsys):
     import_(path)
     import_(path, name="another")
     assert counted() == before
-    assert capsys.readouterr().out.count("is here already") == 2
+    out = capsys.readouterr().out
+    assert out.count("is here already") == 2
+    assert re.search(r"under the name '(\w+)'.*`nasnet search rename \1 another`", out)
 
 
 def test_a_search_that_went_on_is_not_the_one_that_is_here(store, tmp_path):
@@ -233,7 +251,7 @@ def test_a_name_that_is_taken_needs_another(exported):
 
 
 def test_an_imported_search_is_read_only(exported, post, tmp_path):
-    from pipeline.cli.request import open_search, read_request
+    from pipeline.actions.searches import open_search, read_request
     from tasks import reconcile, sample, steering, update
 
     path, digest = exported
@@ -262,7 +280,8 @@ def test_an_imported_search_is_read_only(exported, post, tmp_path):
 
 
 def test_the_best_of_an_imported_search_are_trained_here(exported, start_worker, post):
-    from pipeline.config.search import load_config, make_run_config
+    from pipeline.config.run import make_run_config
+    from pipeline.config.search import load_config
     from tasks import runs
     from tests.tasks.test_runs import train_one
 
@@ -413,6 +432,16 @@ BROKEN = {
     ),
     "a scoring that is not there": (set_key("score_run", 0), "line 4: score_run"),
     "a configuration that is not there": (of_run("config", 5), "line 4: config"),
+    "a metric whose name is a sentence": (
+        of_run("metrics", {"how good": 1.0}),
+        r"line 4: run\.metrics",
+    ),
+    "a metric that is no number": (of_run("metrics", {"loss": None}), r"line 4: run\.metrics"),
+    "a metric without end": (of_run("metrics", {"loss": 1e40}), r"line 4: run\.metrics"),
+    "a metric of a run that is not done": (
+        of_child(lambda line: line["run"].update(metrics={"loss": 1.0}), 2),
+        r"line 6: run\.metrics",
+    ),
     "a purpose of another kind": (of_run("purpose", "retrain"), "line 4: .*child"),
     "fewer numbers than decisions": (set_key("log_probs", []), "line 4: log_probs"),
     "an attempt twice": (
@@ -931,7 +960,7 @@ def test_nothing_is_written_for_a_search_that_is_not_there(store, tmp_path):
 
 def test_an_imported_search_is_reported_and_watched_like_any_other(exported, tmp_path, capsys):
     pytest.importorskip("fastapi")
-    from pipeline.cli import search as commands
+    from pipeline.cli import search_lists as commands
     from pipeline.cli.report import report
     from tests.pipeline.dashboard.test_dashboard import client_of
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel
 
 import pipeline.config.search  # noqa: F401  declares all parts
-from pipeline.config.base import Config
+from pipeline.io.config_model import Config
 from pipeline.settings import Settings
 
 

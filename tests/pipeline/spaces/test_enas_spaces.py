@@ -4,14 +4,15 @@ import random
 
 import pytest
 
-from pipeline.config.controllers import PolicyConfig
+from pipeline.config.controllers import PolicyConfig, check_kinds
 from pipeline.config.search import make_config
-from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig
 from pipeline.config.tables import merge, preset_names, read_preset
 from pipeline.errors import InvalidGenotypeError, UserError
-from pipeline.spaces import Anchor, Feed, MacroSpace, MicroSpace, Score, check_kinds, make_space
+from pipeline.spaces import Anchor, MacroSpace, MicroSpace, NextInput, Score, make_space
+from pipeline.spaces.cells.config import MicroSpaceConfig
 from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype
 from pipeline.spaces.cells.published import ENAS_MICRO, NASNET_A
+from pipeline.spaces.macro.config import MacroSpaceConfig
 from pipeline.spaces.macro.genotype import MacroLayer
 
 
@@ -86,10 +87,10 @@ def test_actions_that_are_too_few_or_out_of_range_are_refused_by_name(space):
 def test_a_macro_layer_is_an_operation_then_skips_read_from_one_state():
     first, anchor, second, skips = macro(layers=2).turns
     assert [d.choices for d in first.decisions] == [6]
-    assert (anchor.decisions, anchor.feed, anchor.anchor) == ((), Feed.START, Anchor.HIDDEN)
+    assert (anchor.decisions, anchor.feed, anchor.anchor) == ((), NextInput.START, Anchor.HIDDEN)
     assert second == first
     assert [(d.score, d.anchors) for d in skips.decisions] == [(Score.SKIP, (0,))]
-    assert (skips.feed, skips.anchor) == (Feed.MEAN, Anchor.HIDDEN)
+    assert (skips.feed, skips.anchor) == (NextInput.MEAN, Anchor.HIDDEN)
 
 
 def test_a_skip_reads_the_layer_it_is_scored_against_or_as_released_the_output_before():
@@ -111,7 +112,7 @@ def test_a_micro_cell_begins_with_two_inputs_that_are_keys():
             *[Anchor.KEY] * 2,
             *([None] * 4 + [Anchor.HIDDEN]) * 2,
         ]
-        pointers = [t.decisions[0] for t in cell if t.feed is Feed.CHOSEN]
+        pointers = [t.decisions[0] for t in cell if t.feed is NextInput.CHOSEN]
         assert [d.anchors for d in pointers] == [
             *[(first, first + 1)] * 2,
             *[(first, first + 1, first + 2)] * 2,

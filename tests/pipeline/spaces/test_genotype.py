@@ -189,6 +189,6 @@ def test_what_is_no_json_is_refused(text):
         CellGenotype.from_json(text)
 
 
-def test_operation_masks_tell_the_operations_used():
+def test_a_cell_tells_the_operations_it_uses():
     one = Cell((Block(0, "identity", 1, "conv_1x3_3x1"),), (2,))
-    assert one.operation_mask() == 0b11
+    assert one.operations == {"identity", "conv_1x3_3x1"}

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.networks import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.keras_weights import load_keras, read_keras, to_keras
+from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A
 
 # keras' own, of its variables

@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from pipeline.config.networks import NetworkConfig
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.networks.costs import count_parameters
-from pipeline.networks.transfer import head_names, load_body
-from pipeline.spaces.building import build, build_network
-from pipeline.spaces.cells.genotype import KnownNetwork, genotype_from_data
+from pipeline.networks.weights import head_names, load_body
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.config import NetworkConfig
+from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import NASNET_A
-from pipeline.spaces.known import known_names
+from pipeline.spaces.known.genotype import KnownNetwork
+from pipeline.spaces.known.network import known_names
+from pipeline.spaces.registry import genotype_from_data
 
 
 def make(name, shape=(3, 32, 32), classes=10, seed=0):

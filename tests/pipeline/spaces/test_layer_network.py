@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.networks import LayerNetworkConfig
 from pipeline.networks.costs import count_macs, count_parameters
 from pipeline.spaces.building import build
+from pipeline.spaces.layers.config import LayerNetworkConfig
 from pipeline.spaces.layers.genotype import Layer, LayerGenotype
 from pipeline.spaces.layers.network import concatenated
 

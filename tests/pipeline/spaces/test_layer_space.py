@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from pipeline.config.spaces import LayerSpaceConfig
 from pipeline.errors import InvalidGenotypeError
+from pipeline.spaces.layers.config import LayerSpaceConfig
 from pipeline.spaces.layers.genotype import Layer
 from pipeline.spaces.layers.space import LayerSpace
 

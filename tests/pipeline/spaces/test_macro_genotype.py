@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from pipeline.errors import InvalidGenotypeError
-from pipeline.spaces.cells.genotype import genotype_from_data, searched_from_data
 from pipeline.spaces.layers.genotype import LayerGenotype
 from pipeline.spaces.macro.genotype import OPERATIONS, MacroGenotype, MacroLayer
+from pipeline.spaces.registry import genotype_from_data, searched_from_data
 
 FOUR = MacroGenotype(
     (
@@ -23,7 +23,7 @@ def test_a_genotype_survives_its_json_and_is_known_by_its_kind():
     assert MacroGenotype.from_data(FOUR.to_data()) == FOUR
     assert genotype_from_data(FOUR.to_data()) == FOUR
     assert searched_from_data(FOUR.to_data()) == FOUR
-    assert FOUR.operation_masks == (None, None)
+    assert FOUR.operations is None
 
 
 def test_the_order_of_skips_changes_no_digest():

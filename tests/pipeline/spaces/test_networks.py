@@ -8,16 +8,16 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.config.networks import NetworkConfig
 from pipeline.errors import InvalidGenotypeError
 from pipeline.networks import layers
 from pipeline.networks.costs import count_macs, count_parameters
 from pipeline.networks.layers import FactorizedReduction, Layers, PointwiseConv2d
 from pipeline.spaces import NASNetSpace
-from pipeline.spaces.building import build_network
 from pipeline.spaces.cells import cell as built
 from pipeline.spaces.cells import network as skeleton
+from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.genotype import OPERATIONS, Block, Cell, CellGenotype
+from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.operations import CONSTRUCTORS
 from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A, PUBLISHED
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.networks import MicroNetworkConfig, NetworkConfig
-from pipeline.config.search import changed
+from pipeline.config.run import changed
 from pipeline.errors import UserError
 from pipeline.networks.costs import count_parameters
 from pipeline.networks.layers import Layers, SameAvgPool2d, SameMaxPool2d, pad_same
-from pipeline.spaces.building import build, build_network
-from pipeline.spaces.cells.cell import State
-from pipeline.spaces.cells.network import plan_cells
+from pipeline.networks.state import State
+from pipeline.spaces.building import build
+from pipeline.spaces.cells.config import MicroNetworkConfig, NetworkConfig
+from pipeline.spaces.cells.network import build_network, plan_cells
 from pipeline.spaces.cells.published import ENAS_MICRO, NASNET_A
 from pipeline.spaces.cells.published_networks import PUBLISHED_NETWORKS
 from pipeline.spaces.description import describe

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.networks import NetworkConfig
 from pipeline.errors import UserError
-from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.config import NetworkConfig
+from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A
 from pipeline.spaces.cells.timm_weights import load_timm, to_timm
 

@@ -5,6 +5,8 @@ import pytest
 from pipeline.config.search import ASHAConfig, MedianConfig, make_config
 from pipeline.errors import UserError
 from pipeline.training.early_stopping import is_hopeless
+from pipeline.training.image_problem import ImageProblem
+from pipeline.training.trainer import train
 from tests.pipeline.training.test_trainer import Recorder, changed, make_data, make_network, run
 
 ASHA = ASHAConfig(name="asha", min_epochs=2, reduction=3)
@@ -51,11 +53,9 @@ def test_a_hopeless_training_ends_there_and_says_so():
         return len(curve) == 2
 
     network, hooks = make_network(), Recorder()
-    from pipeline.training.trainer import train
-
     result = train(
-        network, make_data(), changed(epochs=4), seed=7, device=next(network.parameters()).device,
-        resume=None, hooks=hooks, is_hopeless=hopeless,
+        network, ImageProblem(make_data()), changed(epochs=4), seed=7,
+        device=next(network.parameters()).device, resume=None, hooks=hooks, is_hopeless=hopeless,
     )  # fmt: skip
     in_full = run(make_network(), make_data(), changed(epochs=4))
     assert asked == [1, 2]

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.config.search import TrainingConfig
-from pipeline.networks.transfer import head_names
+from pipeline.config.training import TrainingConfig
+from pipeline.networks.weights import head_names
 from pipeline.training.optimization import (
     freeze_body,
     make_average,

@@ -6,14 +6,17 @@ import signal
 import pytest
 import torch
 
-from pipeline.config.search import make_run_config
+from pipeline.config.run import make_run_config
 from pipeline.data.datasets import load_dataset
 from pipeline.errors import ChildError, Failure, MachineError
 from pipeline.spaces.building import build
 from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import parallel, trainer
 from pipeline.training.group import ALONE
-from pipeline.training.parallel import Job, together
+from pipeline.training.hooks import NoHooks
+from pipeline.training.image_problem import ImageProblem
+from pipeline.training.parallel import Job, process_group
+from pipeline.training.trainer import NetworkStepper
 
 CPU = torch.device("cpu")
 STEPS = 10
@@ -34,20 +37,8 @@ CONFIG = make_run_config(
 )
 
 
-class Silence:
-    """Hooks that hear nothing."""
-
-    def on_step(self, images): ...
-
-    def on_scored(self): ...
-
-    def on_epoch(self, result): ...
-
-    def on_checkpoint(self, state, epoch, step): ...
-
-
 def job(tmp_path, seed=3):
-    return Job(NASNET_A.to_data(), CONFIG.model_dump(mode="json"), seed, tmp_path, 0)
+    return Job(NASNET_A, CONFIG, seed, tmp_path, 0)
 
 
 def train(tmp_path, group=ALONE, hooks=None, seed=3):
@@ -56,47 +47,47 @@ def train(tmp_path, group=ALONE, hooks=None, seed=3):
     network = build(NASNET_A, CONFIG.network, image_shape=(1, 8, 8), classes=10)
     return trainer.train(
         network,
-        data,
+        ImageProblem(data),
         CONFIG.training,
         seed=seed,
         device=CPU,
         resume=None,
-        hooks=hooks or Silence(),
+        hooks=hooks or NoHooks(),
         group=group,
     )
 
 
 def recording(monkeypatch, losses):
     """Note each step's loss."""
-    step = trainer.Training._step
+    step = NetworkStepper.step
 
-    def noting(training, batch):
-        loss, correct = step(training, batch)
+    def noting(stepper, batch, position):
+        loss, correct = step(stepper, batch, position)
         losses.append(loss.item())
         return loss, correct
 
-    monkeypatch.setattr(trainer.Training, "_step", noting)
+    monkeypatch.setattr(NetworkStepper, "step", noting)
 
 
-def one_after_the_other(training, batch):
+def one_after_the_other(stepper, batch, position):
     """A step that passes the two shares of a batch in turn and averages their gradients."""
     shares = list(zip(batch[0].tensor_split(2), batch[1].tensor_split(2), strict=True))
-    done = training.share_done()
-    training.optimizer.zero_grad(set_to_none=True)
+    done = stepper.share_done(position)
+    stepper.optimizer.zero_grad(set_to_none=True)
     losses, correct, statistics = [], 0, None
     for images, labels in shares:
-        logits, _ = training.heads(images, done)
-        loss = training._loss(logits, labels)
+        logits, _ = stepper.heads(images, done)
+        loss = stepper.problem.loss(logits, labels, stepper.config)
         (loss / 2).backward()
         losses.append(loss.detach())
         correct += (logits.argmax(1) == labels).sum()
         # running statistics are those of the first share
-        statistics = statistics or {k: v.clone() for k, v in training.network.named_buffers()}
-    for name, buffer in training.network.named_buffers():
+        statistics = statistics or {k: v.clone() for k, v in stepper.network.named_buffers()}
+    for name, buffer in stepper.network.named_buffers():
         buffer.copy_(statistics[name])
-    torch.nn.utils.clip_grad_norm_(training.parameters, training.config.grad_clip)
-    training.optimizer.step()
-    training.schedule.step()
+    torch.nn.utils.clip_grad_norm_(stepper.parameters, stepper.config.grad_clip)
+    stepper.optimizer.step()
+    stepper.schedule.step()
     return torch.stack(losses).mean(), correct
 
 
@@ -106,10 +97,10 @@ def test_two_processes_have_the_losses_of_one_that_averages_the_gradients_of_bot
     losses, expected = [], []
     with monkeypatch.context() as patch:
         recording(patch, losses)
-        with together(job(tmp_path), 2) as group:
+        with process_group(job(tmp_path), 2) as group:
             result = train(tmp_path, group)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Training, "_step", one_after_the_other)
+        patch.setattr(NetworkStepper, "step", one_after_the_other)
         recording(patch, expected)
         alone = train(tmp_path)
     assert len(losses) == len(expected) == STEPS
@@ -118,7 +109,7 @@ def test_two_processes_have_the_losses_of_one_that_averages_the_gradients_of_bot
     assert result.images_trained == alone.images_trained == 800
 
 
-class KillTheOther(Silence):
+class KillTheOther(NoHooks):
     """Kills the other process of the run after some steps."""
 
     def __init__(self, monkeypatch):
@@ -141,7 +132,7 @@ class KillTheOther(Silence):
 
 def test_a_process_that_dies_ends_the_attempt_as_lost(tmp_path, monkeypatch):
     hooks = KillTheOther(monkeypatch)
-    with pytest.raises(ChildError) as caught, together(job(tmp_path), 2) as group:
+    with pytest.raises(ChildError) as caught, process_group(job(tmp_path), 2) as group:
         train(tmp_path, group, hooks)
     assert caught.value.failure is Failure.LOST
     assert hooks.steps < STEPS
@@ -155,8 +146,8 @@ def test_what_another_process_fails_of_is_the_run_s_failure(tmp_path):
     """Its images cannot be read: it says so before the first step."""
     (tmp_path / "none.npz").write_bytes(b"no archive")
     unreadable = CONFIG.model_copy(update={"dataset": f"npz:{tmp_path}/none.npz"})
-    broken = Job(NASNET_A.to_data(), unreadable.model_dump(mode="json"), 3, tmp_path, 0)
-    with pytest.raises(ChildError) as caught, together(broken, 2) as group:
+    broken = Job(NASNET_A, unreadable, 3, tmp_path, 0)
+    with pytest.raises(ChildError) as caught, process_group(broken, 2) as group:
         train(tmp_path, group)
     assert caught.value.failure is Failure.DATA
     assert "none.npz" in str(caught.value)
@@ -164,6 +155,6 @@ def test_what_another_process_fails_of_is_the_run_s_failure(tmp_path):
 
 def test_images_that_another_process_does_not_find_are_the_machine_s_fault(tmp_path):
     missing = CONFIG.model_copy(update={"dataset": f"npz:{tmp_path}/none.npz"})
-    lost = Job(NASNET_A.to_data(), missing.model_dump(mode="json"), 3, tmp_path, 0)
-    with pytest.raises(MachineError, match=r"none\.npz"), together(lost, 2) as group:
+    lost = Job(NASNET_A, missing, 3, tmp_path, 0)
+    with pytest.raises(MachineError, match=r"none\.npz"), process_group(lost, 2) as group:
         train(tmp_path, group)

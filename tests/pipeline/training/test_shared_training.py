@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.networks import MacroNetworkConfig, MicroNetworkConfig
-from pipeline.config.search import TrainingConfig
 from pipeline.config.sharing import SharedConfig
-from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
 from pipeline.spaces import MacroSpace, MicroSpace
 from pipeline.spaces.building import build_shared
+from pipeline.spaces.cells.config import MicroNetworkConfig, MicroSpaceConfig
+from pipeline.spaces.macro.config import MacroNetworkConfig, MacroSpaceConfig
 from pipeline.training.checkpoint import CorruptCheckpointError
+from pipeline.training.image_problem import ImageProblem
 from pipeline.training.optimization import restarted_rate
-from pipeline.training.shared_weights import Place, Scorer, SharedPass
+from pipeline.training.scoring import ProposalKey, Scorer
+from pipeline.training.shared_weights import train_pass
 from tests.pipeline.training.test_trainer import CPU, Recorder, assert_same, make_data
 
 MACRO = MacroSpaceConfig(name="enas-macro", layers=2)
@@ -43,10 +45,13 @@ def children_of(space, count=4):
     return [made.decode(actions) for actions in itertools.islice(choices, 0, 5 * count, 5)]
 
 
-def make_pass(space=MACRO, *, number=1, hooks=None, supernet=None, config=CONFIG):
-    return SharedPass(
-        supernet or make_supernet(space), make_data(), config,
-        number=number, seed=7, device=CPU, hooks=hooks or Recorder(),
+def run_pass(
+    children, space=MACRO, *, number=1, hooks=None, supernet=None, config=CONFIG, data=None,
+    start=None, resume=None,
+):  # fmt: skip
+    return train_pass(
+        supernet or make_supernet(space), ImageProblem(data or make_data()), config, children,
+        number=number, seed=7, device=CPU, hooks=hooks or Recorder(), start=start, resume=resume,
     )  # fmt: skip
 
 
@@ -54,29 +59,25 @@ def make_pass(space=MACRO, *, number=1, hooks=None, supernet=None, config=CONFIG
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_pass_that_was_interrupted_ends_bit_for_bit_as_an_unbroken_one(space, steps, tmp_path):
     children = children_of(space)
-    unbroken = make_pass(space)
-    unbroken.run(children)
-    hooks = Recorder(tmp_path, stop_after=steps)
+    whole, hooks, rest = Recorder(), Recorder(tmp_path, stop_after=steps), Recorder()
+    unbroken = run_pass(children, space, hooks=whole)
     with pytest.raises(LeaseReturnedError):
-        make_pass(space, hooks=hooks).run(children)
-    resumed = make_pass(space, hooks=Recorder())
-    resumed.load_weights(hooks.newest)
-    resumed.run(children)
-    assert_same(resumed.weights(), unbroken.weights())
-    assert resumed.hooks.epochs[0].loss == unbroken.hooks.epochs[0].loss
-    assert len(resumed.hooks.steps) == 4 - steps
+        run_pass(children, space, hooks=hooks)
+    resumed = run_pass(children, space, hooks=rest, resume=hooks.newest)
+    assert_same(resumed.state, unbroken.state)
+    assert rest.epochs[0].loss == whole.epochs[0].loss
+    assert len(rest.steps) == 4 - steps
 
 
 def test_weights_that_no_minibatch_had_stay_as_they_are():
     space = MacroSpace(MACRO)
     child = space.decode([0] * len(space.decisions))
-    shared = make_pass()
-    shared.run([child] * 4)  # from now on all momentum is there
-    before = {name: p.clone() for name, p in shared.supernet.named_parameters()}
+    supernet = make_supernet()
+    first = run_pass([child] * 4, supernet=supernet)  # from now on all momentum is there
+    before = {name: p.clone() for name, p in supernet.named_parameters()}
     other = space.decode([1] + [0] * (len(space.decisions) - 1))
-    shared.number, shared.progress.step = 2, 0
-    shared.run([other] * 4)
-    moved = {n for n, p in shared.supernet.named_parameters() if not torch.equal(p, before[n])}
+    run_pass([other] * 4, supernet=supernet, number=2, start=first.state)
+    moved = {n for n, p in supernet.named_parameters() if not torch.equal(p, before[n])}
     first = {n for n in before if n.startswith("ops.1.")}
     assert not {n for n in moved & first if n.split(".")[2] != str(list_of(space)[1])}
     assert moved & first
@@ -88,16 +89,26 @@ def list_of(space):
     return [space.decode([a, *rest]).layers[0].operation for a in range(6)]
 
 
+class Watching(Recorder):
+    """Shows each checkpoint to a function."""
+
+    def __init__(self, note):
+        super().__init__()
+        self.note = note
+
+    def on_checkpoint(self, state, epoch, step):
+        self.note(state)
+
+
 def test_the_learning_rate_follows_from_the_pass_and_the_step():
     rates = []
 
-    class Watching(Recorder):
-        def on_step(self, images):
-            rates.append(shared.optimizer.param_groups[0]["lr"])
+    def note(state):
+        rates.append(state["optimizer"]["param_groups"][0]["lr"])
 
     for number in (0, 1, 2):
-        shared = make_pass(number=number, hooks=Watching())
-        shared.run(children_of(MACRO))
+        hooks = Watching(note)  # of each step but the last
+        note(run_pass(children_of(MACRO), number=number, hooks=hooks).state)
     expected = [restarted_rate(CONFIG, i / 4) for i in range(12)]
     assert rates == expected
     assert rates[0] == rates[8] == 0.1  # begins again with the third pass
@@ -117,27 +128,26 @@ def test_a_cosine_begins_again_each_time_longer():
 
 def with_nan_losses(monkeypatch, count):
     """Let so many minibatches of a pass give a loss that is not finite."""
-    from pipeline.training import shared_weights
+    real, numbers = ImageProblem.loss, itertools.count()
 
-    real, numbers = shared_weights.cross_entropy, itertools.count()
-
-    def loss(*arguments, **keywords):
-        value = real(*arguments, **keywords)
+    def loss(*arguments):
+        value = real(*arguments)
         return value * math.nan if next(numbers) < count else value
 
-    monkeypatch.setattr(shared_weights, "cross_entropy", loss)
+    monkeypatch.setattr(ImageProblem, "loss", loss)
 
 
 def test_a_minibatch_without_a_finite_loss_is_left_out(monkeypatch):
     with_nan_losses(monkeypatch, 1)
     config = CONFIG.model_copy(update={"batch_size": 2})
     data = make_data(images=250)
-    hooks = Recorder()
+    skipped = []
+    hooks = Watching(lambda state: skipped.append(state["progress"]["skipped"]))
     supernet = make_supernet()
-    shared = SharedPass(supernet, data, config, number=0, seed=7, device=CPU, hooks=hooks)
-    assert shared.steps == 125  # of which one in a hundred may be left out
-    shared.run(children_of(MACRO, 12) * 11)
-    assert shared.progress.skipped == 1
+    children = children_of(MACRO, 12) * 11
+    run_pass(children, supernet=supernet, data=data, config=config, number=0, hooks=hooks)
+    assert len(hooks.steps) == 125  # of which one in a hundred may be left out
+    assert skipped[-1] == 1
     assert all(p.isfinite().all() for p in supernet.parameters())
     assert math.isfinite(hooks.epochs[0].loss)
 
@@ -145,19 +155,19 @@ def test_a_minibatch_without_a_finite_loss_is_left_out(monkeypatch):
 def test_a_pass_of_too_many_such_minibatches_has_diverged(monkeypatch):
     with_nan_losses(monkeypatch, 2)
     config = CONFIG.model_copy(update={"batch_size": 2})
-    shared = SharedPass(
-        make_supernet(), make_data(images=250), config,
-        number=0, seed=7, device=CPU, hooks=Recorder(),
-    )  # fmt: skip
-    with pytest.raises(ChildError, match="minibatch 2 of 125") as error:
-        shared.run(children_of(MACRO, 12) * 11)
+    data = make_data(images=250)
+    with pytest.raises(ChildError, match="step 2 of 125") as error:
+        run_pass(children_of(MACRO, 12) * 11, data=data, config=config, number=0)
     assert error.value.failure is Failure.DIVERGED
 
 
 def test_weights_of_another_network_are_refused():
     other = nn.Linear(2, 2).state_dict()
+    weights = {"network": other, "optimizer": {}}
     with pytest.raises(CorruptCheckpointError):
-        make_pass().load_weights({"network": other, "optimizer": {}})
+        run_pass(children_of(MACRO), start=weights)
+    with pytest.raises(CorruptCheckpointError):
+        run_pass(children_of(MACRO), resume=weights)
 
 
 def make_scorer(space=MACRO, supernet=None, **changes):
@@ -178,14 +188,14 @@ def test_scoring_moves_no_buffer_and_no_weight(space, norm):
 def test_a_child_s_minibatch_is_its_own_whoever_else_is_scored():
     scorer = make_scorer()
     chosen = {
-        (arm, version, k): tuple(scorer.minibatch(Place(arm, version, k)).tolist())
+        (arm, version, k): tuple(scorer.minibatch(ProposalKey(arm, version, k)).tolist())
         for arm in ("policy", "control")
         for version in (0, 1)
         for k in (0, 1)
     }
     assert len(set(chosen.values())) == 8
     assert all(len(set(images)) == 8 for images in chosen.values())
-    again = make_scorer().minibatch(Place("control", 1, 1))
+    again = make_scorer().minibatch(ProposalKey("control", 1, 1))
     assert tuple(again.tolist()) == chosen["control", 1, 1]
 
 
@@ -193,7 +203,7 @@ def test_a_score_does_not_depend_on_what_was_scored_before():
     children = children_of(MACRO)
     scorer = make_scorer()
     [alone] = scorer.scores([(children[0], scorer.all_images())])
-    others = [(child, scorer.minibatch(Place("policy", 0, 1))) for child in children[1:]]
+    others = [(child, scorer.minibatch(ProposalKey("policy", 0, 1))) for child in children[1:]]
     assert list(scorer.scores([*others, (children[0], scorer.all_images())]))[-1] == alone
 
 

@@ -8,14 +8,20 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, batch_norm, conv2d, linear, max_pool2d, pad
 
-from pipeline.config.networks import MacroNetworkConfig, MicroNetworkConfig, NetworkConfig
-from pipeline.config.spaces import MacroSpaceConfig, MicroSpaceConfig, NASNetSpaceConfig
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.networks.batch_statistics import batch_statistics
 from pipeline.spaces import make_space
 from pipeline.spaces.building import build, build_shared
+from pipeline.spaces.cells.config import (
+    ENAS_OPERATIONS,
+    MicroNetworkConfig,
+    MicroSpaceConfig,
+    NASNetSpaceConfig,
+    NetworkConfig,
+)
 from pipeline.spaces.cells.genotype import Block, Cell, CellGenotype
 from pipeline.spaces.cells.published import NASNET_A
+from pipeline.spaces.macro.config import MacroNetworkConfig, MacroSpaceConfig
 from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 
 SHAPE = {"image_shape": (3, 8, 8), "classes": 10}
@@ -27,9 +33,12 @@ def macro(layers, *, reads="layer", **keys):
     return space, MacroNetworkConfig(skeleton="enas-macro", **keys)
 
 
-def micro(blocks, **keys):
+FOUR = ("max_pool_3x3", "identity", "sep_conv_7x7", "sep_conv_3x3")
+
+
+def micro(blocks, *, operations=ENAS_OPERATIONS, **keys):
     keys = {"num_cells": 1, "num_filters": 4, **keys}
-    space = MicroSpaceConfig(name="enas-micro", blocks=blocks)
+    space = MicroSpaceConfig(name="enas-micro", blocks=blocks, operations=operations)
     return space, MicroNetworkConfig(skeleton="enas-micro", **keys)
 
 
@@ -44,6 +53,7 @@ SIZES = {
     "micro of three blocks": micro(3),
     "micro of one width": micro(2, widen=False),
     "micro of two cells a stage": micro(2, num_cells=2, num_filters=2),
+    "micro of other operations": micro(2, operations=FOUR),
 }
 
 

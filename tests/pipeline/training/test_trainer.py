@@ -1,4 +1,4 @@
-"""The training loop: interrupted anywhere and resumed, it ends bit for bit the same (law 9)."""
+"""The training loop: interrupted anywhere and resumed, it ends bit for bit the same."""
 
 import dataclasses
 import math
@@ -7,17 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.networks import NetworkConfig
-from pipeline.config.search import DataConfig, TrainingConfig
+from pipeline.config.run import DataConfig
+from pipeline.config.training import TrainingConfig
 from pipeline.data.datasets import ImageData, load_dataset
 from pipeline.errors import ChildError, Failure, LeaseLostError, LeaseReturnedError
-from pipeline.spaces.building import build_network
+from pipeline.spaces.cells.config import NetworkConfig
+from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import checkpoint
 from pipeline.training.augmentation import augment
 from pipeline.training.checkpoint import CorruptCheckpointError
 from pipeline.training.evaluation import Normalize, evaluate
 from pipeline.training.feeding import batches_of_epoch, make_feed, steps_per_epoch
+from pipeline.training.image_problem import ImageProblem
 from pipeline.training.optimization import make_optimizer
 from pipeline.training.trainer import train
 
@@ -96,7 +98,8 @@ class Recorder:
 
 def run(network, data, config=CONFIG, *, seed=7, resume=None, hooks=None):
     hooks = Recorder() if hooks is None else hooks
-    return train(network, data, config, seed=seed, device=CPU, resume=resume, hooks=hooks)
+    problem = ImageProblem(data)
+    return train(network, problem, config, seed=seed, device=CPU, resume=resume, hooks=hooks)
 
 
 def whole_state(data, folder, resume=None, config=CONFIG):
@@ -423,7 +426,7 @@ def test_accuracy_is_a_share_of_all_images_whatever_the_batches():
     network, normalize = make_network(), Normalize(data, CPU)
     images, labels = data.train
     batches = zip(normalize(images).split(250), labels.split(250), strict=True)
-    accuracy = evaluate(network, batches, CPU)
+    accuracy = evaluate(network, batches, CPU)["accuracy"]
     with torch.no_grad():
         found = network.eval()(normalize(images)).argmax(1) == labels
     assert accuracy == found.float().mean().item() == pytest.approx(found.sum().item() / 600)
