@@ -34,5 +34,6 @@ def test_a_benchmark_runs_at_a_small_size(command, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 1), done.stderr  # 1: a target was missed, which is no fault
+    assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout.strip()
