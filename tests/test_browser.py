@@ -28,6 +28,8 @@ WIDTHS = (375, 1920)
 FOCUSABLE = "a, button, input:not([type=hidden]), select, summary, [tabindex]"
 UNNAMED = """all => all.filter(e => !(e.labels?.length || e.textContent.trim()
     || e.getAttribute('aria-label'))).map(e => e.outerHTML)"""
+LIVE_VALUES = """() => [...document.querySelectorAll('[data-live]')].map(
+    e => e.dataset.live + '=' + e.textContent).join(', ')"""
 FILL = "from tests.factories import fill_dashboard; fill_dashboard()"
 
 
@@ -62,9 +64,12 @@ def serving(home):
     port = free_port()
     process = home.start("dashboard", "--port", str(port))
     wait_until(lambda: _answers(port) or process.poll() is not None, what="the dashboard")
-    yield Dashboard(home, f"http://127.0.0.1:{port}")
-    process.terminate()
-    output, _ = process.communicate(timeout=120)
+    try:
+        yield Dashboard(home, f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        output, _ = process.communicate(timeout=120)
+        print(output)  # shown where a test fails
     assert "Traceback" not in output, output
     assert "ERROR" not in output, output
 
@@ -347,12 +352,12 @@ def test_a_running_search_is_paused_and_resumed_and_others_see_it_live(
             owner.sign_in(served)
             owner.page.goto("/searches/tiny")
             _expect(watcher, "completed", "text != '0'")
-            owner.page.get_by_role("button", name="Pause").click()
+            _press(owner, "Pause")
             _expect(watcher, "status", "text == 'paused'")
             _expect(watcher, "reason", "text == 'paused by hand'")
             _expect(watcher, "running", "text == '0'")
             done = watcher.page.locator("[data-live=completed]").inner_text()
-            owner.page.get_by_role("button", name="Resume").click()
+            _press(owner, "Resume")
             _expect(watcher, "status", "text == 'running'")
             _expect(watcher, "completed", f"text != '{done}'")
             assert watcher.page.evaluate("window.here") is True
@@ -452,10 +457,20 @@ def test_a_report_s_policy_refuses_what_was_smuggled_into_it(opened, dashboard, 
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
+def _press(visit, name):
+    """Press a button; the page it leads to is there after, so that no press hits one that goes."""
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name=name).click()
+
+
 def _expect(visit, key, condition):
     """Wait until a live value of the page is as expected."""
-    visit.page.wait_for_function(
-        f"() => {{ const text = document.querySelector('[data-live={key}]').textContent;"
-        f" return {condition}; }}",
-        timeout=PATIENCE,
-    )
+    try:
+        visit.page.wait_for_function(
+            f"() => {{ const text = document.querySelector('[data-live={key}]').textContent;"
+            f" return {condition}; }}",
+            timeout=PATIENCE,
+        )
+    except playwright.TimeoutError:
+        said = visit.page.evaluate(LIVE_VALUES)
+        raise AssertionError(f"{key} is not {condition}: {said}; {visit.faults}") from None
