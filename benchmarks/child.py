@@ -31,6 +31,7 @@ from pipeline.config import search as configs
 from pipeline.config.training import TrainingConfig
 from pipeline.data.datasets import load_dataset
 from pipeline.networks.costs import count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.layers import Layers
 from pipeline.spaces.cells.cell import Cell, Shape
 from pipeline.spaces.cells.config import NetworkConfig
@@ -80,7 +81,7 @@ class TimmNetwork(nn.Module):
 def our_network() -> CellNetwork:
     """The pipeline's own: h_{i-1} of the first cell is not projected, as in the authors' code."""
     shape = NetworkConfig(num_cells=NORMAL_CELLS, num_filters=FILTERS)
-    return build_network(NASNET_A, shape, image_shape=(3, 32, 32), classes=10)
+    return build_network(NASNET_A, shape, Inputs((3, 32, 32), 10))
 
 
 def our_network_of_timms_cells() -> CellNetwork:
@@ -192,9 +193,7 @@ def digits_part() -> None:
     config = configs.make_config(tables)
     data = load_dataset(config, Path("."))
     torch.manual_seed(0)
-    network = build_network(
-        NASNET_A, config.network, image_shape=data.image_shape, classes=data.classes
-    )
+    network = build_network(NASNET_A, config.network, data.inputs)
     optimizer = make_optimizer(network, config.training)
     network.to(memory_format=torch.channels_last)
     images = data.train[0][:64].float().contiguous(memory_format=torch.channels_last)

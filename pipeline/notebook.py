@@ -13,7 +13,6 @@
 It only reads. Needs the extra `notebook`; data frames are pandas', or polars' where asked for.
 """
 
-import dataclasses
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +36,7 @@ from pipeline.actions.genotypes import COLUMNS, find_stored, make_filter
 from pipeline.actions.stores import has_store
 from pipeline.errors import UserError
 from pipeline.genotypes.drawing import picture_of, svg_fragment
+from pipeline.networks.inputs import Inputs
 from pipeline.settings import read_settings
 from pipeline.spaces.base import Genotype
 from pipeline.spaces.registry import genotype_from_data
@@ -163,16 +163,12 @@ class Found:
             if own is None:
                 raise UserError("a genotype has no weights: network(untrained=True)")
             kept = own.kept()
-            network = build_for(own.genotype, own.config, own.shape, seed=seed)
+            network = build_for(own.genotype, own.config, own.inputs, seed=seed)
             load_kept(network, kept)
             return network
         plan = plan_network(self.genotype, own, config)
-        shape = dataclasses.replace(
-            plan.shape,
-            image_shape=image_shape or plan.shape.image_shape,
-            classes=classes or plan.shape.classes,
-        )
-        return build_for(plan.genotype, plan.config, shape, seed=seed)
+        inputs = Inputs(image_shape or plan.inputs.shape, classes or plan.inputs.classes)
+        return build_for(plan.genotype, plan.config, inputs, seed=seed)
 
     def _own(self) -> "SearchNetwork | None":
         """The network of the search that it was taken from, if it was."""

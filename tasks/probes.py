@@ -94,7 +94,7 @@ def probe_slot(run_id: int) -> str | None:
             return None
         problem = ImageProblem(run_data.load(config))
         small = NetworkConfig(num_cells=1, num_filters=4)
-        network = seeded_network(NASNET_A, small, problem.data, seed=0)
+        network = seeded_network(NASNET_A, small, problem.inputs, seed=0)
         device = torch_device(config.training.device)
         alone = config.training.model_copy(update={"devices": 1, "freeze": False})
         hooks = _EndAfterFirstStep()

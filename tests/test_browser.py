@@ -66,12 +66,18 @@ def serving(home):
     wait_until(lambda: _answers(port) or process.poll() is not None, what="the dashboard")
     try:
         yield Dashboard(home, f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        output, _ = process.communicate(timeout=120)
-        print(output)  # shown where a test fails
+    except BaseException as error:
+        error.add_note(_end(process))
+        raise
+    output = _end(process)
     assert "Traceback" not in output, output
     assert "ERROR" not in output, output
+
+
+def _end(process):
+    """End a process; returns what it printed."""
+    process.terminate()
+    return process.communicate(timeout=120)[0]
 
 
 def _answers(port):

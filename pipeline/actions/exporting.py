@@ -14,7 +14,6 @@ from pipeline.actions.networks import (
 from pipeline.actions.stores import open_store
 from pipeline.config.run import DataConfig, load_run_config
 from pipeline.data.datasets import load_dataset
-from pipeline.data.shapes import DataShape
 from pipeline.errors import MachineError, UserError
 from pipeline.exports import Exported, describe
 from pipeline.settings import get_settings
@@ -33,9 +32,8 @@ def untrained(
         UserError: naming the key, what it was given, and what it may be.
     """
     base = base_of(named).changed(cells, filters, size, classes)
-    network = build_for(base.genotype, base.config, base.shape, seed=SEED)
-    shape, weights = base.shape, f"random (seed {SEED})"
-    return Exported(base.genotype, base.config, network, shape.image_shape, shape.classes, weights)
+    network = build_for(base.genotype, base.config, base.inputs, seed=SEED)
+    return Exported(base.genotype, base.config, network, base.inputs, f"random (seed {SEED})")
 
 
 def of_rank(rank: Rank) -> Exported:
@@ -95,10 +93,7 @@ def _trained(
         images = load_dataset(data, get_settings().data_folder)
     except MachineError as error:
         raise UserError(str(error)) from None
-    shape = DataShape(images.image_shape, images.classes)
-    network = build_for(genotype, config, shape, seed=SEED)
+    network = build_for(genotype, config, images.inputs, seed=SEED)
     load_kept(network, kept)
-    return Exported(
-        *(genotype, config, network, shape.image_shape, shape.classes, weights),
-        data=describe(data, images),
-    )
+    about = describe(data, images)
+    return Exported(genotype, config, network, images.inputs, weights, about)

@@ -1,7 +1,7 @@
 """The network that a search's genotype means: as the search built it, with the weights it kept."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -17,8 +17,9 @@ from db.schema.session import transaction
 from pipeline.actions.genotypes import Named, find
 from pipeline.config.run import DataConfig, changed, make_network_config
 from pipeline.config.search import SearchConfig, load_config
-from pipeline.data.shapes import BUILT_IN, DataShape, data_shape
+from pipeline.data.inputs import BUILT_IN, inputs_of
 from pipeline.errors import MachineError, UserError
+from pipeline.networks.inputs import Inputs
 from pipeline.settings import get_settings
 from pipeline.spaces import make_space
 from pipeline.spaces.base import Genotype
@@ -43,14 +44,14 @@ class SearchNetwork:
     retrained: int | None  # a training of the genotype in full that has its weights
 
     @property
-    def shape(self) -> DataShape:
-        """Of the images that the search trains on.
+    def inputs(self) -> Inputs:
+        """The images that the search trains on.
 
         Raises:
             UserError: they are not here, or cannot be used.
         """
         try:
-            return data_shape(self.data, get_settings().data_folder)
+            return inputs_of(self.data, get_settings().data_folder)
         except MachineError as error:
             raise UserError(str(error)) from None
 
@@ -119,7 +120,7 @@ def load_kept(network: nn.Module, weights: checkpoints.Weights) -> None:
 
 
 def build_for(
-    genotype: Genotype, config: AnyNetworkConfig | None, shape: DataShape, *, seed: int
+    genotype: Genotype, config: AnyNetworkConfig | None, inputs: Inputs, *, seed: int
 ) -> nn.Module:
     """A network whose weights are drawn with a seed.
 
@@ -129,7 +130,7 @@ def build_for(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(genotype, config, image_shape=shape.image_shape, classes=shape.classes)
+        return build(genotype, config, inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class NetworkPlan:
 
     genotype: Genotype
     config: AnyNetworkConfig | None
-    shape: DataShape
+    inputs: Inputs
 
     def changed(
         self, cells: int | None, filters: int | None, size: int | None, classes: int | None
@@ -150,22 +151,22 @@ class NetworkPlan:
         """
         counts = {"num_cells": cells, "num_filters": filters}
         given = {key: count for key, count in counts.items() if count is not None}
-        channels, height, width = self.shape.image_shape
+        channels, height, width = self.inputs.shape
         shape = (channels, size or height, size or width)
         return NetworkPlan(
             self.genotype,
             changed(self.config, given) if given else self.config,
-            replace(self.shape, image_shape=shape, classes=classes or self.shape.classes),
+            Inputs(shape, classes or self.inputs.classes),
         )
 
     @property
     def title(self) -> str:
         """Its size, for people."""
-        _, height, width = self.shape.image_shape
+        _, height, width = self.inputs.shape
         size = "its own skeleton" if self.config is None else f"skeleton {self.config.skeleton!r}"
         if isinstance(self.config, NetworkConfig | MicroNetworkConfig):
             size = f"{self.config.num_cells} @ {self.config.num_filters}"
-        return f"{size}, images of {width}x{height}, {self.shape.classes} classes"
+        return f"{size}, images of {width}x{height}, {self.inputs.classes} classes"
 
 
 def plan_of(name: str) -> NetworkPlan:
@@ -177,8 +178,8 @@ def plan_of(name: str) -> NetworkPlan:
     if name not in PUBLISHED_NETWORKS:
         return base_of(find(name))
     found = PUBLISHED_NETWORKS[name]
-    shape = DataShape((3, found.image_size, found.image_size), found.classes)
-    return NetworkPlan(found.genotype, found.config, shape)
+    inputs = Inputs((3, found.image_size, found.image_size), found.classes)
+    return NetworkPlan(found.genotype, found.config, inputs)
 
 
 def base_of(found: Named) -> NetworkPlan:
@@ -209,7 +210,7 @@ def plan_network(
     """
     if own is not None:
         config = changed(own.config, keys) if keys else own.config
-        return NetworkPlan(own.genotype, config, own.shape)
+        return NetworkPlan(own.genotype, config, own.inputs)
     if genotype.kind == "known":
         return NetworkPlan(genotype, changed(None, keys) if keys else None, BUILT_IN["cifar10"])
     return NetworkPlan(genotype, make_network_config(genotype.kind, keys), BUILT_IN["cifar10"])

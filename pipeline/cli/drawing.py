@@ -96,12 +96,12 @@ def _network(
     from pipeline.spaces.description import describe
 
     base = plan_of(name).changed(cells, filters, size, classes)
-    config, shape = base.config, base.shape.image_shape
-    found = describe(base.genotype, config, image_shape=shape, classes=base.shape.classes)
+    config, inputs = base.config, base.inputs
+    found = describe(base.genotype, config, inputs)
     if not isinstance(config, NetworkConfig | MicroNetworkConfig) or not found.endpoints:
         raise UserError(f"--network: {name} is no stack of cells; without it its layers are drawn")
     title = f"{name}: {config.num_cells} @ {config.num_filters}"
-    return base.genotype.digest, picture_of_network(config, found.endpoints, shape, title)
+    return base.genotype.digest, picture_of_network(config, found.endpoints, inputs.shape, title)
 
 
 def _check(path: Path) -> Format:

@@ -31,10 +31,7 @@ def network(
     skeleton, for images of CIFAR-10.
     """
     base = plan_of(name).changed(cells, filters, size, classes)
-    shape = base.shape
-    found = describe(
-        base.genotype, base.config, image_shape=shape.image_shape, classes=shape.classes
-    )
+    found = describe(base.genotype, base.config, base.inputs)
     if as_json:
         print_json({**asdict(found), **_what(base)})
         return
@@ -55,6 +52,6 @@ def _what(base: NetworkPlan) -> dict[str, object]:
     """What was counted: the skeleton, and the images it is for."""
     return {
         "network": None if base.config is None else base.config.model_dump(mode="json"),
-        "image_shape": base.shape.image_shape,
-        "classes": base.shape.classes,
+        "image_shape": base.inputs.shape,
+        "classes": base.inputs.classes,
     }

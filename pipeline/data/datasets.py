@@ -35,6 +35,7 @@ from pipeline.errors import DataChangedError, MachineError, UserError
 from pipeline.io import locks
 from pipeline.io.terminal import unescaped
 from pipeline.io.text import storable
+from pipeline.networks.inputs import Inputs
 
 # Where Debian's package dataset-fashion-mnist puts the four gzipped files.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -86,10 +87,10 @@ class ImageData:
         return len(self.class_names)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+    def inputs(self) -> Inputs:
+        """What networks for it are built for."""
         channels, height, width = self.train[0].shape[1:]
-        return channels, height, width
+        return Inputs((channels, height, width), self.classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

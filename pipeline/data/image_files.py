@@ -18,6 +18,7 @@ from pipeline.data import decoding
 from pipeline.data.image_trees import ImageFile
 from pipeline.errors import MachineError, UserError
 from pipeline.io.child_processes import end_with_parent
+from pipeline.networks.inputs import Inputs
 
 EVALUATED_SHARE = 0.875  # of a resized image's side, in its middle (Inception's preprocessing)
 # Inception's colour distortion (slim: preprocessing/inception_preprocessing.py, distort_color).
@@ -44,9 +45,9 @@ class ImageFiles:
         return len(self.class_names)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        return 3, self.size, self.size
+    def inputs(self) -> Inputs:
+        """What networks for it are built for."""
+        return Inputs((3, self.size, self.size), self.classes)
 
 
 @dataclass(frozen=True, slots=True)

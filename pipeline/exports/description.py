@@ -18,6 +18,7 @@ from pipeline.data.image_files import ImageFiles, resized_side
 from pipeline.errors import UserError
 from pipeline.io.config_model import Many, Positive
 from pipeline.io.json_text import read_json
+from pipeline.networks.inputs import Inputs
 
 LARGEST_SIDE = 4096  # pixels, as DataConfig.image_size has it
 LARGEST_RESIZED = 2 * LARGEST_SIDE
@@ -90,11 +91,13 @@ class Description(BaseModel, frozen=True, extra="forbid", strict=True):
         return str(number) if self.class_names is None else self.class_names[number]
 
 
-def as_metadata(
-    shape: tuple[int, int, int], classes: int, data: DataDescription | None, form: Input
-) -> dict[str, str]:
+def as_metadata(inputs: Inputs, data: DataDescription | None, form: Input) -> dict[str, str]:
     """The keys of a ``Description`` as texts; of what is not known none."""
-    values: dict[str, Any] = {"image_shape": shape, "classes": classes, "input": form}
+    values: dict[str, Any] = {
+        "image_shape": inputs.shape,
+        "classes": inputs.classes,
+        "input": form,
+    }
     if data is not None:
         values |= {key: getattr(data, key) for key in data.__slots__}
     return {

@@ -19,6 +19,7 @@ from pipeline.exports.description import Description, read_metadata
 from pipeline.genotypes.genotype_files import MOST_HEADER, safetensors_metadata
 from pipeline.io.json_text import read_json
 from pipeline.io.reading import blaming
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.building import build
 from pipeline.spaces.registry import AnyNetworkConfig, genotype_from_data
 
@@ -123,12 +124,7 @@ def _described_network(metadata: Mapping[str, str], description: Description) ->
         where = ".".join(map(str, error.errors()[0]["loc"][1:]))
         raise UserError(f"its metadata: network: {where or text!r:.60} cannot be used") from None
     with torch.device("meta"):
-        return build(
-            genotype,
-            config,
-            image_shape=description.image_shape,
-            classes=description.classes,
-        )
+        return build(genotype, config, Inputs(description.image_shape, description.classes))
 
 
 def _read_onnx(path: Path) -> Model:

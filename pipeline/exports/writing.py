@@ -14,6 +14,7 @@ from pipeline.errors import NasnetError, UserError
 from pipeline.exports.description import DataDescription, Input, as_metadata
 from pipeline.exports.reading import METADATA_FILE, load_model
 from pipeline.io.reading import check_target
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.base import Genotype
 from pipeline.spaces.registry import AnyNetworkConfig
 
@@ -31,8 +32,7 @@ class Exported:
     genotype: Genotype
     config: AnyNetworkConfig | None
     network: nn.Module
-    image_shape: tuple[int, int, int]
-    classes: int
+    inputs: Inputs
     weights: str = "random"  # or whose they are, for people
     data: DataDescription | None = None  # None: nobody trained it
 
@@ -42,7 +42,7 @@ class Exported:
             "genotype": self.genotype.to_json(),
             "network": "" if self.config is None else self.config.model_dump_json(),
             "weights": self.weights,
-            **as_metadata(self.image_shape, self.classes, self.data, form),
+            **as_metadata(self.inputs, self.data, form),
         }
 
 
@@ -71,7 +71,7 @@ def write_network(
     network = exported.network.eval()
     pixels = torch.randint(
         256,
-        (CHECKED, *exported.image_shape),
+        (CHECKED, *exported.inputs.shape),
         dtype=torch.uint8,
         generator=torch.Generator().manual_seed(0),
     )

@@ -15,7 +15,7 @@ def count_parameters(network: nn.Module) -> int:
     )
 
 
-def count_macs(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+def count_macs(network: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-adds of all convolutions and linear layers for one image (C, H, W).
 
     Batch norm, ReLU and pooling count nothing, as in the paper's numbers. Runs one empty image
@@ -37,7 +37,7 @@ def count_macs(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     try:
         network.eval()
         with torch.inference_mode():
-            network(torch.zeros(1, *image_shape, device=device))
+            network(torch.zeros(1, *shape, device=device))
     finally:
         network.train(was_training)
         for hook in hooks:

@@ -255,8 +255,8 @@ class GenotypeKind(Generic[G]):
 
     genotype: type[G]
     build: str
-    """``module:function`` that makes a network of (genotype, skeleton or None, image_shape=,
-    classes=); imported when it is called, since it needs torch.
+    """``module:function`` that makes a network of (genotype, skeleton or None,
+    ``Inputs``); imported when it is called, since it needs torch.
     """
     words: Words[G]
 
@@ -280,7 +280,7 @@ class SpaceType:
     """The preset that lists its keys."""
     build_shared: str | None = None
     """``module:function`` that makes the network of all children with shared weights, of (space
-    configuration, skeleton, image_shape=, classes=); None: they share no weights.
+    configuration, skeleton, ``Inputs``); None: they share no weights.
     """
 
     @property

@@ -5,6 +5,7 @@ import pkgutil
 from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.base import Genotype, SkeletonConfig, SpaceConfig
 from pipeline.spaces.registry import SPACES, kind_of, skeleton_names, skeletons_of
 
@@ -12,9 +13,7 @@ from pipeline.spaces.registry import SPACES, kind_of, skeleton_names, skeletons_
 def build(
     genotype: Genotype,
     config: SkeletonConfig | None,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> nn.Module:
     """The network of any genotype for images (channels, height, width), weights at random.
 
@@ -28,16 +27,14 @@ def build(
         raise UserError(f"network.skeleton: a genotype of kind {genotype.kind} needs {expected}")
     genotype.validate()
     make = pkgutil.resolve_name(kind_of(genotype).build)
-    network: nn.Module = make(genotype, config, image_shape=image_shape, classes=classes)
+    network: nn.Module = make(genotype, config, inputs)
     return network
 
 
 def build_shared(
     space: SpaceConfig,
     config: SkeletonConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> nn.Module:
     """The supernet of a space: all its choices, weights at random.
 
@@ -56,5 +53,5 @@ def build_shared(
             f"{config.skeleton!r}; those of {sharing} do in their own"
         )
     make = pkgutil.resolve_name(space_type.build_shared)
-    supernet: nn.Module = make(space, config, image_shape=image_shape, classes=classes)
+    supernet: nn.Module = make(space, config, inputs)
     return supernet

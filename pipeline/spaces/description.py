@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.base import Genotype, SkeletonConfig
 from pipeline.spaces.building import build
 
@@ -23,9 +24,7 @@ class Description:
 def describe(
     genotype: Genotype,
     config: SkeletonConfig | None,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> Description:
     """Build the network of shapes alone, and look at it.
 
@@ -34,11 +33,11 @@ def describe(
         UserError: the skeleton is another kind's, or the images are too small.
     """
     with torch.device("meta"):
-        network = build(genotype, config, image_shape=image_shape, classes=classes)
+        network = build(genotype, config, inputs)
         network.eval()
-        macs = count_macs(network, image_shape)
+        macs = count_macs(network, inputs.shape)
         tell_shapes = getattr(network, "endpoints", None)
-        endpoints = {} if tell_shapes is None else tell_shapes(torch.zeros(1, *image_shape))
+        endpoints = {} if tell_shapes is None else tell_shapes(torch.zeros(1, *inputs.shape))
     auxiliary = getattr(network, "auxiliary", None)
     return Description(
         parameters=count_parameters(network),

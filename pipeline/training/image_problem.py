@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from pipeline.config.training import TrainingConfig
 from pipeline.data.datasets import ImageData
 from pipeline.data.image_files import ImageFiles
+from pipeline.networks.inputs import Inputs
 from pipeline.training.evaluation import evaluate
 from pipeline.training.feeding import make_feed
 from pipeline.training.problem import Batch, BatchFeed, Metric, Metrics
@@ -20,6 +21,11 @@ class ImageProblem:
     """See ``Problem``. A network gives logits (N, classes); targets are labels (N,)."""
 
     data: ImageData | ImageFiles
+
+    @property
+    def inputs(self) -> Inputs:
+        """See ``Problem``."""
+        return self.data.inputs
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -137,17 +137,15 @@ def _worker_main(rank: int, size: int, store: str, job: Job, pipe: Connection) -
 def _train_share(rank: int, size: int, store: str, job: Job) -> None:
     config = job.config
     _join_group(rank, size, store, config)
-    data = load_dataset(config, job.data_folder)
+    problem = ImageProblem(load_dataset(config, job.data_folder))
     device = torch_device(config.training.device, rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with oom_as_child_error():
-        network = build(
-            job.genotype, config.network, image_shape=data.image_shape, classes=data.classes
-        )
+        network = build(job.genotype, config.network, problem.inputs)
     train(
         network,
-        ImageProblem(data),
+        problem,
         config.training,
         seed=job.seed,
         device=device,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.training import TrainingConfig
+from pipeline.networks.inputs import Inputs
 
 Batch = tuple[Tensor, Tensor]  # inputs (N, ...) as a network takes them; targets (N, ...)
 Metrics = Mapping[str, float]  # of one moment, by name
@@ -45,6 +46,10 @@ class BatchFeed(Protocol):
 
 class Problem(Protocol):
     """What is trained for."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a network for it takes, and what it tells apart."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -7,9 +7,8 @@ from torch import nn
 
 from db.lifecycle import attempts, epochs
 from db.schema.session import transaction
-from pipeline.data.datasets import ImageData
-from pipeline.data.image_files import ImageFiles
 from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.weights import load_body
 from pipeline.settings import get_settings
 from pipeline.spaces.base import Genotype
@@ -49,16 +48,16 @@ def _train_from(
     state: State | None, attempt: NetworkAttempt, recorder: Recorder, group: Group
 ) -> Write:
     config, child = attempt.config, attempt.child
-    data = run_data.load(config)
+    problem = ImageProblem(run_data.load(config))
     with oom_as_child_error():
-        network = seeded_network(attempt.genotype, config.network, data, attempt.seed)
+        network = seeded_network(attempt.genotype, config.network, problem.inputs, attempt.seed)
         if state is None and attempt.start is not None:
             load_body(network, attempt.start.read())
         parameters = count_parameters(network)
-        macs = count_macs(network, data.image_shape)
+        macs = count_macs(network, problem.inputs.shape)
     trained = trainer.train(
         network,
-        ImageProblem(data),
+        problem,
         config.training,
         seed=attempt.seed,
         device=torch_device(config.training.device),
@@ -100,11 +99,11 @@ def _named(trained: TrainingResult) -> dict[str, float]:
 
 
 def seeded_network(
-    genotype: Genotype, config: AnyNetworkConfig | None, data: ImageData | ImageFiles, seed: int
+    genotype: Genotype, config: AnyNetworkConfig | None, inputs: Inputs, seed: int
 ) -> nn.Module:
-    """A genotype's network for some images, its weights drawn by a seed."""
+    """A genotype's network, its weights drawn by a seed."""
     torch.manual_seed(seed)
-    return build(genotype, config, image_shape=data.image_shape, classes=data.classes)
+    return build(genotype, config, inputs)
 
 
 def _judge(child: ChildOfSearch) -> Judge | None:

@@ -6,6 +6,7 @@ from torch import nn
 
 from pipeline.data.datasets import ImageData
 from pipeline.errors import ChildError, Failure
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.base import SpaceConfig
 from pipeline.spaces.building import build_shared
 from pipeline.spaces.registry import AnyNetworkConfig
@@ -19,8 +20,7 @@ class _Key:
 
     space: SpaceConfig
     network: AnyNetworkConfig
-    image_shape: tuple[int, int, int]
-    classes: int
+    inputs: Inputs
     sha256: str
 
 
@@ -30,12 +30,7 @@ _kept: dict[_Key, nn.Module] = {}
 
 def build(attempt: SharedAttempt, data: ImageData) -> nn.Module:
     """A search's supernet, its weights at random."""
-    return build_shared(
-        attempt.search.space,
-        attempt.network,
-        image_shape=data.image_shape,
-        classes=data.classes,
-    )
+    return build_shared(attempt.search.space, attempt.network, data.inputs)
 
 
 def load(attempt: SharedAttempt, data: ImageData) -> nn.Module:
@@ -70,4 +65,4 @@ def forget() -> None:
 
 
 def _key(attempt: SharedAttempt, data: ImageData, sha256: str) -> _Key:
-    return _Key(attempt.search.space, attempt.network, data.image_shape, data.classes, sha256)
+    return _Key(attempt.search.space, attempt.network, data.inputs, sha256)

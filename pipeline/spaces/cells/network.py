@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.networks.initialize import initialize
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.layers import Layers
 from pipeline.networks.state import State
 from pipeline.spaces.cells import cell as cells
@@ -102,9 +103,7 @@ class CellNetwork(nn.Module):
         self,
         genotype: CellGenotype,
         config: NetworkConfig,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
+        inputs: Inputs,
         variant: Variant = SLIM,
     ) -> None:
         super().__init__()
@@ -113,7 +112,7 @@ class CellNetwork(nn.Module):
         )
         self.plan = plan_cells(genotype, config, variant)
         self.stem_cells = 2 if config.stem == "imagenet" else 0
-        self.stem, stem = _stem(layers, config, image_shape[0])
+        self.stem, stem = _stem(layers, config, inputs.shape[0])
         shapes = [stem]
         self.cells = nn.ModuleList()
         for place in self.plan:
@@ -131,15 +130,15 @@ class CellNetwork(nn.Module):
             shapes.append(cell.shape)
         self.keep = _keep_probabilities(config, len(self.plan))
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(shapes[-1].channels, classes, bias=variant.bias)
+        self.classifier = nn.Linear(shapes[-1].channels, inputs.classes, bias=variant.bias)
         self.auxiliary: AuxiliaryHead | None = None
         if config.auxiliary:
             before_last_reduction = len(self.plan) - config.num_cells - 1
             self._auxiliary_reads = before_last_reduction + variant.auxiliary_later
             shape = shapes[self._auxiliary_reads]
-            size = _map_size(config, image_shape[1:], shape.halvings)
+            size = _map_size(config, inputs.shape[1:], shape.halvings)
             self.auxiliary = AuxiliaryHead(
-                layers, shape.channels, size, classes, bias=variant.bias
+                layers, shape.channels, size, inputs.classes, bias=variant.bias
             )
         initialize(self, variant.fan)
 
@@ -253,9 +252,7 @@ class AuxiliaryHead(nn.Sequential):
 def enas_network(
     genotype: CellGenotype,
     config: MicroNetworkConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> CellNetwork:
     """ENAS' final network of cells (melodyguan/enas: micro_child.py, _fixed_layer).
 
@@ -280,15 +277,13 @@ def enas_network(
         drop_path_keep=config.drop_path_keep,
         auxiliary=config.auxiliary,
     )
-    return CellNetwork(genotype, alike, image_shape=image_shape, classes=classes, variant=variant)
+    return CellNetwork(genotype, alike, inputs, variant=variant)
 
 
 def build(
     genotype: CellGenotype,
     config: NetworkConfig | MicroNetworkConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> CellNetwork | MicroNetwork:
     """A genotype's network in NASNet's skeleton, or in one of ENAS' two.
 
@@ -297,18 +292,16 @@ def build(
         UserError: the images are too small for the stem.
     """
     if isinstance(config, NetworkConfig):
-        return build_network(genotype, config, image_shape=image_shape, classes=classes)
+        return build_network(genotype, config, inputs)
     if config.cells == "final":
-        return enas_network(genotype, config, image_shape=image_shape, classes=classes)
-    return MicroNetwork(config, genotype, image_shape=image_shape, classes=classes)
+        return enas_network(genotype, config, inputs)
+    return MicroNetwork(config, genotype, inputs)
 
 
 def build_network(
     genotype: CellGenotype,
     config: NetworkConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> CellNetwork:
     """A genotype's network for images (channels, height, width), its weights drawn at random.
 
@@ -318,7 +311,9 @@ def build_network(
         InvalidGenotypeError: the genotype breaks a rule; names the block.
         UserError: the images are too small for the stem.
     """
-    if config.stem == "imagenet" and min(image_shape[1:]) < 3:
-        raise UserError(f"images of {image_shape[2]}x{image_shape[1]}: ImageNet's stem needs 3x3")
+    if config.stem == "imagenet" and min(inputs.shape[1:]) < 3:
+        raise UserError(
+            f"images of {inputs.shape[2]}x{inputs.shape[1]}: ImageNet's stem needs 3x3"
+        )
     genotype.validate()
-    return CellNetwork(genotype, config, image_shape=image_shape, classes=classes)
+    return CellNetwork(genotype, config, inputs)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.networks.initialize import initialize
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.layers import FactorizedReduction, Layers
 from pipeline.networks.state import Operation, State
 from pipeline.spaces.cells.cell import Shape, match_previous
@@ -27,9 +28,7 @@ Choice = tuple[int, str, int, str]
 def build_shared(
     space: MicroSpaceConfig,
     config: MicroNetworkConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> "MicroNetwork":
     """The supernet of a space, weights at random.
 
@@ -38,7 +37,7 @@ def build_shared(
     """
     if config.cells != "search":
         raise UserError("network.cells: only 'search' cells share weights")
-    return MicroNetwork(config, space, image_shape=image_shape, classes=classes)
+    return MicroNetwork(config, space, inputs)
 
 
 class SharedCell(nn.Module):
@@ -114,15 +113,13 @@ class MicroNetwork(nn.Module):
         self,
         config: MicroNetworkConfig,
         choices: CellGenotype | MicroSpaceConfig,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
+        inputs: Inputs,
     ) -> None:
         super().__init__()
         self.only = choices if isinstance(choices, CellGenotype) else None
         make = Layers(norm_decay=config.norm_decay, norm_epsilon=config.norm_epsilon)
         stem, filters = int(config.stem_multiplier * config.num_filters), config.num_filters
-        self.stem = nn.Sequential(make.conv(image_shape[0], stem, (3, 3)), make.norm(stem))
+        self.stem = nn.Sequential(make.conv(inputs.shape[0], stem, (3, 3)), make.norm(stem))
         previous = current = Shape(stem, 0)
         self.cells, self.reductions = nn.ModuleList(), nn.ModuleDict()
         stage = [False] * config.num_cells
@@ -137,7 +134,7 @@ class MicroNetwork(nn.Module):
             self.cells.append(SharedCell(make, current, previous, filters, *places))
             previous, current = current, Shape(filters, current.halvings)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(filters, classes, bias=False)
+        self.classifier = nn.Linear(filters, inputs.classes, bias=False)
         initialize(self, "fan_in")
 
     def forward(self, x: Tensor, genotype: CellGenotype | None = None) -> Tensor:

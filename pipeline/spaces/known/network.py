@@ -5,6 +5,7 @@ import re
 from torch import nn
 
 from pipeline.errors import InvalidGenotypeError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.known.genotype import KnownNetwork
 
 # Families whose first convolution and pooling may be exchanged for a stem for small images.
@@ -22,9 +23,7 @@ def known_names() -> list[str]:
     return [name for name in models.list_models(module=models) if FAMILIES.match(name)]
 
 
-def build(
-    genotype: KnownNetwork, _config: object, *, image_shape: tuple[int, int, int], classes: int
-) -> nn.Module:
+def build(genotype: KnownNetwork, _config: object, inputs: Inputs) -> nn.Module:
     """A network with weights drawn at random.
 
     Small images get the stem that ResNets have for CIFAR (arXiv:1512.03385, section 4.2): a 3x3
@@ -39,10 +38,10 @@ def build(
 
     if genotype.name not in known_names():
         raise InvalidGenotypeError(f"no known network {genotype.name!r}")
-    network: nn.Module = models.get_model(genotype.name, weights=None, num_classes=classes)
-    small = min(image_shape[1:]) < SMALL
-    if small or image_shape[0] != 3:
-        _exchange_stem(network, image_shape[0], small=small)
+    network: nn.Module = models.get_model(genotype.name, weights=None, num_classes=inputs.classes)
+    small = min(inputs.shape[1:]) < SMALL
+    if small or inputs.shape[0] != 3:
+        _exchange_stem(network, inputs.shape[0], small=small)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = NORM_MOMENTUM

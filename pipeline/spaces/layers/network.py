@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from pipeline.networks.initialize import initialize
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.layers import Layers
 from pipeline.spaces.layers.config import LayerNetworkConfig
 from pipeline.spaces.layers.genotype import Layer, LayerGenotype
@@ -24,22 +25,20 @@ class LayerNetwork(nn.Module):
         self,
         genotype: LayerGenotype,
         config: LayerNetworkConfig,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
+        inputs: Inputs,
     ) -> None:
         super().__init__()
         self.genotype = genotype
         make = Layers(norm_decay=config.norm_decay, norm_epsilon=config.norm_epsilon)
-        channels = [image_shape[0]]
+        channels = [inputs.shape[0]]
         self.layers = nn.ModuleList()
         for layer in genotype.layers:
             filters = layer.filters + config.extra_filters
-            inputs = sum(channels[source] for source in layer.inputs)
-            self.layers.append(_made(make, layer, inputs, filters))
+            read = sum(channels[source] for source in layer.inputs)
+            self.layers.append(_made(make, layer, read, filters))
             channels.append(filters)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(sum(channels[n] for n in genotype.outputs), classes)
+        self.classifier = nn.Linear(sum(channels[n] for n in genotype.outputs), inputs.classes)
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,9 +78,7 @@ def _made(make: Layers, layer: Layer, channels: int, filters: int) -> nn.Sequent
 def build(
     genotype: LayerGenotype,
     config: LayerNetworkConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> LayerNetwork:
     """A genotype's network, weights at random."""
-    return LayerNetwork(genotype, config, image_shape=image_shape, classes=classes)
+    return LayerNetwork(genotype, config, inputs)

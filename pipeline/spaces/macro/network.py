@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.networks.initialize import initialize
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.layers import FactorizedReduction, Layers
 from pipeline.networks.state import State
 from pipeline.spaces.macro.config import MacroNetworkConfig, MacroSpaceConfig
@@ -40,9 +41,7 @@ class MacroNetwork(nn.Module):
         self,
         config: MacroNetworkConfig,
         choices: MacroGenotype | MacroSpaceConfig,
-        *,
-        image_shape: tuple[int, int, int],
-        classes: int,
+        inputs: Inputs,
     ) -> None:
         super().__init__()
         self.only = only = choices if isinstance(choices, MacroGenotype) else None
@@ -53,7 +52,7 @@ class MacroNetwork(nn.Module):
         self.concatenates = config.skip == "concat"
         make = Layers(norm_decay=config.norm_decay, norm_epsilon=config.norm_epsilon)
         filters = config.filters
-        self.stem = nn.Sequential(make.conv(image_shape[0], filters, (3, 3)), make.norm(filters))
+        self.stem = nn.Sequential(make.conv(inputs.shape[0], filters, (3, 3)), make.norm(filters))
         # by layer: operations by name, the rest by the outputs that are read
         self.ops, self.src = nn.ModuleDict(), nn.ModuleDict()
         self.norms, self.reductions = nn.ModuleDict(), nn.ModuleDict()
@@ -77,7 +76,7 @@ class MacroNetwork(nn.Module):
                 )
                 filters = wide
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(filters, classes, bias=False)
+        self.classifier = nn.Linear(filters, inputs.classes, bias=False)
         initialize(self, "fan_in")
 
     def forward(self, x: Tensor, genotype: MacroGenotype | None = None) -> Tensor:
@@ -146,20 +145,16 @@ def _operation(make: Layers, name: str, filters: int) -> nn.Sequential:
 def build(
     genotype: MacroGenotype,
     config: MacroNetworkConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> MacroNetwork:
     """A genotype's network, weights at random."""
-    return MacroNetwork(config, genotype, image_shape=image_shape, classes=classes)
+    return MacroNetwork(config, genotype, inputs)
 
 
 def build_shared(
     space: MacroSpaceConfig,
     config: MacroNetworkConfig,
-    *,
-    image_shape: tuple[int, int, int],
-    classes: int,
+    inputs: Inputs,
 ) -> MacroNetwork:
     """The supernet of a space, weights at random."""
-    return MacroNetwork(config, space, image_shape=image_shape, classes=classes)
+    return MacroNetwork(config, space, inputs)

@@ -17,9 +17,10 @@ from pipeline.actions.networks import base_of, network_at
 from pipeline.cli import app
 from pipeline.config.run import DataConfig
 from pipeline.data.datasets import load_dataset
-from pipeline.data.shapes import BUILT_IN, DataShape, data_shape
+from pipeline.data.inputs import BUILT_IN, inputs_of
 from pipeline.errors import UserError
 from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.training import checkpoint
 from pipeline.training.evaluation import Normalize, evaluate
 from tests.factories import rows
@@ -55,9 +56,9 @@ def test_its_numbers_and_its_accuracy_are_those_of_the_list(searched):
     for number, row in enumerate(listed(searched), start=1):
         base = base_of(find(f"digits:{number}"))
         exported = untrained(find(f"digits:{number}"), *NO_SIZES)
-        assert (exported.image_shape, exported.classes) == ((1, 8, 8), 10)
+        assert exported.inputs == Inputs((1, 8, 8), 10)
         assert count_parameters(exported.network) == row.parameters
-        assert count_macs(exported.network, base.shape.image_shape) == row.macs
+        assert count_macs(exported.network, base.inputs.shape) == row.macs
         printed = CliRunner().invoke(app, ["network", f"digits:{number}", "--json"])
         assert json.loads(printed.stdout)["parameters"] == row.parameters
         assert json.loads(printed.stdout)["macs"] == row.macs
@@ -125,7 +126,7 @@ def test_a_child_of_shared_weights_has_its_part_of_them(worker, post, tables):
 
 def test_the_shapes_that_are_written_down_are_those_of_the_images():
     data = load_dataset(DataConfig(dataset="digits"), None)
-    assert BUILT_IN["digits"] == DataShape(data.image_shape, data.classes)
+    assert BUILT_IN["digits"] == data.inputs
 
 
 def test_the_shape_of_one_s_own_images_is_looked_up(tmp_path):
@@ -135,5 +136,5 @@ def test_the_shape_of_one_s_own_images_is_looked_up(tmp_path):
     parts = {f"{kind}_{part}": array for part in ("train", "test") for kind, array in
              (("x", images), ("y", labels))}  # fmt: skip
     np.savez(tmp_path / "a.npz", **parts)
-    found = data_shape(DataConfig(dataset=f"npz:{tmp_path / 'a.npz'}"), tmp_path)
-    assert found == DataShape((3, 6, 4), 3)
+    found = inputs_of(DataConfig(dataset=f"npz:{tmp_path / 'a.npz'}"), tmp_path)
+    assert found == Inputs((3, 6, 4), 3)

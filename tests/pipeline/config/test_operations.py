@@ -5,6 +5,7 @@ import pytest
 from pipeline.config.controllers import check_kinds
 from pipeline.config.search import load_config, make_config
 from pipeline.errors import InvalidGenotypeError, UserError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces import make_space
 from pipeline.spaces.building import build_shared
 from pipeline.spaces.cells.config import ENAS_OPERATIONS
@@ -68,7 +69,7 @@ def test_layers_choose_from_the_list_and_share_the_weights_of_no_other():
     other = macro.MacroGenotype((macro.MacroLayer("conv_3x3"),) * 2)
     with pytest.raises(InvalidGenotypeError, match="layer 1: the space has no operation 'conv_3x"):
         found.encode(other)
-    supernet = build_shared(config.space, config.network, image_shape=(1, 8, 8), classes=10)
+    supernet = build_shared(config.space, config.network, Inputs((1, 8, 8), 10))
     assert {name for layer in supernet.ops.values() for name in layer._modules} == set(named)
     with pytest.raises(UserError, match="no operation 'identity'; there are: conv_3x3"):
         make_config({"space": {"name": "enas-macro", "operations": ["identity"]}})

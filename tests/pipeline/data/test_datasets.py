@@ -37,7 +37,7 @@ def bytes_of(part):
 def test_digits_are_1297_250_and_250_grey_images_of_8x8(tmp_path):
     data = load("digits", tmp_path)
     assert [len(part[1]) for part in (data.train, data.validation, data.test)] == [1297, 250, 250]
-    assert data.image_shape == (1, 8, 8)
+    assert data.inputs.shape == (1, 8, 8)
     assert data.classes == 10
     for images, labels in (data.train, data.validation, data.test):
         assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
@@ -131,7 +131,7 @@ def test_validation_and_training_and_test_images_do_not_overlap(npz, tmp_path):
 
 def test_npz_images_keep_their_labels_and_orientation(npz, tmp_path):
     data = load(npz(), tmp_path)
-    assert data.image_shape == (3, 4, 5)
+    assert data.inputs.shape == (3, 4, 5)
     for images, labels in (data.train, data.validation, data.test):
         assert torch.equal(images[:, 0, 0, 0].long() % 4, labels)
 
@@ -152,7 +152,7 @@ def test_validation_that_leaves_no_images_to_train_is_refused(npz, tmp_path, val
 def test_npz_of_grey_images_needs_no_channels(npz, tmp_path):
     images = numbered(100)[..., 0], numbered(20)[..., 0]
     data = load(npz(x_train=images[0], x_test=images[1]), tmp_path)
-    assert data.image_shape == (1, 4, 5)
+    assert data.inputs.shape == (1, 4, 5)
     assert len(data.mean) == len(data.std) == 1
 
 
@@ -274,7 +274,7 @@ def test_imagefolder_takes_classes_from_folders_in_alphabetical_order(tmp_path):
         save_images(tmp_path / part / "ant", count, value=50)
     data = load(f"imagefolder:{tmp_path}", tmp_path)
     assert data.class_names == ("ant", "cat")
-    assert data.image_shape == (3, 5, 6)  # height before width
+    assert data.inputs.shape == (3, 5, 6)  # height before width
     assert [len(p[1]) for p in (data.train, data.validation, data.test)] == [18, 2, 6]
     for images, labels in (data.train, data.validation, data.test):
         assert torch.equal(images[:, 0, 0, 0], 50 + 50 * labels.to(torch.uint8))
@@ -427,7 +427,7 @@ def test_data_set_that_is_there_is_loaded_and_holds_out_a_tenth(tmp_path):
         (raw / name).write_bytes(data)
     fetch_dataset("mnist", tmp_path)  # there is nothing to download
     data = load("mnist", tmp_path)
-    assert data.image_shape == (1, 28, 28)
+    assert data.inputs.shape == (1, 28, 28)
     assert [len(p[1]) for p in (data.train, data.validation, data.test)] == [180, 20, 30]
     assert torch.equal(data.train[0][:, 0, 0, 0].long(), data.train[1])
 

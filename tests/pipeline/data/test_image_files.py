@@ -17,6 +17,7 @@ from pipeline.data.check import usual_size
 from pipeline.data.datasets import load_dataset
 from pipeline.data.image_files import ImageFiles
 from pipeline.errors import ChildError, Failure, LeaseReturnedError, MachineError, UserError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import NASNET_A
@@ -59,7 +60,7 @@ def batches_of(data, *, loaders, epoch=0, step=0, seed=5):
 def test_images_of_all_sizes_are_brought_to_one_and_split_once(folder):
     data = load(folder)
     assert isinstance(data, ImageFiles)
-    assert (data.image_shape, data.classes) == ((3, 16, 16), 2)
+    assert data.inputs == Inputs((3, 16, 16), 2)
     parts = [len(part[0]) for part in (data.train, data.validation, data.test)]
     assert parts == [24, 4, 8]
     assert not set(data.train[0]) & set(data.validation[0])
@@ -137,7 +138,7 @@ class Hooks:
 def run(data, hooks, resume=None, **changes):
     torch.manual_seed(0)
     network = build_network(
-        NASNET_A, NetworkConfig(num_cells=1, num_filters=4), image_shape=(3, 16, 16), classes=2
+        NASNET_A, NetworkConfig(num_cells=1, num_filters=4), Inputs((3, 16, 16), 2)
     )
     config = CONFIG.model_copy(update=changes)
     problem = ImageProblem(data)

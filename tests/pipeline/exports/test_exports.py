@@ -9,6 +9,7 @@ from pipeline.config.run import make_network_config
 from pipeline.errors import UserError
 from pipeline.exports import Exported, ExportError, write_genotype, write_network, writing
 from pipeline.genotypes.genotype_files import read_genotype
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.building import build
 from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.published import AMOEBANET_A, DARTS_V2, NASNET_A
@@ -21,11 +22,11 @@ SHAPE = (3, 16, 16)
 def make_exported(genotype=NASNET_A, **network):
     torch.manual_seed(0)
     config = NetworkConfig(num_cells=1, num_filters=4, **network)
-    built = build(genotype, config, image_shape=SHAPE, classes=5)
+    built = build(genotype, config, Inputs(SHAPE, 5))
     for name, buffer in built.named_buffers():  # as if trained
         if name.endswith(("running_mean", "running_var")):
             buffer.uniform_(0.5, 1.5)
-    return Exported(genotype, config, built, SHAPE, 5)
+    return Exported(genotype, config, built, Inputs(SHAPE, 5))
 
 
 @pytest.fixture
@@ -59,8 +60,8 @@ def test_a_torch_export_says_what_the_network_says(tmp_path, images):
 def test_an_enas_child_that_stands_alone_is_exported(tmp_path, images):
     genotype = MacroGenotype((MacroLayer("conv_3x3"), MacroLayer("max_pool_3x3", (1,))))
     config = make_network_config(genotype.kind, {"filters": 4})
-    built = build(genotype, config, image_shape=SHAPE, classes=5)
-    write_network(Exported(genotype, config, built, SHAPE, 5), "pt2", tmp_path / "n.pt2")
+    built = build(genotype, config, Inputs(SHAPE, 5))
+    write_network(Exported(genotype, config, built, Inputs(SHAPE, 5)), "pt2", tmp_path / "n.pt2")
     found = outputs_of_program(tmp_path / "n.pt2", images)
     torch.testing.assert_close(found, outputs(built, images), rtol=1e-4, atol=1e-4)
 

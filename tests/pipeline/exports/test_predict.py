@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.exports import Exported, describe, load_model, write_network, writing
 from pipeline.exports.predicting import list_images, predict
 from pipeline.exports.reading import METADATA_FILE
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.building import build
 from pipeline.spaces.known.genotype import KnownNetwork
 from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
@@ -83,9 +84,9 @@ def _train(config, tmp_path, files_of):
     feed = make_feed(data, training, seed=1, device=CPU)
     with torch.inference_mode():
         logits = torch.cat([network.eval()(images) for images, _ in feed.validation(0)])
-    shape, described = data.image_shape, describe(config, data)
+    described = describe(config, data)
     return Trained(
-        Exported(GENOTYPE, NETWORK, network, shape, data.classes, data=described),
+        Exported(GENOTYPE, NETWORK, network, data.inputs, data=described),
         files_of(data),
         data.validation[1].tolist(),
         logits,
@@ -96,7 +97,7 @@ def _train(config, tmp_path, files_of):
 
 def _build(data):
     torch.manual_seed(0)
-    return build(GENOTYPE, NETWORK, image_shape=data.image_shape, classes=data.classes)
+    return build(GENOTYPE, NETWORK, data.inputs)
 
 
 def _draw(folder, sizes, count):
@@ -267,8 +268,8 @@ def test_an_image_of_another_size_than_all_that_were_trained_on_is_resized_and_t
 
 def _random(*, shape=(3, 8, 8), classes=2):
     torch.manual_seed(0)
-    network = build(GENOTYPE, NETWORK, image_shape=shape, classes=classes)
-    return Exported(GENOTYPE, NETWORK, network, shape, classes)
+    inputs = Inputs(shape, classes)
+    return Exported(GENOTYPE, NETWORK, build(GENOTYPE, NETWORK, inputs), inputs)
 
 
 def _write(form, path, metadata, exported=None):
@@ -276,7 +277,7 @@ def _write(form, path, metadata, exported=None):
     if form == "onnx":
         return _write_onnx(path, metadata)
     exported = exported or _random()
-    images = torch.rand(2, *exported.image_shape)
+    images = torch.rand(2, *exported.inputs.shape)
     writing._WRITERS[form](exported.network.eval(), images, metadata, path)
     return path
 
@@ -320,10 +321,10 @@ def test_a_file_of_the_release_before_predicts_numbers_and_says_so(nasnet, tmp_p
 def test_a_network_of_torchvision_is_rebuilt_from_what_its_file_says(tmp_path):
     genotype = KnownNetwork("resnet18")
     torch.manual_seed(0)
-    network = build(genotype, None, image_shape=(1, 16, 16), classes=3)
-    write_network(
-        Exported(genotype, None, network, (1, 16, 16), 3), "safetensors", tmp_path / "model"
-    )
+    inputs = Inputs((1, 16, 16), 3)
+    network = build(genotype, None, inputs)
+    exported = Exported(genotype, None, network, inputs)
+    write_network(exported, "safetensors", tmp_path / "model")
     images = torch.rand(2, 1, 16, 16)
     with torch.no_grad():
         expected = network.eval()(images)

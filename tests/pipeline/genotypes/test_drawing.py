@@ -13,6 +13,7 @@ import pytest
 from pipeline.cli.drawing import draw
 from pipeline.errors import UserError
 from pipeline.genotypes import differences, drawing
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces import pictures
 from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.genotype import COMBINES, OPERATIONS, Block, Cell, CellGenotype
@@ -371,7 +372,7 @@ def test_a_network_is_drawn_from_its_image_to_its_classes_with_its_shapes(config
     from pipeline.spaces.description import describe
 
     skeleton = NetworkConfig(num_filters=8, **config)
-    found = describe(DARTS_V2, skeleton, image_shape=(3, 32, 32), classes=7)
+    found = describe(DARTS_V2, skeleton, Inputs((3, 32, 32), 7))
     picture = picture_of_network(skeleton, found.endpoints, (3, 32, 32), "mine")
     labels = [node.label for node in picture.nodes]
     assert labels.count(f"normal cell x {skeleton.num_cells}") == 3

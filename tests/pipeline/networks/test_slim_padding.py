@@ -12,6 +12,7 @@ from torch import nn
 from pipeline.config.run import changed, make_run_config
 from pipeline.config.search import make_config
 from pipeline.config.tables import read_preset
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.building import build
 from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import NASNET_A
@@ -171,7 +172,7 @@ def preset_network():
 def test_the_published_network_for_cifar_says_what_its_authors_code_does(config, size):
     config = changed(config, {"num_cells": 2, "num_filters": 4, "auxiliary": False})
     torch.manual_seed(0)
-    network = build_network(NASNET_A, config, image_shape=(3, size, size), classes=10)
+    network = build_network(NASNET_A, config, Inputs((3, size, size), 10))
     x = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
     expected = Slim(randomize(network).state_dict()).logits(x)
     assert expected.std() > 0.1
@@ -181,7 +182,7 @@ def test_the_published_network_for_cifar_says_what_its_authors_code_does(config,
 
 def test_symmetric_padding_is_another_network():
     config = changed(preset_network(), {"num_cells": 1, "num_filters": 4, "padding": "symmetric"})
-    network = build_network(NASNET_A, config, image_shape=(3, 16, 16), classes=10)
+    network = build_network(NASNET_A, config, Inputs((3, 16, 16), 10))
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     expected = Slim(randomize(network).state_dict()).logits(x)
     with torch.inference_mode():
@@ -200,7 +201,7 @@ def test_enas_final_cells_read_the_pixels_that_tensorflow_s_do():
     """micro_child.py, _fixed_conv: the first depthwise convolution of the first reduction."""
     published = PUBLISHED_NETWORKS["enas-micro-cifar"]
     config = changed(published.config, {"num_cells": 1, "num_filters": 4, "auxiliary": False})
-    network = build(published.genotype, config, image_shape=(3, 16, 16), classes=10)
+    network = build(published.genotype, config, Inputs((3, 16, 16), 10))
     block = next(
         block
         for block in network.cells[1].blocks.values()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.keras_weights import load_keras, read_keras, to_keras
 from pipeline.spaces.cells.network import build_network
@@ -31,7 +32,7 @@ def ours(shape=MOBILE, genotype=NASNET_A, **changes):
         }
     )  # fmt: skip
     torch.manual_seed(0)
-    return build_network(genotype, config, image_shape=(3, 64, 64), classes=7).eval()
+    return build_network(genotype, config, Inputs((3, 64, 64), 7)).eval()
 
 
 def theirs(shape=MOBILE, size=64):

@@ -6,6 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.networks.costs import count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.weights import head_names, load_body
 from pipeline.spaces.building import build
 from pipeline.spaces.cells.config import NetworkConfig
@@ -18,7 +19,7 @@ from pipeline.spaces.registry import genotype_from_data
 
 def make(name, shape=(3, 32, 32), classes=10, seed=0):
     torch.manual_seed(seed)
-    return build(KnownNetwork(name), None, image_shape=shape, classes=classes)
+    return build(KnownNetwork(name), None, Inputs(shape, classes))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 64, 64)])
@@ -64,7 +65,7 @@ def test_a_known_network_is_a_genotype():
 def make_ours(channels=3, classes=10, seed=0, **config):
     torch.manual_seed(seed)
     shape = NetworkConfig(num_cells=1, num_filters=4, **config)
-    return build_network(NASNET_A, shape, image_shape=(channels, 16, 16), classes=classes)
+    return build_network(NASNET_A, shape, Inputs((channels, 16, 16), classes))
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -127,7 +128,7 @@ def test_a_faster_rcnn_runs_and_learns_on_a_nasnet_body():
 
     torch.manual_seed(0)
     config = NetworkConfig(num_cells=1, num_filters=8, stem="imagenet", padding="same")
-    network = build_network(NASNET_A, config, image_shape=(3, 96, 96), classes=10)
+    network = build_network(NASNET_A, config, Inputs((3, 96, 96), 10))
     body = Body(network)
     body(torch.rand(2, 3, 96, 96))  # the lazy layers see their channels
     detector = FasterRCNN(

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.building import build
 from pipeline.spaces.layers.config import LayerNetworkConfig
 from pipeline.spaces.layers.genotype import Layer, LayerGenotype
@@ -17,8 +18,7 @@ def made(*layers, **config):
     return build(
         LayerGenotype(layers),
         CONFIG.model_copy(update=config),
-        image_shape=(3, 8, 8),
-        classes=10,
+        Inputs((3, 8, 8), 10),
     )
 
 

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.errors import InvalidGenotypeError
 from pipeline.networks import layers
 from pipeline.networks.costs import count_macs, count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.layers import FactorizedReduction, Layers, PointwiseConv2d
 from pipeline.spaces import NASNetSpace
 from pipeline.spaces.cells import cell as built
@@ -27,7 +28,7 @@ LAYERS = Layers()
 def make_network(genotype=NASNET_A, *, n=1, f=8, channels=1, classes=10, seed=0):
     torch.manual_seed(seed)
     config = NetworkConfig(num_cells=n, num_filters=f)
-    return build_network(genotype, config, image_shape=(channels, 8, 8), classes=classes)
+    return build_network(genotype, config, Inputs((channels, 8, 8), classes))
 
 
 def images(*shape, seed=1):

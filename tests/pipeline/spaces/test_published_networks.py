@@ -7,6 +7,7 @@ from torch import nn
 from pipeline.config.run import changed
 from pipeline.errors import UserError
 from pipeline.networks.costs import count_parameters
+from pipeline.networks.inputs import Inputs
 from pipeline.networks.layers import Layers, SameAvgPool2d, SameMaxPool2d, pad_same
 from pipeline.networks.state import State
 from pipeline.spaces.building import build
@@ -22,16 +23,14 @@ SMALL = NetworkConfig(num_cells=1, num_filters=8)
 @functools.cache
 def described(name):
     published = PUBLISHED_NETWORKS[name]
-    shape = (3, published.image_size, published.image_size)
-    return describe(
-        published.genotype, published.config, image_shape=shape, classes=published.classes
-    )
+    inputs = Inputs((3, published.image_size, published.image_size), published.classes)
+    return describe(published.genotype, published.config, inputs)
 
 
 def make_network(size=16, seed=0, **changes):
     torch.manual_seed(seed)
     config = changed(SMALL, changes)
-    return build_network(NASNET_A, config, image_shape=(3, size, size), classes=10)
+    return build_network(NASNET_A, config, Inputs((3, size, size), 10))
 
 
 def images(*shape, seed=1):
@@ -85,7 +84,7 @@ def test_end_points_are_those_of_the_authors_test(name, stages):
 
 def test_the_released_enas_network_has_its_size_also_at_32_filters():
     config = changed(PUBLISHED_NETWORKS["enas-micro-cifar"].config, {"num_filters": 32})
-    found = describe(ENAS_MICRO, config, image_shape=(3, 32, 32), classes=10)
+    found = describe(ENAS_MICRO, config, Inputs((3, 32, 32), 10))
     assert found.parameters == 3_116_192
 
 
@@ -99,7 +98,7 @@ def test_enas_drops_paths_with_depth_and_its_second_head_reads_after_the_last_re
         auxiliary=True,
         drop_path_keep=0.5,
     )
-    network = build(ENAS_MICRO, config, image_shape=(3, 16, 16), classes=10)
+    network = build(ENAS_MICRO, config, Inputs((3, 16, 16), 10))
     assert network.keep == [0.9, 0.8, 0.7, 0.6, 0.5]
     heads = network.train().heads(images(4, 3, 16, 16), 1.0)
     assert heads.logits.shape == heads.auxiliary.shape == (4, 10)
@@ -119,8 +118,7 @@ def test_the_stem_cells_have_their_published_size(name, sizes):
         network = build_network(
             NASNET_A,
             published.config,
-            image_shape=(3, published.image_size, published.image_size),
-            classes=1000,
+            Inputs((3, published.image_size, published.image_size), 1000),
         )
     assert tuple(count_parameters(cell) for cell in network.cells[:2]) == sizes
 
@@ -281,6 +279,6 @@ def test_a_stem_that_has_no_filters_or_no_image_is_refused():
         changed(SMALL, {"stem": "imagenet", "num_filters": 6})
     config = changed(SMALL, {"stem": "imagenet"})
     with pytest.raises(UserError, match="images of 2x2: ImageNet's stem needs 3x3"):
-        build_network(NASNET_A, config, image_shape=(3, 2, 2), classes=10)
-    smallest = build_network(NASNET_A, config, image_shape=(3, 3, 3), classes=10).eval()
+        build_network(NASNET_A, config, Inputs((3, 2, 2), 10))
+    smallest = build_network(NASNET_A, config, Inputs((3, 3, 3), 10)).eval()
     assert smallest(images(1, 3, 3, 3)).shape == (1, 10)

@@ -13,6 +13,7 @@ from pipeline.config.tables import preset_names, read_preset
 from pipeline.errors import UserError
 from pipeline.genotypes.differences import differences, in_words
 from pipeline.genotypes.drawing import picture_of, picture_of_comparison
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces import make_space
 from pipeline.spaces.base import literal_of
 from pipeline.spaces.building import build, build_shared
@@ -24,7 +25,7 @@ from pipeline.spaces.registry import (
     skeletons_of,
 )
 
-INPUTS = {"image_shape": (3, 16, 16), "classes": 5}
+INPUTS = Inputs((3, 16, 16), 5)
 
 
 @pytest.fixture(params=SPACES)
@@ -111,11 +112,11 @@ def test_a_genotype_is_built_in_each_skeleton_of_its_space_and_in_none_of_other_
     others = {s for one in SPACES.values() for s in one.skeletons}
     others -= {*skeletons_of(genotype.kind)}
     for skeleton in space_type.skeletons:
-        network = build(genotype, small(skeleton), **INPUTS)
-        assert network(torch.zeros(2, *INPUTS["image_shape"])).shape == (2, INPUTS["classes"])
+        network = build(genotype, small(skeleton), INPUTS)
+        assert network(torch.zeros(2, *INPUTS.shape)).shape == (2, INPUTS.classes)
     for skeleton in others:
         with pytest.raises(UserError, match=r"network.skeleton: a genotype of kind"):
-            build(genotype, small(skeleton), **INPUTS)
+            build(genotype, small(skeleton), INPUTS)
 
 
 def small(skeleton):
@@ -129,12 +130,12 @@ def test_children_of_a_space_that_says_so_share_weights(space_type, config, spac
     skeleton = small(space_type.skeletons[0])
     if space_type.build_shared is None:
         with pytest.raises(UserError, match="share no weights"):
-            build_shared(config, skeleton, **INPUTS)
+            build_shared(config, skeleton, INPUTS)
         return
-    supernet = build_shared(config, skeleton, **INPUTS)
+    supernet = build_shared(config, skeleton, INPUTS)
     child = space.decode(drawn(space, 0))
-    assert supernet(torch.zeros(2, *INPUTS["image_shape"]), child).shape == (2, 5)
-    alone = build(child, skeleton, **INPUTS)
+    assert supernet(torch.zeros(2, *INPUTS.shape), child).shape == (2, 5)
+    alone = build(child, skeleton, INPUTS)
     assert alone.state_dict().keys() <= supernet.state_dict().keys()
 
 

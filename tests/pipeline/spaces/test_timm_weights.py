@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import AMOEBANET_A, NASNET_A
@@ -18,7 +19,7 @@ def ours(genotype=NASNET_A, **changes):
             "padding": "timm", "norm_decay": 0.9997, "norm_epsilon": 1e-3, **changes,
         }
     )  # fmt: skip
-    return build_network(genotype, config, image_shape=(3, 64, 64), classes=7).eval()
+    return build_network(genotype, config, Inputs((3, 64, 64), 7)).eval()
 
 
 def theirs():

@@ -9,6 +9,7 @@ import torch
 from pipeline.config.run import make_run_config
 from pipeline.data.datasets import load_dataset
 from pipeline.errors import ChildError, Failure, MachineError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.building import build
 from pipeline.spaces.cells.published import NASNET_A
 from pipeline.training import parallel, trainer
@@ -44,7 +45,7 @@ def job(tmp_path, seed=3):
 def train(tmp_path, group=ALONE, hooks=None, seed=3):
     data = load_dataset(CONFIG, tmp_path)
     torch.manual_seed(seed)
-    network = build(NASNET_A, CONFIG.network, image_shape=(1, 8, 8), classes=10)
+    network = build(NASNET_A, CONFIG.network, Inputs((1, 8, 8), 10))
     return trainer.train(
         network,
         ImageProblem(data),

@@ -10,6 +10,7 @@ from torch import nn
 from pipeline.config.sharing import SharedConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.errors import ChildError, Failure, LeaseReturnedError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces import MacroSpace, MicroSpace
 from pipeline.spaces.building import build_shared
 from pipeline.spaces.cells.config import MicroNetworkConfig, MicroSpaceConfig
@@ -35,7 +36,7 @@ CONFIG = TrainingConfig(
 
 def make_supernet(space=MACRO):
     torch.manual_seed(0)
-    return build_shared(space, NETWORKS[space], image_shape=(3, 8, 8), classes=4)
+    return build_shared(space, NETWORKS[space], Inputs((3, 8, 8), 4))
 
 
 def children_of(space, count=4):

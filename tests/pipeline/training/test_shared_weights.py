@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d, batch_norm, conv2d, linear, max_pool
 
 from pipeline.errors import InvalidGenotypeError, UserError
 from pipeline.networks.batch_statistics import batch_statistics
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces import make_space
 from pipeline.spaces.building import build, build_shared
 from pipeline.spaces.cells.config import (
@@ -24,7 +25,7 @@ from pipeline.spaces.cells.published import NASNET_A
 from pipeline.spaces.macro.config import MacroNetworkConfig, MacroSpaceConfig
 from pipeline.spaces.macro.genotype import MacroGenotype, MacroLayer
 
-SHAPE = {"image_shape": (3, 8, 8), "classes": 10}
+INPUTS = Inputs((3, 8, 8), 10)
 
 
 def macro(layers, *, reads="layer", **keys):
@@ -64,7 +65,7 @@ def size(request):
 
 def supernet_of(size, seed=0):
     torch.manual_seed(seed)
-    network = build_shared(*size, **SHAPE)
+    network = build_shared(*size, INPUTS)
     with torch.no_grad():  # what all begin with would hide a mistake
         for parameter in network.parameters():
             if parameter.dim() == 1:
@@ -83,7 +84,7 @@ def children_of(size, count, seed=0):
 
 def alone(network, size, genotype):
     """The child built by itself, with the supernet's weights."""
-    child = build(genotype, size[1], **SHAPE)
+    child = build(genotype, size[1], INPUTS)
     weights = network.state_dict()
     child.load_state_dict({name: weights[name] for name in child.state_dict()})
     return child
@@ -117,7 +118,7 @@ def test_a_child_in_a_supernet_is_exactly_the_child_alone(size, training):
 def test_nothing_is_built_that_a_child_does_not_read(size):
     """Each weight of a child that stands alone has a gradient."""
     for genotype in children_of(size, 3, seed=1):
-        child = build(genotype, size[1], **SHAPE)
+        child = build(genotype, size[1], INPUTS)
         child(images()).square().sum().backward()
         assert all(parameter.grad is not None for parameter in child.parameters())
 
@@ -334,7 +335,7 @@ def test_a_child_of_a_paper_sized_supernet_keeps_its_size():
     """Reductions after layers 4 and 8 of 12; widths double in the final network alone."""
     genotype = next(children_of(macro(12), 1))
     for widen, filters in ((False, 4), (True, 16)):
-        network = build(genotype, macro(12, widen=widen)[1], **SHAPE)
+        network = build(genotype, macro(12, widen=widen)[1], INPUTS)
         assert set(network.reductions) == {"4", "8"}
         assert network.classifier.in_features == filters
         assert network(images()).shape == (5, 10)
@@ -344,14 +345,14 @@ def test_a_child_of_a_paper_sized_supernet_keeps_its_size():
 def test_filters_double_with_each_reduction_or_not(cells):
     (genotype,) = children_of(micro(2), 1)
     for widen, last in ((True, 16), (False, 4)):
-        network = build(genotype, micro(2, cells=cells, widen=widen)[1], **SHAPE)
+        network = build(genotype, micro(2, cells=cells, widen=widen)[1], INPUTS)
         width = len(genotype.normal.concat) if cells == "final" else 1
         assert network.classifier.in_features == width * last
 
 
 def test_weights_are_he_s():
     """Standard deviation sqrt(2 / fan in), a depthwise filter's fan in being its own size."""
-    network = build_shared(*micro(2, num_filters=32), **SHAPE)
+    network = build_shared(*micro(2, num_filters=32), INPUTS)
     operation = network.cells[0].ops["0_left_0_sep_conv_5x5"]
     assert operation[0].weight.std().item() == pytest.approx((2 / 25) ** 0.5, rel=0.15)
     assert operation[1].weight.std().item() == pytest.approx((2 / 32) ** 0.5, rel=0.15)
@@ -369,14 +370,14 @@ def test_weights_are_he_s():
 )
 def test_what_cannot_share_weights_is_refused(space, network, message):
     with pytest.raises(UserError, match=message):
-        build_shared(space, network, **SHAPE)
+        build_shared(space, network, INPUTS)
 
 
 def test_a_genotype_in_another_kind_s_skeleton_is_refused():
     with pytest.raises(UserError, match="kind macro needs 'enas-macro'"):
-        build(MacroGenotype((MacroLayer("conv_3x3"),)), NetworkConfig(), **SHAPE)
+        build(MacroGenotype((MacroLayer("conv_3x3"),)), NetworkConfig(), INPUTS)
     with pytest.raises(UserError, match="kind cell needs 'nasnet' or 'enas-micro'"):
-        build(NASNET_A, macro(1)[1], **SHAPE)
+        build(NASNET_A, macro(1)[1], INPUTS)
     joined = Cell.with_unused_concat([Block(0, "identity", 1, "identity", "concat")])
     with pytest.raises(InvalidGenotypeError, match="add, they do not concatenate"):
-        build(CellGenotype(joined, joined), micro(1)[1], **SHAPE)
+        build(CellGenotype(joined, joined), micro(1)[1], INPUTS)

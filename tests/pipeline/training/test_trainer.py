@@ -11,6 +11,7 @@ from pipeline.config.run import DataConfig
 from pipeline.config.training import TrainingConfig
 from pipeline.data.datasets import ImageData, load_dataset
 from pipeline.errors import ChildError, Failure, LeaseLostError, LeaseReturnedError
+from pipeline.networks.inputs import Inputs
 from pipeline.spaces.cells.config import NetworkConfig
 from pipeline.spaces.cells.network import build_network
 from pipeline.spaces.cells.published import NASNET_A
@@ -560,7 +561,7 @@ def test_augmentation_is_a_function_of_its_generator(data):
 def make_cell_network(**changes):
     torch.manual_seed(0)
     config = NetworkConfig(num_cells=1, num_filters=2, **changes)
-    return build_network(NASNET_A, config, image_shape=(3, 8, 8), classes=4)
+    return build_network(NASNET_A, config, Inputs((3, 8, 8), 4))
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6])
@@ -606,12 +607,7 @@ def test_a_moving_average_of_a_short_training_is_no_network_of_its_beginning():
 
     def accuracy(**changes):
         torch.manual_seed(0)
-        network = build_network(
-            NASNET_A,
-            NetworkConfig(num_cells=1, num_filters=4),
-            image_shape=data.image_shape,
-            classes=data.classes,
-        )
+        network = build_network(NASNET_A, NetworkConfig(num_cells=1, num_filters=4), data.inputs)
         config = changed(**PLAIN | {"batch_size": 64, "learning_rate": 0.05} | changes)
         return run(network, data, config).accuracies[-1]
 
