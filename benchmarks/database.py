@@ -206,7 +206,7 @@ def create_search(name: str, count: int) -> tuple[int, SearchConfig]:
 
 
 def fill(count: int) -> None:
-    """A store of so many genotypes, each a child of the large search; some are found again."""
+    """A store of ``count`` genotypes, each a child of the large search; some are found again."""
     chance = random.Random(4)
     small, config = create_search(SMALL, IN_SMALL)
     large, _ = create_search(LARGE, count + count // 32)

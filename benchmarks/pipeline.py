@@ -179,7 +179,7 @@ def completed(search_id: int) -> int:
 
 
 def wait_for(search_id: int, count: int, patience: float = 900.0) -> None:
-    """Return once so many children are completed."""
+    """Return once this many children are completed."""
     deadline = time.monotonic() + patience
     while completed(search_id) < count:
         if time.monotonic() > deadline:
@@ -195,7 +195,7 @@ def rate(search_id: int, count: int) -> float:
 
 
 def fill(search_id: int, count: int) -> None:
-    """Give a search so many finished children, with genotypes, runs, attempts and versions."""
+    """Give a search this many finished children, with genotypes, runs, attempts and versions."""
     import random
 
     from sqlalchemy import func, insert, select, update

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     lease: float = Field(90.0, ge=3, le=86_400)
     """Seconds that a silent worker keeps its run."""
     keep: int = Field(5, ge=0)
-    """The weights of so many children of a search are kept, the best ones."""
+    """How many children of a search keep their weights: the best ones."""
     disk: int | None = Field(None, ge=0)
     """Bytes that artifacts may take; none: what there is."""
     token: str | None = Field(None, min_length=16)

@@ -40,7 +40,7 @@ DASHBOARD_LOCK = "dashboard"
 KEEPER_LOCKS = "keeper-"  # of each command that wants the home's workers: its process id, or ...
 UP_LOCK = f"{KEEPER_LOCKS}up"  # ... of `nasnet up`, which is there once
 
-# A training hangs that takes no step for so many seconds, or for as long as five of its epochs.
+# A training hangs if it takes no step for this many seconds, or for as long as five epochs.
 LEAST_TIMEOUT = 600.0
 MEDIAN_EPOCHS = 5
 # Seconds between two looks of the watchdog, which looks each second, from which on the whole

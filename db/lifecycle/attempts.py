@@ -197,7 +197,7 @@ def finish(
         children.settle(
             connection,
             run.child_id,
-            children.Answer(
+            children.Evaluation(
                 reward=earned.reward,
                 stopped_epoch=earned.stopped_epoch,
                 accuracy=result.accuracy,
@@ -255,8 +255,8 @@ def fail(
         if rule.reward is None:
             children.skip(connection, run.child_id, failure)
         else:
-            answer = children.Answer(reward=rule.reward, failure=failure)
-            children.settle(connection, run.child_id, answer)
+            evaluation = children.Evaluation(reward=rule.reward, failure=failure)
+            children.settle(connection, run.child_id, evaluation)
     elif run.purpose.uses_shared_weights and run.search_id is not None:
         reason = f"run {run_id} ({run.purpose}): {message}"
         searches.pause_active(connection, run.search_id, reason)

@@ -56,7 +56,7 @@ class RunTemplate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Evaluation:
     """What is known of a genotype once one child of it has ended."""
 
     reward: float
@@ -69,7 +69,7 @@ class Answer:
 
 
 class _KnownChild(NamedTuple):
-    """The first child of a genotype in a search, and its answer once it has one."""
+    """The first child of a genotype in a search, and its evaluation once it has one."""
 
     genotype_id: int
     id: int
@@ -143,7 +143,7 @@ _add_known = insert(Child).values(
     created_at=clock(),
     ended_at=clock(),
     duplicate_of=bindparam("duplicate_of"),
-    **{name: bindparam(name) for name in Answer.__dataclass_fields__},
+    **{name: bindparam(name) for name in Evaluation.__dataclass_fields__},
 )
 # What a run is that nobody has taken yet.
 NEW_RUN: dict[str, object] = dict(
@@ -266,19 +266,21 @@ def _add_duplicates(
     known: dict[int, _KnownChild],
     first_ids: dict[int, int],
 ) -> None:
-    waiting, answered = [], []
+    waiting, known_already = [], []
     for row in rows:
         original = known.get(row["genotype_id"])
         if original is not None and original.state is ChildState.REWARDED:
-            answer = {name: getattr(original, name) for name in Answer.__dataclass_fields__}
-            answered.append({**row, **answer, "duplicate_of": original.id})
+            evaluation = {
+                name: getattr(original, name) for name in Evaluation.__dataclass_fields__
+            }
+            known_already.append({**row, **evaluation, "duplicate_of": original.id})
         else:
             of = first_ids[row["genotype_id"]] if original is None else original.id
             waiting.append({**row, "duplicate_of": of})
     if waiting:
         connection.execute(ADD_WAITING, waiting)
-    if answered:
-        connection.execute(_add_known, answered)
+    if known_already:
+        connection.execute(_add_known, known_already)
 
 
 def find_or_add_genotypes(
@@ -314,10 +316,10 @@ ADD_GENOTYPE = Upsert(
 )
 
 
-_answer = {
+_evaluation = {
     "state": ChildState.REWARDED,
     "ended_at": clock(),
-    **{name: bindparam(f"new_{name}") for name in Answer.__dataclass_fields__},
+    **{name: bindparam(f"new_{name}") for name in Evaluation.__dataclass_fields__},
 }
 _settle_one = update(Child).where(
     Child.id == bindparam("child_id"), is_state(Child.state, ChildState.OPEN)
@@ -325,22 +327,22 @@ _settle_one = update(Child).where(
 _settle_waiting = update(Child).where(
     Child.duplicate_of == bindparam("child_id"), is_state(Child.state, ChildState.OPEN)
 )
-_settle = (_settle_one.values(**_answer), _settle_waiting.values(**_answer))
+_settle = (_settle_one.values(**_evaluation), _settle_waiting.values(**_evaluation))
 
 
-def settle(connection: Connection, child_id: int, answer: Answer) -> None:
+def settle(connection: Connection, child_id: int, evaluation: Evaluation) -> None:
     """Reward a child, and every duplicate that waits for it."""
-    settle_all(connection, {child_id: answer})
+    settle_all(connection, {child_id: evaluation})
 
 
-def settle_all(connection: Connection, answers: Mapping[int, Answer]) -> None:
+def settle_all(connection: Connection, evaluations: Mapping[int, Evaluation]) -> None:
     """Reward children, and every duplicate that waits for one of them.
 
     Two statements: the second sees duplicates written while the first waited for their lock.
     """
     parameters = [
-        {"child_id": child_id} | {f"new_{k}": v for k, v in asdict(answer).items()}
-        for child_id, answer in answers.items()
+        {"child_id": child_id} | {f"new_{k}": v for k, v in asdict(evaluation).items()}
+        for child_id, evaluation in evaluations.items()
     ]
     for statement in _settle:
         connection.execute(statement, parameters)

@@ -15,8 +15,8 @@ from db.lifecycle.children import (
     ADD_WAITING,
     NEW_CHILD,
     NEW_RUN,
-    Answer,
     ChildValues,
+    Evaluation,
     NewChild,
     RunTemplate,
 )
@@ -208,7 +208,7 @@ def finish_scoring(
     connection: Connection,
     run_id: int,
     attempt: int,
-    answers: Mapping[int, Answer],
+    evaluations: Mapping[int, Evaluation],
     result: attempts.Result,
     work: attempts.Work,
 ) -> None:
@@ -218,5 +218,5 @@ def finish_scoring(
         LeaseLostError: the run is somebody else's, or has ended.
     """
     attempts.finish(connection, run_id, attempt, result, work)
-    if answers:
-        children.settle_all(connection, answers)
+    if evaluations:
+        children.settle_all(connection, evaluations)

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from db.lifecycle import attempts, shared_weights
-from db.lifecycle.children import Answer
+from db.lifecycle.children import Evaluation
 from db.schema.enums import Arm, RewardKind
 from db.schema.session import transaction
 from pipeline.config.search import RewardConfig
@@ -40,16 +40,16 @@ def score(attempt: SharedAttempt, recorder: Recorder) -> Write:
             (space.decode(row.actions), _images(scorer, row.arm, row.version, row.k))
             for row in rows
         ]
-        answers: dict[int, Answer] = {}
+        evaluations: dict[int, Evaluation] = {}
         for row, found, (_, chosen) in zip(rows, scorer.scores(asked), asked, strict=True):
-            answers[row.id] = _answer(found, attempt.search.reward)
+            evaluations[row.id] = _evaluation(found, attempt.search.reward)
             recorder.on_scored(len(chosen))
     scored = sum(len(chosen) for _, chosen in asked)
     return functools.partial(
         shared_weights.finish_scoring,
         run_id=attempt.run_id,
         attempt=attempt.number,
-        answers=answers,
+        evaluations=evaluations,
         result=attempts.Result(images_trained=0, images_scored=scored),
         work=recorder.work,
     )
@@ -62,12 +62,12 @@ def _images(scorer: Scorer, arm: Arm, version: int, k: int) -> torch.Tensor:
     return scorer.minibatch(ProposalKey(arm.value, version, k))
 
 
-def _answer(score: float | None, config: RewardConfig) -> Answer:
+def _evaluation(score: float | None, config: RewardConfig) -> Evaluation:
     """A child's reward; of one that gave no finite logits that of failures, and its class."""
     if score is None:
-        return Answer(
+        return Evaluation(
             reward=config.failed,
             reward_kind=RewardKind.SHARED,
             failure=Failure.DIVERGED,
         )
-    return Answer(reward=reward({"accuracy": [score]}, config), reward_kind=RewardKind.SHARED)
+    return Evaluation(reward=reward({"accuracy": [score]}, config), reward_kind=RewardKind.SHARED)

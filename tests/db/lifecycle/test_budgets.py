@@ -21,7 +21,7 @@ def spent(search_id):
 def settle(child_ids, rewards):
     with transaction() as connection:
         for child_id, reward in zip(child_ids, rewards, strict=True):
-            children.settle(connection, child_id, children.Answer(reward=reward))
+            children.settle(connection, child_id, children.Evaluation(reward=reward))
 
 
 def make(**budget):

@@ -222,7 +222,7 @@ class TestCounting:
         ids += propose(search_id, [6, 7], version=1, first=3, arm=Arm.CONTROL)
         skip_all(ids[:1])
         with transaction() as connection:
-            children.settle(connection, ids[3], children.Answer(reward=0.5))
+            children.settle(connection, ids[3], children.Evaluation(reward=0.5))
         with transaction(read_only=True) as connection:
             found = progress(connection, search_id)
         assert (found.control_stored, found.control_open, found.control_skipped) == (5, 3, 1)
@@ -310,7 +310,7 @@ class TestStuck:
         assert failing(search_id) is None  # too few have ended
         with transaction() as connection:
             for child_id in ids[2:5]:
-                children.settle(connection, child_id, children.Answer(reward=0.5))
+                children.settle(connection, child_id, children.Evaluation(reward=0.5))
         assert failing(search_id) is None  # two of four
         skip_all(ids[5:])
         assert failing(search_id) is None  # the last four: two failed
