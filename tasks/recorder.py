@@ -47,7 +47,7 @@ class Recorder:
         self.images_scored = 0
         self.leaves_files = False  # without a row, maybe
         self._unwritten: list[EpochResult] = []
-        self._weights: tuple[str, str, int] | None = None  # uri, sha256, bytes
+        self._weights: checkpoints.WrittenFile | None = None
 
     @property
     def work(self) -> attempts.Work:
@@ -100,16 +100,14 @@ class Recorder:
     def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
         """Write a state whole under a new name, then its row, then let older files go."""
         uri = self._uri(f"epoch-{epoch}-step-{step}")
-        sha256, size = checkpoint.write(uri, state)
+        file = checkpoints.WrittenFile(uri, *checkpoint.write(uri, state))
         try:
             with transaction() as connection:
                 checkpoints.add(
                     connection,
                     self.run_id,
                     self.attempt,
-                    uri=uri,
-                    sha256=sha256,
-                    size=size,
+                    file,
                     epoch=epoch,
                     step=step,
                     lease=self.lease,
@@ -138,8 +136,8 @@ class Recorder:
     def keep_weights(self, weights: State) -> str:
         """Write what was trained; its row comes with the run's end. Returns the sha256."""
         uri = self._uri("weights")
-        self._weights = (uri, *checkpoint.write(uri, weights))
-        return self._weights[1]
+        self._weights = checkpoints.WrittenFile(uri, *checkpoint.write(uri, weights))
+        return self._weights.sha256
 
     def keep_weights_of_best(self, weights: State, search_id: int, reward: float) -> None:
         """Write a child's weights if they are among those of its search that are kept.
@@ -226,24 +224,16 @@ class Recorder:
     ) -> None:
         self._write_epochs(connection)
         if self._weights is not None:
-            self._add_weights(connection, self._weights, shared)
+            checkpoints.add(
+                connection,
+                self.run_id,
+                self.attempt,
+                self._weights,
+                number=shared,
+                lease=self.lease,
+                kind=ArtifactKind.WEIGHTS if shared is None else ArtifactKind.SHARED,
+            )
         attempts.finish(connection, self.run_id, self.attempt, result, self.work, earned)
-
-    def _add_weights(
-        self, connection: Connection, weights: tuple[str, str, int], shared: int | None
-    ) -> None:
-        uri, sha256, size = weights
-        checkpoints.add(
-            connection,
-            self.run_id,
-            self.attempt,
-            uri=uri,
-            sha256=sha256,
-            size=size,
-            number=shared,
-            lease=self.lease,
-            kind=ArtifactKind.WEIGHTS if shared is None else ArtifactKind.SHARED,
-        )
 
     def failed(self, failure: Failure, error: Exception) -> Write:
         """How to write that the attempt failed."""

@@ -7,6 +7,8 @@ import struct
 from sqlalchemy import select
 
 from db.lifecycle import attempts, children, epochs, leases, searches, slots, versions
+from db.reads import digests
+from db.reads.progress import progress
 from db.schema.enums import Arm
 from db.schema.models import Child, Run
 from db.schema.session import transaction
@@ -157,6 +159,18 @@ def finish(run_id, attempt, reward=0.5, **result):
             attempts.Work(images_trained=10),
             attempts.Earned(reward),
         )
+
+
+def search_progress(search_id):
+    """How far a search is."""
+    with transaction(read_only=True) as connection:
+        return progress(connection, search_id)
+
+
+def search_digest(search_id):
+    """The digest of all that a search has."""
+    with transaction(read_only=True) as connection:
+        return digests.search_digest(connection, search_id)
 
 
 def fill_search(name="digits", children=60, *, different=40):

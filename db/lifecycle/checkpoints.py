@@ -77,21 +77,27 @@ def of_run(connection: Connection, run_id: int) -> list[Checkpoint]:
     return [Checkpoint(*row) for row in rows]  # type: ignore[arg-type] # uri is not null
 
 
+class WrittenFile(NamedTuple):
+    """A file that has been written whole."""
+
+    uri: str
+    sha256: str
+    size: int  # in bytes
+
+
 def add(
     connection: Connection,
     run_id: int,
     attempt: int,
+    file: WrittenFile,
     *,
-    uri: str,
-    sha256: str,
-    size: int,
     epoch: int | None = None,
     step: int | None = None,
     number: int | None = None,
     lease: float,
     kind: ArtifactKind = ArtifactKind.CHECKPOINT,
 ) -> None:
-    """Make a file that has been written whole the run's newest of its kind.
+    """Make a file the run's newest of its kind.
 
     Raises:
         LeaseLostError: the run is somebody else's; the file then belongs to nobody.
@@ -110,9 +116,9 @@ def add(
             "epoch": epoch,
             "step": step,
             "number": number,
-            "uri": uri,
-            "sha256": sha256,
-            "bytes": size,
+            "uri": file.uri,
+            "sha256": file.sha256,
+            "bytes": file.size,
         },
     )
 

@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from db.lifecycle import attempts, searches
-from db.reads import digests, outcomes, soundness
-from db.reads.progress import progress
+from db.reads import outcomes, soundness
 from db.schema.enums import Arm, ChildState, SearchState
 from db.schema.models import Child, PolicyVersion, Search
 from db.schema.session import transaction
@@ -35,6 +34,8 @@ from tests.factories import (
     queue_run,
     rows,
     run_of,
+    search_digest,
+    search_progress,
 )
 
 MODES = ["synchronous", "rolling"]
@@ -70,16 +71,6 @@ def failing(quick, monkeypatch):
         monkeypatch.setattr(train, "perform", failing_perform)
 
     return fail
-
-
-def state(search_id):
-    with transaction(read_only=True) as connection:
-        return progress(connection, search_id)
-
-
-def digest(search_id):
-    with transaction(read_only=True) as connection:
-        return digests.search_digest(connection, search_id)
 
 
 def of(search_id, arm, *states):
@@ -136,7 +127,7 @@ def test_both_arms_meet_the_budget_together(worker, post, quick, mode, budget, b
         controller={"name": "random", "batch": batch},
         budget={"children": budget},
     )
-    now = state(search_id)
+    now = search_progress(search_id)
     assert now.state is SearchState.FINISHED
     theirs = math.floor(Fraction(str(control)) * budget)
     assert (rewarded(search_id, Arm.CONTROL), now.control) == (theirs, theirs)
@@ -217,7 +208,7 @@ def test_a_sampler_that_was_slower_writes_nothing(worker, post, failing):
     failing({3})
     search_id = make_search(mode="synchronous", **(TINY | {"budget": {"children": 4}}))
     ring(search_id)
-    while (now := state(search_id)).version != 1:
+    while (now := search_progress(search_id)).version != 1:
         name, arguments = post.sent.pop(0)
         app.tasks[name](*arguments)
     assert (now.policy_due, now.control_due, now.stored) == (0, 1, 0)
@@ -241,13 +232,14 @@ def test_what_is_due_of_the_control_arm_alone_is_rung_for_each_time(worker, post
     end_one(*propose(search_id, [1]))
     make_version(search_id, 1, consumed=[1], total_learned=1)
     for k in range(3):
-        assert (state(search_id).policy_due, state(search_id).control_due) == (0, 1)
+        now = search_progress(search_id)
+        assert (now.policy_due, now.control_due) == (0, 1)
         post.sent.clear()
         ring(search_id, again=False)
         ring(search_id, again=False)
         assert post.sent == [(Task.SAMPLE, (search_id,))]
         end_one(*propose(search_id, [2 + k], version=1, first=k, arm=Arm.CONTROL), skipped=k < 2)
-    assert state(search_id).is_over
+    assert search_progress(search_id).is_over
 
 
 def test_messages_in_any_order_and_any_number_change_nothing(worker, post, quick):
@@ -260,8 +252,8 @@ def test_messages_in_any_order_and_any_number_change_nothing(worker, post, quick
             name, arguments = post.sent.pop(generator.randrange(len(post.sent)) if seed else 0)
             for _ in range(generator.randint(1, 3) if seed else 1):
                 app.tasks[name](*arguments)
-        assert state(search_id).state is SearchState.FINISHED
-        digests.add(digest(search_id))
+        assert search_progress(search_id).state is SearchState.FINISHED
+        digests.add(search_digest(search_id))
     assert len(digests) == 1
 
 
@@ -272,7 +264,7 @@ def test_without_a_control_arm_children_are_those_of_the_release_before(worker, 
     found = rows(select(*columns, Child.reward).order_by(Child.version, Child.arm, Child.k))
     text = repr([[str(value) for value in row] for row in found])
     assert hashlib.sha256(text.encode()).hexdigest() == PLAIN
-    assert (state(search_id).share, state(search_id).control) == (0, 0)
+    assert (search_progress(search_id).share, search_progress(search_id).control) == (0, 0)
 
 
 def test_a_stored_search_without_the_key_has_no_control_arm(worker, post, quick):
@@ -286,7 +278,7 @@ def test_a_stored_search_without_the_key_has_no_control_arm(worker, post, quick)
             searches.reconfigure(connection, search_id, config)
         ring(search_id)
         post.drain()
-        digests.append(digest(search_id))
+        digests.append(search_digest(search_id))
     assert digests[0] == digests[1]
     assert not rows(select(Child).where(Child.arm == Arm.CONTROL))
 
@@ -304,7 +296,7 @@ def test_a_repeat_of_the_other_arm_s_child_takes_its_reward(store, arms):
     for repeat in (waiting, later):
         row = child(repeat)
         assert (row.state, row.reward, row.arm) == (ChildState.REWARDED, 0.625, arms[1])
-    now = state(search_id)
+    now = search_progress(search_id)
     assert (now.control, now.unlearned) == ((2, 1) if arms[1] is Arm.CONTROL else (1, 2))
 
 
@@ -317,7 +309,7 @@ def test_a_repeat_of_a_skipped_child_of_the_other_arm_is_trained(store, arms):
     end_one(first, skipped=True)
     assert child(first).state is ChildState.SKIPPED
     assert (child(heir).duplicate_of, run_of(heir).state) == (None, "pending")
-    now = state(search_id)
+    now = search_progress(search_id)
     assert (now.control_stored, now.control, now.open) == (1, 0, 1)
 
 
@@ -326,10 +318,10 @@ def test_a_repeat_of_a_skipped_child_of_the_other_arm_is_trained(store, arms):
 def test_children_that_are_skipped_are_replaced_in_their_arm(worker, post, failing, mode, which):
     failing(which)
     search_id = run("s", post, mode=mode, stop={"failures": 1.0})
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     assert (rewarded(search_id, Arm.POLICY), rewarded(search_id, Arm.CONTROL)) == (6, 2)
     assert len(rows(select(Child))) == 8 + len(which)
-    assert len(of(search_id, Arm.CONTROL)) == state(search_id).control_stored
+    assert len(of(search_id, Arm.CONTROL)) == search_progress(search_id).control_stored
 
 
 @pytest.mark.parametrize("rules", [{"failures_of": 4}, {"failures": 1.0}])
@@ -347,7 +339,7 @@ def test_a_control_arm_whose_children_all_break_pauses_the_search(
 
     monkeypatch.setattr(train, "perform", broken)
     search_id = run("s", post, mode="synchronous", stop=rules)
-    assert state(search_id).state is SearchState.PAUSED
+    assert search_progress(search_id).state is SearchState.PAUSED
     [(reason,)] = rows(select(Search.reason))
     assert "control children" in reason
     assert len(of(search_id, Arm.CONTROL)) < 20
@@ -358,10 +350,11 @@ def test_an_extended_search_goes_on_with_both_arms(worker, post, quick, mode):
     extended = run("extended", post, mode=mode)
     reconfigure(extended, budget={"children": 16})
     post.drain()
-    assert state(extended).state is SearchState.FINISHED
+    assert search_progress(extended).state is SearchState.FINISHED
     assert (rewarded(extended, Arm.POLICY), rewarded(extended, Arm.CONTROL)) == (12, 4)
     if mode == "synchronous":  # its batches are whole, so it is the longer search
-        assert digest(extended) == digest(run("longer", post, mode=mode, budget={"children": 16}))
+        longer = run("longer", post, mode=mode, budget={"children": 16})
+        assert search_digest(extended) == search_digest(longer)
 
 
 @pytest.mark.parametrize("children_before", [4, 9])
@@ -373,13 +366,13 @@ def test_a_lowered_budget_is_not_exceeded_by_new_proposals(
         "s", **(TINY | {"mode": mode, "control": 0.5, "budget": {"children": 30}})
     )
     ring(search_id)
-    while state(search_id).completed < children_before:
+    while search_progress(search_id).completed < children_before:
         name, arguments = post.sent.pop(0)
         app.tasks[name](*arguments)
     before = len(rows(select(Child)))
     reconfigure(search_id, budget={"children": 7})
     post.drain()
-    now = state(search_id)
+    now = search_progress(search_id)
     assert now.state is SearchState.FINISHED
     assert now.completed == len(rows(select(Child))) == max(7, before)
 
@@ -388,14 +381,14 @@ def test_a_lowered_budget_is_not_exceeded_by_new_proposals(
 def test_a_stopped_search_ends_both_arms(worker, post, quick, mode):
     search_id = make_search(mode=mode, **(TINY | {"control": 0.5, "budget": {"children": 30}}))
     ring(search_id)
-    while state(search_id).control < 2:
+    while search_progress(search_id).control < 2:
         name, arguments = post.sent.pop(0)
         app.tasks[name](*arguments)
     with transaction() as connection:
         searches.stop(connection, search_id, searches.STOPPED_BY_HAND)
     ring(search_id)
     post.drain()
-    now = state(search_id)
+    now = search_progress(search_id)
     assert now.state is SearchState.FINISHED
     assert (now.open, now.unlearned) == (0, 0)
     assert now.completed == len(of(search_id, Arm.POLICY, ChildState.REWARDED)) + now.control

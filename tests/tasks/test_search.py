@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from db.lifecycle import searches
-from db.reads import digests, soundness
-from db.reads.progress import progress
+from db.reads import soundness
 from db.schema.clock import clock
 from db.schema.enums import ChildState, Outcome, SearchState
 from db.schema.models import Attempt, Child, Epoch, Genotype, PolicyVersion, Run
@@ -16,7 +15,15 @@ from pipeline.errors import ChildError, Failure
 from tasks import probes, reconcile, sample, train
 from tasks.app import ring
 from tasks.messages import Task
-from tests.factories import claim, make_search, make_slot, make_version, rows
+from tests.factories import (
+    claim,
+    make_search,
+    make_slot,
+    make_version,
+    rows,
+    search_digest,
+    search_progress,
+)
 
 TINY = {
     "space": {"blocks": 1},
@@ -33,16 +40,6 @@ def sound(store):
     yield
     with transaction(read_only=True) as connection:
         assert soundness.impossible(connection) == []
-
-
-def state(search_id):
-    with transaction(read_only=True) as connection:
-        return progress(connection, search_id)
-
-
-def digest(search_id):
-    with transaction(read_only=True) as connection:
-        return digests.search_digest(connection, search_id)
 
 
 LAYERS = {
@@ -69,7 +66,7 @@ def test_networks_of_a_search_by_layers_grow_with_what_it_has_learned(worker, po
     search_id = make_search(mode=mode, **LAYERS)
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     found = rows(
         select(Child.version, Child.arm, Child.actions, Child.accuracy, Genotype.body).join(
             Genotype, Genotype.id == Child.genotype_id
@@ -88,7 +85,7 @@ def test_a_search_runs_to_its_end_with_every_message_delivered_twice(worker, pos
     search_id = make_search(mode=mode, **TINY)
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     children = rows(select(Child).where(Child.search_id == search_id))
     assert len(children) == 7
     assert all(c.state is ChildState.REWARDED and c.reward > 0 for c in children)
@@ -119,7 +116,7 @@ def test_the_same_search_twice_is_the_same(worker, post):
         search_id = make_search(name, mode="synchronous", **(TINY | {"budget": {"children": 4}}))
         ring(search_id)
         post.drain()
-        digests.append(digest(search_id))
+        digests.append(search_digest(search_id))
     assert digests[0] == digests[1]
 
 
@@ -129,7 +126,7 @@ def test_another_seed_is_another_search(worker, post, quick):
         search_id = make_search(str(seed), mode="synchronous", seed=seed, **TINY)
         ring(search_id)
         post.drain()
-        digests.append(digest(search_id))
+        digests.append(search_digest(search_id))
     assert digests[0] != digests[1]
 
 
@@ -159,8 +156,8 @@ def test_a_worker_killed_in_its_training_changes_nothing(worker, post, monkeypat
             worker.register()  # as the next process of the slot does
             continue
         break
-    assert state(disturbed).state is SearchState.FINISHED
-    assert digest(disturbed) == digest(undisturbed)
+    assert search_progress(disturbed).state is SearchState.FINISHED
+    assert search_digest(disturbed) == search_digest(undisturbed)
     assert len(rows(select(Attempt).where(Attempt.outcome == Outcome.LOST))) == 4
 
 
@@ -191,9 +188,9 @@ def test_lost_messages_are_found_by_reconcile(worker, post):
             sent, post.sent = post.sent, []
             train.app.tasks[name](subject)
             post.sent = sent
-        if state(search_id).state is SearchState.FINISHED:
+        if search_progress(search_id).state is SearchState.FINISHED:
             break
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     assert all(run.attempt == 1 for run in rows(select(Run)))
 
 
@@ -207,7 +204,7 @@ def test_a_child_that_diverges_earns_the_penalty_and_the_policy_learns_from_it(
     search_id = make_search(mode="synchronous", **TINY)
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     for child in rows(select(Child)):
         assert (child.reward, child.failure) == (0.0, Failure.DIVERGED)
 
@@ -223,7 +220,7 @@ def test_a_search_whose_children_all_break_pauses_and_says_so(worker, post, monk
     search_id = make_search(mode="synchronous", **(TINY | {"budget": {"children": 100}}))
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.PAUSED
+    assert search_progress(search_id).state is SearchState.PAUSED
     with transaction(read_only=True) as connection:
         assert "no child of the last 5" in searches.by_id(connection, search_id).reason
     attempt = rows(select(Attempt))[0]
@@ -247,7 +244,7 @@ def test_a_bug_in_one_operation_burns_no_whole_budget(worker, post, monkeypatch)
     search_id = make_search(**(TINY | {"budget": {"children": 100}, "stop": rules}))
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.PAUSED
+    assert search_progress(search_id).state is SearchState.PAUSED
     with transaction(read_only=True) as connection:
         reason = searches.by_id(connection, search_id).reason
     assert reason.startswith("3 of the last 6 children failed (3 error)")
@@ -265,8 +262,8 @@ def test_a_stopped_search_learns_what_it_has_and_is_finished(worker, post):
     post.drain()
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
-    assert state(search_id).unlearned == 0
+    assert search_progress(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).unlearned == 0
     assert rows(select(Run).where(Run.state == "pending")) == []
 
 
@@ -280,8 +277,8 @@ def test_an_extended_search_goes_on(worker, post):
         searches.resume(connection, search_id)
     ring(search_id)
     post.drain()
-    assert state(search_id).completed == 10
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).completed == 10
+    assert search_progress(search_id).state is SearchState.FINISHED
 
 
 @pytest.mark.parametrize("mode", ["synchronous", "rolling"])
@@ -291,7 +288,7 @@ def test_a_search_that_reached_its_target_ends_with_what_has_begun(worker, post,
     )
     ring(search_id)
     post.drain()
-    now = state(search_id)
+    now = search_progress(search_id)
     assert now.state is SearchState.FINISHED
     assert 0 < now.completed < 50
     assert now.unlearned == now.open == 0

@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from db.lifecycle import searches
-from db.reads import digests, soundness
-from db.reads.progress import progress
+from db.reads import soundness
 from db.schema.clock import clock
 from db.schema.enums import Arm, ArtifactKind, Outcome, Purpose, RewardKind, RunState, SearchState
 from db.schema.models import Artifact, Attempt, Child, Epoch, PolicyVersion, Run
@@ -21,7 +20,7 @@ from pipeline.training.scoring import Scorer
 from tasks import policies, reconcile, runs, steering, train
 from tasks.app import app, ring
 from tasks.work import supernet
-from tests.factories import make_search, rows
+from tests.factories import make_search, rows, search_digest, search_progress
 
 # Two phases, each of a pass of two minibatches and two updates from three children; four derived.
 MACRO = {
@@ -58,16 +57,6 @@ def sound(worker):
         assert soundness.impossible(connection) == []
 
 
-def state(search_id):
-    with transaction(read_only=True) as connection:
-        return progress(connection, search_id)
-
-
-def digest(search_id):
-    with transaction(read_only=True) as connection:
-        return digests.search_digest(connection, search_id)
-
-
 def search(post, name="s", tables=MACRO, **changes):
     """A search at its end, or where it rests."""
     search_id = make_search(name, **(tables | changes))
@@ -79,7 +68,7 @@ def search(post, name="s", tables=MACRO, **changes):
 @pytest.mark.parametrize("tables", [MACRO, MICRO], ids=["macro", "micro"])
 def test_a_search_is_phases_of_a_pass_and_of_children_that_are_scored(post, tables):
     search_id = search(post, tables=tables)
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     passes = rows(select(Run).where(Run.purpose == Purpose.SHARED).order_by(Run.id))
     assert [run.version for run in passes] == [0, 2]
     assert [run.images_trained for run in passes] == [TRAINED, TRAINED]
@@ -131,7 +120,7 @@ def test_images_are_counted_apart_trained_and_scored(post):
 @pytest.mark.parametrize("tables", [MACRO, MICRO], ids=["macro", "micro"])
 def test_a_search_is_the_same_whoever_was_killed_and_wherever(post, worker, monkeypatch, tables):
     """In a pass, after any checkpoint, in a scoring; and the process that proposes and learns."""
-    undisturbed = digest(search(post, "undisturbed", tables))
+    undisturbed = search_digest(search(post, "undisturbed", tables))
     chance = random.Random(0)
 
     def dying(real):
@@ -161,8 +150,8 @@ def test_a_search_is_the_same_whoever_was_killed_and_wherever(post, worker, monk
             worker.register()
             runs.start()
             ring(search_id)
-    assert state(search_id).state is SearchState.FINISHED
-    assert digest(search_id) == undisturbed
+    assert search_progress(search_id).state is SearchState.FINISHED
+    assert search_digest(search_id) == undisturbed
     lost = rows(select(Attempt).where(Attempt.outcome == Outcome.LOST))
     purposes = rows(select(Run.purpose).where(Run.id.in_([attempt.run_id for attempt in lost])))
     assert {row.purpose for row in purposes} == {Purpose.SHARED, Purpose.SCORE}
@@ -180,9 +169,9 @@ def test_lost_messages_are_found_by_reconcile(post):
             sent, post.sent = post.sent, []
             app.tasks[name](subject)
             post.sent = sent
-        if state(search_id).state is SearchState.FINISHED:
+        if search_progress(search_id).state is SearchState.FINISHED:
             break
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     assert all(run.attempt == 1 for run in rows(select(Run)))
 
 
@@ -207,7 +196,7 @@ def test_a_second_draw_is_scored_again_but_a_derived_genotype_once(post):
 
 def test_a_control_arm_is_scored_with_the_weights_and_never_learned_from(post):
     search_id = search(post, control=0.25, budget={"children": 16})
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     control = rows(select(Child).where(Child.arm == Arm.CONTROL))
     assert len(control) == 4
     assert all(c.reward is not None and c.learned_by is None for c in control)
@@ -224,7 +213,7 @@ def test_a_control_arm_is_scored_with_the_weights_and_never_learned_from(post):
 )
 def test_whatever_samples_may_share_weights(post, controller):
     search_id = search(post, controller={**controller, "batch": 3})
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
 
 
 def test_a_child_without_finite_logits_earns_the_penalty_and_its_chunk_goes_on(post, monkeypatch):
@@ -246,7 +235,7 @@ def test_a_child_without_finite_logits_earns_the_penalty_and_its_chunk_goes_on(p
     monkeypatch.setattr(Scorer, "score", with_own_weights)
     search_id = search(post, controller={"name": "random", "batch": 12},
                        shared={"updates": 1, "score_batch": 32, "derive": 0})  # fmt: skip
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     failures = Counter(child.failure for child in rows(select(Child)))
     assert 0 < failures[Failure.DIVERGED] < 12
     assert failures.total() == 12
@@ -265,7 +254,7 @@ def test_a_pass_that_diverges_pauses_its_search_and_resume_tries_it_again(post, 
 
     monkeypatch.setattr(supernet, "build", broken)
     search_id = search(post)
-    assert state(search_id).state is SearchState.PAUSED
+    assert search_progress(search_id).state is SearchState.PAUSED
     with transaction(read_only=True) as connection:
         reason = searches.by_id(connection, search_id).reason
     assert "(shared)" in reason
@@ -277,7 +266,7 @@ def test_a_pass_that_diverges_pauses_its_search_and_resume_tries_it_again(post, 
     ring(search_id)
     reconcile.take_turn("me")
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
 
 
 def test_a_scoring_that_fails_pauses_its_search_and_resume_tries_it_again(post, monkeypatch):
@@ -288,12 +277,12 @@ def test_a_scoring_that_fails_pauses_its_search_and_resume_tries_it_again(post, 
 
     monkeypatch.setattr(Scorer, "score", broken)
     search_id = search(post)
-    assert state(search_id).state is SearchState.PAUSED
+    assert search_progress(search_id).state is SearchState.PAUSED
     monkeypatch.setattr(Scorer, "score", real)
     steering.resume("s")
     reconcile.take_turn("me")
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
 
 
 def test_weights_of_the_last_two_phases_are_kept(post):
@@ -310,7 +299,7 @@ def test_weights_of_the_last_two_phases_are_kept(post):
         with pytest.raises(FileNotFoundError):
             files.read(gone)
     assert all(files.read(place) for place in places[2:])
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
 
 
 def test_a_worker_reads_no_weights_that_it_has(post, monkeypatch):
@@ -339,13 +328,13 @@ def test_a_stopped_search_is_finished_and_can_be_extended(post):
     post.drain()
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     assert not rows(select(Child).where(Child.arm == Arm.DERIVE))
     steering.extend("s", {"children": 24})
     ring(search_id)
     reconcile.take_turn("me")
     post.drain()
-    now = state(search_id)
+    now = search_progress(search_id)
     assert (now.state, now.completed) == (SearchState.FINISHED, 24)
     assert len(rows(select(Child).where(Child.arm == Arm.DERIVE))) == 4
 
@@ -355,7 +344,7 @@ def test_an_extended_search_derives_again(post):
     steering.extend("s", {"children": 24})
     ring(search_id)
     post.drain()
-    assert state(search_id).state is SearchState.FINISHED
+    assert search_progress(search_id).state is SearchState.FINISHED
     derived = Counter(c.version for c in rows(select(Child).where(Child.arm == Arm.DERIVE)))
     assert derived == {4: 4, 8: 4}
 
@@ -391,6 +380,6 @@ def test_a_damaged_file_of_weights_pauses_the_search(post, monkeypatch):
     monkeypatch.setattr(checkpoint, "write", damaged)
     monkeypatch.setattr(supernet, "keep", lambda *_: None)  # a worker that does not have them
     search_id = search(post)
-    assert state(search_id).state is SearchState.PAUSED
+    assert search_progress(search_id).state is SearchState.PAUSED
     [run] = rows(select(Run).where(Run.state == RunState.FAILED).limit(1))
     assert run.failure is Failure.DATA

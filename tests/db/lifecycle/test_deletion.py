@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import event, func, inspect, select, update
 
 from db.lifecycle import deletion, searches
-from db.reads import digests, soundness
+from db.reads import soundness
 from db.schema.clock import clock
 from db.schema.enums import RunState
 from db.schema.models import Base, Child, Run
@@ -22,6 +22,7 @@ from tests.factories import (
     make_slot,
     queue_run,
     run_of,
+    search_digest,
 )
 from tests.tasks.test_runs import ask_one, set_state
 from tests.tasks.test_sharing import search
@@ -41,11 +42,6 @@ def count(*conditions):
         return connection.scalar(select(func.count()).where(*conditions))
 
 
-def digest(search_id):
-    with transaction(read_only=True) as connection:
-        return digests.search_digest(connection, search_id)
-
-
 @pytest.fixture
 def two(store):
     """Two searches that found some of the same genotypes."""
@@ -61,7 +57,7 @@ def two(store):
 def test_nothing_of_it_is_left_and_all_of_the_others(two, monkeypatch, few):
     monkeypatch.setattr(deletion, "MANY_CHILDREN", few)
     kept, _ = two
-    before, shared = digest(kept), contents()["genotypes"]
+    before, shared = search_digest(kept), contents()["genotypes"]
     done = steering.delete("gone")
     assert done.children == 72
     assert done.genotypes > 0
@@ -73,7 +69,7 @@ def test_nothing_of_it_is_left_and_all_of_the_others(two, monkeypatch, few):
     assert {row.run_id for row in after["attempts"]} <= own
     assert after["metrics"]
     assert {row.run_id for row in after["metrics"]} <= own
-    assert digest(kept) == before
+    assert search_digest(kept) == before
     assert len(after["genotypes"]) == len(shared) - done.genotypes
     referred = {row.genotype_id for row in after["children"]}
     assert {row.id for row in after["genotypes"]} == referred

@@ -147,11 +147,9 @@ def test_a_lost_lease_is_tried_again_five_times_in_a_row(run, slot):
 def test_a_newer_checkpoint_begins_the_count_anew(run, slot):
     for number in range(1, 8):
         held = claim(run, slot)
+        file = checkpoints.WrittenFile(f"/{number}", sha256="x", size=1)
         with transaction() as connection:
-            checkpoints.add(
-                connection, run, held.attempt, uri=f"/{number}", sha256="x", size=1,
-                epoch=number, step=0, lease=90,
-            )  # fmt: skip
+            checkpoints.add(connection, run, held.attempt, file, epoch=number, step=0, lease=90)
         end_lease(run)
         expire()
         queue_run(run)
