@@ -17,7 +17,8 @@ from db.schema.session import transaction
 from pipeline.actions.genotypes import Named, find
 from pipeline.config.run import DataConfig, changed, make_network_config
 from pipeline.config.search import SearchConfig, load_config
-from pipeline.data.inputs import BUILT_IN, inputs_of
+from pipeline.data.inputs import inputs_of
+from pipeline.data.known_datasets import DATASETS
 from pipeline.errors import MachineError, UserError
 from pipeline.networks.inputs import Inputs
 from pipeline.settings import get_settings
@@ -212,5 +213,9 @@ def plan_network(
         config = changed(own.config, keys) if keys else own.config
         return NetworkPlan(own.genotype, config, own.inputs)
     if genotype.kind == "known":
-        return NetworkPlan(genotype, changed(None, keys) if keys else None, BUILT_IN["cifar10"])
-    return NetworkPlan(genotype, make_network_config(genotype.kind, keys), BUILT_IN["cifar10"])
+        return NetworkPlan(
+            genotype, changed(None, keys) if keys else None, DATASETS["cifar10"].inputs
+        )
+    return NetworkPlan(
+        genotype, make_network_config(genotype.kind, keys), DATASETS["cifar10"].inputs
+    )

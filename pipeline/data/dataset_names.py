@@ -3,11 +3,10 @@
 import difflib
 from pathlib import Path
 
+from pipeline.data.known_datasets import DATASETS
 from pipeline.errors import MachineError, UserError
 from pipeline.io.text import storable
 
-DOWNLOADED = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")  # by torchvision
-NAMES = ("digits", *DOWNLOADED)
 KINDS = ("imagefolder", "npz", "hdf5")  # of the user's own: KIND:PATH
 ENDINGS = {".zip": "imagefolder", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
 
@@ -18,13 +17,13 @@ def own_path(name: str) -> tuple[str, Path] | None:
     Raises:
         UserError: there is no such kind and no such name.
     """
-    if name in NAMES:
+    if name in DATASETS:
         return None
     kind, colon, path = name.partition(":")
     if not colon or kind not in KINDS or not path or "\0" in path:
-        near = difflib.get_close_matches(name.lower(), NAMES, n=1)
+        near = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        known = ", ".join([*NAMES, *(f"{kind}:PATH" for kind in KINDS), "a path that is there"])
+        known = ", ".join([*DATASETS, *(f"{kind}:PATH" for kind in KINDS), "a path that is there"])
         raise UserError(f"dataset {name!r} is unknown; known: {known}{hint}")
     return kind, _expanded(path)
 
@@ -67,7 +66,7 @@ def absolute_name(name: str) -> str:
         UserError: there is no such kind and no such name.
     """
     kind, colon, _ = name.partition(":")
-    if name in NAMES or (colon and kind in KINDS):
+    if name in DATASETS or (colon and kind in KINDS):
         found = own_path(name)
         return name if found is None else f"{found[0]}:{_absolute(found[1])}"
     alone = _expanded(name)

@@ -5,9 +5,7 @@ split; test images are never among them. Shapes: images (N, C, H, W) uint8, labe
 """
 
 import contextlib
-import gzip
 import http.client
-import importlib.util
 import pickle
 import shutil
 import sys
@@ -23,31 +21,20 @@ import torch
 from torch import Tensor
 
 from pipeline.config.run import DataConfig
-from pipeline.data.dataset_names import DOWNLOADED, NAMES, check_dataset, own_path
+from pipeline.data.dataset_names import check_dataset, own_path
 from pipeline.data.decoding import read_images
 from pipeline.data.image_arrays import Arrays, Images, Labels, read_hdf5, read_npz
 from pipeline.data.image_files import ImageFiles
 from pipeline.data.image_folders import list_images
 from pipeline.data.image_trees import ImageFile
-from pipeline.data.splits import Numbers, hold_out
+from pipeline.data.known_datasets import DATASETS
+from pipeline.data.splits import TEST_SPLIT_SEED, Numbers, hold_out
 from pipeline.data.summary import DataSummary, summarize_arrays, summarize_files
 from pipeline.errors import DataChangedError, MachineError, UserError
 from pipeline.io import locks
 from pipeline.io.terminal import unescaped
 from pipeline.io.text import storable
 from pipeline.networks.inputs import Inputs
-
-# Where Debian's package dataset-fashion-mnist puts the four gzipped files.
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-DIGITS_FILE = "datasets/data/digits.csv.gz"  # in scikit-learn
-DIGITS_TEST = 250
-# Images held out for the reward where the configuration does not say; of others a tenth.
-VALIDATION = {"digits": 250, "cifar10": 5000, "cifar100": 5000}
-# Of data sets that have no test part: never to be changed, or old rewards would come from images
-# that new searches test on.
-TEST_SPLIT_SEED = 20170701
-
 
 # What reading or downloading may raise where files are missing, cut off or not what they say.
 UNREADABLE = (
@@ -165,7 +152,7 @@ def _compare(config: DataConfig, found: DataSummary) -> None:
 def _arrays_source(config: DataConfig, folder: Path) -> Source:
     own = own_path(config.dataset)
     if own is None:
-        arrays = _digits() if config.dataset == "digits" else _known(config.dataset, folder)
+        arrays = _known(config.dataset, folder)
     else:
         kind, path = own
         with _as_it_was(config), blaming_the_user(storable(str(path))):
@@ -245,11 +232,13 @@ def split_parts(source: Source, config: DataConfig) -> Parts:
 
 def split_method(config: DataConfig) -> str:
     """How images are held out where the configuration leaves it open."""
-    return config.split or ("random" if config.dataset in NAMES else "stratified")
+    return config.split or ("random" if config.dataset in DATASETS else "stratified")
 
 
 def _validation_count(config: DataConfig, count: int) -> int:
-    held_out = config.validation or VALIDATION.get(config.dataset, max(1, count // 10))
+    known = DATASETS.get(config.dataset)
+    usual = None if known is None else known.validation
+    held_out = config.validation or usual or max(1, count // 10)
     if held_out > count - 2:  # two at least, for batch norm
         raise UserError(
             f"validation = {held_out}: {config.dataset} has {count} images "
@@ -317,30 +306,13 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _digits() -> Arrays:
-    """scikit-learn's 1,797 digits: 1,547 to train and validate with, 250 to test.
-
-    Read from its file: to import the library takes each worker's process seconds.
-    """
-    package = importlib.util.find_spec("sklearn")
-    assert package is not None
-    assert package.origin is not None
-    found = np.loadtxt(Path(package.origin).parent / DIGITS_FILE, delimiter=",")
-    images = np.round(found[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    labels = found[:, -1].astype(np.int64)
-    order = np.random.default_rng(TEST_SPLIT_SEED).permutation(len(labels))
-    test, train = np.sort(order[:DIGITS_TEST]), np.sort(order[DIGITS_TEST:])
-    parts = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
-    return Arrays(tuple("0123456789"), parts)
-
-
 def fetch_dataset(name: str, folder: Path) -> None:
     """Download a data set that must be and is not there yet; one process at a time.
 
     Raises:
         UserError: it cannot be had.
     """
-    if name not in DOWNLOADED:
+    if name not in DATASETS or not DATASETS[name].is_downloaded:
         return
     lock = folder / f".{name}.lock"
     what = f"dataset {name} cannot be downloaded to {folder}"
@@ -376,10 +348,8 @@ def _download(name: str, folder: Path) -> None:
     """
     beside = folder / f".{name}.partial"
     shutil.rmtree(beside, ignore_errors=True)
-    if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir():
-        _unpack_debian(beside / "FashionMNIST" / "raw")
     with contextlib.redirect_stderr(unescaped(sys.stderr)):  # its bar moves the cursor
-        _torchvision_parts(name, beside, download=True)
+        DATASETS[name].read(beside, download=True)
     for file in sorted(beside.rglob("*")):
         if file.is_file():
             target = folder / file.relative_to(beside)
@@ -388,46 +358,15 @@ def _download(name: str, folder: Path) -> None:
     shutil.rmtree(beside)
 
 
-def _unpack_debian(raw: Path) -> None:
-    raw.mkdir(parents=True)
-    for packed in sorted(DEBIAN_FASHION_MNIST.glob("*.gz")):
-        with gzip.open(packed) as source, (raw / packed.stem).open("wb") as target:
-            shutil.copyfileobj(source, target)
-
-
 def _known(name: str, folder: Path) -> Arrays:
+    """Read a data set that is known by its name.
+
+    Raises:
+        MachineError: it is not here, or not whole.
+    """
     try:
-        return _torchvision_parts(name, folder, download=False)
+        return DATASETS[name].read(folder)
     except UNREADABLE as error:
         raise MachineError(
             f"data set {name} is missing here: {folder}: {_one_line(error)}"
         ) from error
-
-
-def _torchvision_parts(name: str, folder: Path, *, download: bool) -> Arrays:
-    from torchvision import datasets
-
-    if name == "svhn":
-        parts = [datasets.SVHN(folder, split=s, download=download) for s in ("train", "test")]
-    else:
-        make = {
-            "cifar10": datasets.CIFAR10,
-            "cifar100": datasets.CIFAR100,
-            "mnist": datasets.MNIST,
-            "fashion-mnist": datasets.FashionMNIST,
-        }[name]
-        parts = [make(folder, train=train, download=download) for train in (True, False)]
-    names = getattr(parts[0], "classes", range(10))  # SVHN has none: its classes are digits
-    train, test = map(_as_arrays, parts)
-    return Arrays(tuple(map(str, names)), {"train": train, "test": test})
-
-
-def _as_arrays(part: object) -> tuple[Images, Labels]:
-    """A torchvision data set's images as (N, H, W, C), whatever it calls its labels."""
-    images = np.asarray(part.data)  # type: ignore[attr-defined]
-    labels = np.asarray(getattr(part, "targets", getattr(part, "labels", None)))
-    if images.ndim == 3:
-        images = images[..., None]
-    elif images.shape[1] == 3 and images.shape[3] != 3:  # SVHN comes as (N, C, H, W)
-        images = images.transpose(0, 2, 3, 1)
-    return images, labels.astype(np.int64)

@@ -6,6 +6,10 @@ import numpy.typing as npt
 Labels = npt.NDArray[np.int64]  # (N,)
 Numbers = npt.NDArray[np.int64]  # of images, ascending
 
+# Of data sets that have no test part: never to be changed, or old rewards would come from images
+# that new searches test on.
+TEST_SPLIT_SEED = 20170701
+
 # Stored searches were split by these numbers: neither method may ever draw others.
 
 

@@ -17,7 +17,8 @@ from pipeline.actions.networks import base_of, network_at
 from pipeline.cli import app
 from pipeline.config.run import DataConfig
 from pipeline.data.datasets import load_dataset
-from pipeline.data.inputs import BUILT_IN, inputs_of
+from pipeline.data.inputs import inputs_of
+from pipeline.data.known_datasets import DATASETS
 from pipeline.errors import UserError
 from pipeline.networks.costs import count_macs, count_parameters
 from pipeline.networks.inputs import Inputs
@@ -126,7 +127,7 @@ def test_a_child_of_shared_weights_has_its_part_of_them(worker, post, tables):
 
 def test_the_shapes_that_are_written_down_are_those_of_the_images():
     data = load_dataset(DataConfig(dataset="digits"), None)
-    assert BUILT_IN["digits"] == data.inputs
+    assert DATASETS["digits"].inputs == data.inputs
 
 
 def test_the_shape_of_one_s_own_images_is_looked_up(tmp_path):

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from pipeline.config.run import DataConfig
-from pipeline.data import datasets
-from pipeline.data.dataset_names import DOWNLOADED, NAMES, check_dataset
+from pipeline.data import torchvision_datasets
+from pipeline.data.dataset_names import check_dataset
 from pipeline.data.datasets import fetch_dataset, load_dataset
+from pipeline.data.known_datasets import DATASETS
 from pipeline.errors import MachineError, UserError
 
 
@@ -337,7 +338,7 @@ def test_imagefolder_without_images_is_refused(tmp_path):
 def test_unknown_data_set_is_refused_with_the_names_there_are(tmp_path, name):
     with pytest.raises(UserError, match=r"^dataset .* is unknown") as caught:
         load(name, tmp_path)
-    assert all(known in str(caught.value) for known in NAMES)
+    assert all(known in str(caught.value) for known in DATASETS)
 
 
 @pytest.mark.parametrize("kind", ["npz", "imagefolder"])
@@ -366,6 +367,9 @@ def test_names_are_checked_without_torch():
 # downloads
 
 
+DOWNLOADED = [name for name, known in DATASETS.items() if known.is_downloaded]
+
+
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_data_set_that_is_missing_here_is_the_machines_fault(tmp_path, name):
     with pytest.raises(MachineError, match=f"data set {name} is missing here"):
@@ -381,7 +385,7 @@ def test_download_that_fails_is_one_line_and_leaves_nothing_to_load(tmp_path, mo
     monkeypatch.setattr(urllib.request, "_opener", None)
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", tmp_path / "none")
+    monkeypatch.setattr(torchvision_datasets, "DEBIAN_FASHION_MNIST", tmp_path / "none")
     with pytest.raises(UserError, match="refused") as caught:
         load_dataset(DataConfig(dataset=name), tmp_path, download=True)
     assert str(caught.value).startswith(f"dataset {name} cannot be downloaded to {tmp_path}: ")
@@ -416,7 +420,7 @@ def debian(tmp_path, monkeypatch):
     folder.mkdir()
     for name, data in mnist_files().items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(data))
-    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", folder)
+    monkeypatch.setattr(torchvision_datasets, "DEBIAN_FASHION_MNIST", folder)
     return folder
 
 
@@ -427,7 +431,7 @@ def test_data_set_that_is_there_is_loaded_and_holds_out_a_tenth(tmp_path):
         (raw / name).write_bytes(data)
     fetch_dataset("mnist", tmp_path)  # there is nothing to download
     data = load("mnist", tmp_path)
-    assert data.inputs.shape == (1, 28, 28)
+    assert data.inputs == DATASETS["mnist"].inputs
     assert [len(p[1]) for p in (data.train, data.validation, data.test)] == [180, 20, 30]
     assert torch.equal(data.train[0][:, 0, 0, 0].long(), data.train[1])
 
@@ -465,7 +469,7 @@ def test_damaged_package_is_one_line_and_nothing_is_moved_into_place(tmp_path, d
 
 
 @pytest.mark.skipif(
-    not datasets.DEBIAN_FASHION_MNIST.is_dir(),
+    not torchvision_datasets.DEBIAN_FASHION_MNIST.is_dir(),
     reason="needs Debian's package dataset-fashion-mnist",
 )
 def test_debians_package_is_the_published_data_set(tmp_path):
