@@ -3,22 +3,21 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
 from db.lifecycle import datasets
 from db.schema.rows import JsonObject
 from pipeline.config.run import DataConfig
+from pipeline.data.check import LOOKED_AT, DataReport, OnFile, check_source
 from pipeline.data.dataset_names import absolute_name, check_dataset
 from pipeline.data.decoding import raise_unreadable
+from pipeline.data.downloads import fetch_dataset
+from pipeline.data.sources import Source, read_source
 from pipeline.errors import DataChangedError, MachineError, UserError
 from pipeline.settings import get_settings
 from tasks.changed_data import explain_change
-
-if TYPE_CHECKING:
-    from pipeline.data.check import DataReport, OnFile
-    from pipeline.data.datasets import Source
 
 C = TypeVar("C", bound=DataConfig)
 
@@ -28,7 +27,7 @@ class CheckedData(Generic[C]):
     """A configuration with what its images are."""
 
     config: C  # with an absolute path, the split by name, and the fingerprint
-    report: "DataReport"
+    report: DataReport
     summary: JsonObject  # the table datasets
 
     def note(self, connection: Connection) -> None:
@@ -36,7 +35,7 @@ class CheckedData(Generic[C]):
         datasets.put(connection, self.report.fingerprint, self.config.dataset, self.summary)
 
 
-def check_data(config: C, on_file: "OnFile | None" = None) -> CheckedData[C]:
+def check_data(config: C, on_file: OnFile | None = None) -> CheckedData[C]:
     """Fetch the data set if it must be, and look at it: nothing on bad images must begin.
 
     Args:
@@ -46,8 +45,6 @@ def check_data(config: C, on_file: "OnFile | None" = None) -> CheckedData[C]:
         UserError: it is not here, cannot be used, has images that cannot be decoded, or is another
             than the configuration's fingerprint says.
     """
-    from pipeline.data.check import LOOKED_AT  # loads torch
-
     config, source, report = _looked_at(config, LOOKED_AT, on_file)
     raise_unreadable(report.unreadable, report.looked_at)
     found = {"split": report.split, "fingerprint": report.fingerprint}
@@ -56,7 +53,7 @@ def check_data(config: C, on_file: "OnFile | None" = None) -> CheckedData[C]:
     return CheckedData(config.model_copy(update=found), report, summary)
 
 
-def look_at(config: DataConfig, *, every: bool, on_file: "OnFile | None" = None) -> "DataReport":
+def look_at(config: DataConfig, *, every: bool, on_file: OnFile | None = None) -> DataReport:
     """What a data set is, its damaged files included.
 
     Args:
@@ -66,18 +63,13 @@ def look_at(config: DataConfig, *, every: bool, on_file: "OnFile | None" = None)
     Raises:
         UserError: it is not here, or cannot be used at all.
     """
-    from pipeline.data.check import LOOKED_AT  # loads torch
-
     return _looked_at(config, None if every else LOOKED_AT, on_file, decode=False)[2]
 
 
 def _looked_at(
-    config: C, limit: int | None, on_file: "OnFile | None", *, decode: bool = True
-) -> tuple[C, "Source", "DataReport"]:
+    config: C, limit: int | None, on_file: OnFile | None, *, decode: bool = True
+) -> tuple[C, Source, DataReport]:
     """A data set as it lies here, and a report of it; the configuration with its whole path."""
-    from pipeline.data.check import check_source  # these load torch
-    from pipeline.data.datasets import fetch_dataset, read_source
-
     config = config.model_copy(update={"dataset": absolute_name(config.dataset)})
     folder = get_settings().data_folder
     fetch_dataset(config.dataset, folder)
@@ -95,8 +87,6 @@ def check_unchanged(config: DataConfig) -> None:
     with _told(config):
         check_dataset(config.dataset)
         if config.fingerprint is not None:
-            from pipeline.data.datasets import read_source  # loads torch
-
             read_source(config, get_settings().data_folder, decode=False)
 
 

@@ -27,6 +27,7 @@ from pipeline.actions.stores import open_home, open_store
 from pipeline.config.run import RunConfig
 from pipeline.config.search import load_config
 from pipeline.config.tables import Tables
+from pipeline.data.check import usual_size
 from pipeline.data.dataset_names import absolute_name, check_dataset, own_path
 from pipeline.errors import MachineError, UserError
 from pipeline.spaces.base import Genotype
@@ -220,8 +221,6 @@ def _check_skeleton(network: AnyNetworkConfig, start: _Start) -> None:
 
 def _usual_size(dataset: str, folder: Path) -> int:
     """What images of several sizes are brought to where nothing says so."""
-    from pipeline.data.check import usual_size  # loads torch
-
     try:
         check_dataset(dataset)
         return usual_size(folder)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.run import DataConfig
-from pipeline.data.datasets import Parts, Source, split_method, split_parts
 from pipeline.data.decoding import read_image
 from pipeline.data.image_arrays import Images
 from pipeline.data.image_folders import list_images
 from pipeline.data.image_trees import ImageFile
+from pipeline.data.sources import Parts, Source
+from pipeline.data.splits import split_method, split_parts
 from pipeline.errors import UserError
 
 LOOKED_AT = 5000  # files that are decoded, where not all are to be

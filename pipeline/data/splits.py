@@ -3,7 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
-Labels = npt.NDArray[np.int64]  # (N,)
+from pipeline.config.run import DataConfig
+from pipeline.data.image_arrays import Images, Labels
+from pipeline.data.image_trees import ImageFile
+from pipeline.data.known_datasets import DATASETS
+from pipeline.data.sources import Part, Parts, Source
+from pipeline.errors import UserError
+
 Numbers = npt.NDArray[np.int64]  # of images, ascending
 
 # Of data sets that have no test part: never to be changed, or old rewards would come from images
@@ -51,3 +57,60 @@ def _shares(sizes: npt.NDArray[np.intp], count: int) -> Numbers:
         shares[int(wanted.argmax())] += step
     final: Numbers = shares.astype(np.int64)
     return final
+
+
+def split_parts(source: Source, config: DataConfig) -> Parts:
+    """Hold out what a data set itself does not: images to validate and to test with.
+
+    Raises:
+        UserError: too few images would be left to train with.
+    """
+    parts = dict(source.parts)
+    stratified = split_method(config) == "stratified"
+    if "test" not in parts:
+        count = max(1, len(parts["train"][1]) // 10)
+        parts |= _held_out(parts["train"], "test", count, TEST_SPLIT_SEED, stratified)
+    if "validation" not in parts:
+        count = _validation_count(config, len(parts["train"][1]))
+        parts |= _held_out(parts["train"], "validation", count, config.split_seed, stratified)
+    elif config.validation is not None:
+        raise UserError(
+            f"validation = {config.validation}: {config.dataset} has images of its own to "
+            "validate with; leave the key out"
+        )
+    return parts
+
+
+def split_method(config: DataConfig) -> str:
+    """How images are held out where the configuration leaves it open."""
+    return config.split or ("random" if config.dataset in DATASETS else "stratified")
+
+
+def _validation_count(config: DataConfig, count: int) -> int:
+    known = DATASETS.get(config.dataset)
+    usual = None if known is None else known.validation
+    held_out = config.validation or usual or max(1, count // 10)
+    if held_out > count - 2:  # two at least, for batch norm
+        raise UserError(
+            f"validation = {held_out}: {config.dataset} has {count} images "
+            "to train and validate with, and 2 at least are to train with"
+        )
+    return held_out
+
+
+def _held_out(
+    train: Part,
+    part: str,
+    count: int,
+    seed: int,
+    stratified: bool,
+) -> Parts:
+    images, labels = train
+    held, left = hold_out(labels, count, seed, stratified=stratified)
+    return {part: _chosen(images, labels, held), "train": _chosen(images, labels, left)}
+
+
+def _chosen(images: Images | list[ImageFile], labels: Labels, numbers: Numbers) -> Part:
+    if isinstance(images, list):
+        return [images[number] for number in numbers.tolist()], labels[numbers]
+    return images[numbers], labels[numbers]

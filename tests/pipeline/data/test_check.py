@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.config.run import DataConfig
 from pipeline.data.check import check_source
-from pipeline.data.datasets import read_source
+from pipeline.data.sources import read_source
 from pipeline.errors import UserError
 
 

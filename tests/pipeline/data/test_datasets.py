@@ -17,7 +17,8 @@ from PIL import Image
 from pipeline.config.run import DataConfig
 from pipeline.data import torchvision_datasets
 from pipeline.data.dataset_names import check_dataset
-from pipeline.data.datasets import fetch_dataset, load_dataset
+from pipeline.data.datasets import load_dataset
+from pipeline.data.downloads import fetch_dataset
 from pipeline.data.known_datasets import DATASETS
 from pipeline.errors import MachineError, UserError
 
