@@ -12,6 +12,7 @@ import time
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipeline.io import locks
+from tests import forked_commands
 
 try:
     from psycopg import OperationalError as PostgresAwayError
@@ -20,6 +21,7 @@ except ImportError:  # the extra `postgres`
     PostgresAwayError = UndefinedTable = ConnectionError
 
 # A search of tiny children; some seconds of work, so that there is something to disturb.
+COMMAND = [sys.executable, "-m", "pipeline.cli"]
 TINY = """
 mode = "synchronous"
 dataset = "digits"
@@ -59,7 +61,7 @@ class Home:
 
     def __init__(self, folder, **settings):
         self.folder = folder
-        self.command = [sys.executable, "-m", "pipeline.cli"]
+        self.command = COMMAND
         folder.mkdir(mode=0o700, exist_ok=True)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("NASNET_")}
         self.environment = {
@@ -74,14 +76,19 @@ class Home:
 
     def nasnet(self, *arguments, check=True, timeout=240):
         """Run a command to its end; returns the finished process."""
-        done = subprocess.run(
-            [*self.command, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=self.folder,
-        )
+        if self.command is COMMAND and "LD_PRELOAD" not in self.environment:
+            done = forked_commands.run(
+                arguments, environment=self.environment, folder=self.folder, timeout=timeout
+            )
+        else:
+            done = subprocess.run(
+                [*self.command, *arguments],
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                cwd=self.folder,
+            )
         assert not check or done.returncode == 0, done.stderr + done.stdout
         return done
 

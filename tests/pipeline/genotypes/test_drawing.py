@@ -471,6 +471,7 @@ def test_what_cannot_be_drawn_is_one_line_and_nothing_written(home, arguments, s
 
 def test_the_missing_extra_is_one_line_on_the_command_line(home):
     (home.folder / "pygraphviz.py").write_text("raise ImportError('no such wheel')")
+    home.command = list(home.command)  # a process that looks for modules in its folder
     done = home.nasnet("genotype", "draw", "nasnet-a", check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "pip install 'nasnet-pipeline[dashboard]'" in done.stderr
