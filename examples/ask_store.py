@@ -2,6 +2,7 @@
 
 import sys
 
+from pipeline.errors import UserError
 from pipeline.notebook import open_store
 
 # How often the better half of the children uses an operation in normal cells.
@@ -32,4 +33,7 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except UserError as error:  # there is no store, or no such search
+        sys.exit(str(error))

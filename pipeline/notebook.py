@@ -108,10 +108,10 @@ class Store:
             return Search(self, searches.get(connection, name).id, name)
 
     def genotype(self, digest: str) -> "Found":
-        """A genotype by the first letters of its digest.
+        """A genotype by the first letters of its digest, six or more.
 
         Raises:
-            UserError: none, or more than one begins so.
+            UserError: they are too few, or none or more than one begins so.
         """
         with self.reading() as connection:
             return Found(find_stored(connection, digest).genotype)
@@ -152,11 +152,11 @@ class Found:
             config: keys of a configuration's table `network`, such as ``num_cells=2``.
 
         Raises:
-            UserError: no weights are kept, or a key cannot be what it was given.
+            UserError: no weights are kept, or a key or argument cannot be what it was given.
         """
         from pipeline.actions.networks import build_for, load_kept, plan_network  # loads torch
 
-        if not untrained and (image_shape or classes or config):
+        if not untrained and (image_shape is not None or classes is not None or config):
             raise UserError("weights belong to one size: network(untrained=True, ...) has any")
         own = self._own()
         if not untrained:
@@ -167,8 +167,9 @@ class Found:
             load_kept(network, kept)
             return network
         plan = plan_network(self.genotype, own, config)
-        inputs = Inputs(image_shape or plan.inputs.shape, classes or plan.inputs.classes)
-        return build_for(plan.genotype, plan.config, inputs, seed=seed)
+        return build_for(
+            plan.genotype, plan.config, _changed(plan.inputs, image_shape, classes), seed=seed
+        )
 
     def _own(self) -> "SearchNetwork | None":
         """The network of the search that it was taken from, if it was."""
@@ -287,3 +288,20 @@ def _frame(frames: Frames, columns: Sequence[str], rows: Iterable[Sequence[objec
     import pandas  # an extra, slow to load
 
     return pandas.DataFrame(list(rows), columns=list(columns))
+
+
+def _changed(
+    inputs: Inputs, image_shape: tuple[int, int, int] | None, classes: int | None
+) -> Inputs:
+    """Inputs of another shape or number of classes.
+
+    Raises:
+        UserError: there are no such images, or no such number.
+    """
+    shape = inputs.shape if image_shape is None else tuple(image_shape)
+    if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise UserError(f"image_shape {image_shape!r}: expected (channels, height, width)")
+    count = inputs.classes if classes is None else classes
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"classes {classes!r}: expected 1 or more")
+    return Inputs(shape, count)

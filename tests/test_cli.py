@@ -307,6 +307,12 @@ def test_searches_are_marked_renamed_and_deleted(home):
     assert home.json("db", "check")["problems"] == []
 
 
+def test_a_search_has_its_file_s_name_with_hyphens_for_what_no_name_may_have(home):
+    (home.folder / "-my pets (1).toml").write_text("preset = 'digits'")
+    home.nasnet("search", "create", "./-my pets (1).toml")
+    assert [row["name"] for row in home.json("search", "list")] == ["my-pets--1-"]
+
+
 @pytest.mark.parametrize(("answer", "left"), [("n\n", ["a"]), ("y\n", [])])
 def test_somebody_is_asked_before_a_search_is_deleted(home, answer, left):
     import pty

@@ -71,7 +71,10 @@ def of_run(genotype: Genotype, run_id: int) -> Exported:
         run = runs.get(connection, run_id) if 0 < run_id < 2**31 else None
         row = None if run is None else checkpoints.weights_of_run(connection, run_id)
         if run is None or row is None or run.genotype_id is None:
-            raise UserError(f"--run {run_id}: no finished retrain, transfer or baseline run")
+            raise UserError(
+                f"--run {run_id}: no finished retrain, transfer or baseline run; "
+                "`nasnet leaderboard` lists them"
+            )
         digest = runs.digest_of(connection, run.genotype_id)
     if digest != genotype.digest:
         raise UserError(f"--run {run_id}: it trained another genotype ({digest[:12]})")

@@ -59,7 +59,7 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
         in_file = config_tables.read_toml(path)
         preset = in_file.get("preset")
         written = config_tables.merge(in_file, own)
-        default_name = path.name.removesuffix(".toml")
+        default_name = _name_of(path)
     else:
         preset, written, default_name = source, {**own, "preset": source}, source
     if preset is not None and not isinstance(preset, str):
@@ -74,6 +74,16 @@ def read_request(source: str, name: str | None, assignments: list[str] | None) -
     except UnknownKeysError as error:
         raise _conflict(error, str(preset), written) or error from None
     return request
+
+
+def _name_of(path: Path) -> str:
+    """A file's name with hyphens for what a search's name may not have."""
+    plain = "".join(c if _fits(c) else "-" for c in path.name.removesuffix(".toml"))
+    return plain.lstrip("-")[:LONGEST_NAME]
+
+
+def _fits(character: str) -> bool:
+    return character.isalnum() or character in "-_."
 
 
 # Of which other keys a table may have.
@@ -121,7 +131,7 @@ def checked_name(name: str, said: str = "--name") -> str:
     """
     # a colon parts a search's name from a rank, a hyphen begins an option, and a name stands in
     # links and file names
-    fits = name.strip(".") and all(c.isalnum() or c in "-_." for c in name) and name[0] != "-"
+    fits = name.strip(".") and all(map(_fits, name)) and name[0] != "-"
     if not fits or len(name) > LONGEST_NAME:
         raise UserError(
             f"{said} {name!r}: use letters, digits, and - _ . (at most {LONGEST_NAME}, no hyphen "

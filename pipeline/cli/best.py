@@ -34,7 +34,7 @@ def print_best(name: str, view: View, rows: list[dict[str, object]]) -> None:
     """The end of a search, for people."""
     now = view.progress
     say(
-        f"search {name!r} {now.state}: {now.completed} children, {now.version} policy updates; "
-        f"best genotypes:"
+        f"search {name!r} {now.state}: {now.completed} children, {now.version} policy "
+        f"update{'' if now.version == 1 else 's'}; best genotypes:"
     )
     print_rows(rows, COLUMNS[:-1], as_json=False)

@@ -1,6 +1,7 @@
 """``nasnet init``: a commented configuration for the images at hand."""
 
 import json
+import shlex
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,11 +85,11 @@ def init(
     with image_bar() as on_file:
         report = look_at(DataConfig(dataset=dataset), every=False, on_file=on_file)
     raise_unreadable(report.unreadable, report.looked_at)
-    text = configuration(report, str(out))
+    text = configuration(report, shlex.quote(str(out)))
     make_config(tomllib.loads(text))  # nothing is written that `run` would refuse
     out.write_text(text, "utf-8")
     say(report.line())
-    say(f"{out}: written; look at it, then `nasnet run {out}`")
+    say(f"{out}: written; look at it, then `nasnet run {shlex.quote(str(out))}`")
 
 
 def configuration(report: "DataReport", file: str) -> str:

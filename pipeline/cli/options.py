@@ -38,7 +38,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Set one key, such as budget.children=100; may be given several times.",
+        help="Set one key, such as training.epochs=5; may be given several times.",
     ),
 ]
 CellsOption = Annotated[

@@ -87,16 +87,18 @@ class DataReport:
 
     @property
     def size(self) -> str:
-        """Of the images, height x width x channels."""
+        """Of the images, height x width, and x channels if all have one size."""
         low, high = ("x".join(map(str, size)) for size in (self.smallest, self.largest))
         return f"{low}x{self.channels}" if low == high else f"{low} to {high}"
 
     def rows(self) -> list[str]:
         """All of it but the classes, a line each."""
+        same = self.smallest == self.largest
+        channels = " x channels)" if same else f"), {self.channels} channels"
         found = {
             "dataset": self.dataset,
             "images": f"{self.images:,}, {self.looked_at:,} of them looked at",
-            "size": f"{self.size} (height x width x channels)",
+            "size": f"{self.size} (height x width{channels}",
             "image_size": self._on_image_size(),
             "split": self.split,
             "fingerprint": self.fingerprint,
@@ -258,7 +260,7 @@ def _uneven(classes: Sequence[ClassCount]) -> Iterable[str]:
     if validation < FEWEST_VALIDATED:
         yield (
             f"{validation} images to validate with: a reward moves in steps of "
-            f"{1 / validation:.2f}; set validation"
+            f"{1 / validation:.2f}; the key validation may hold out more"
         )
     few = [one.name for one in classes if 0 < one.train < FEW]
     if few:

@@ -1,5 +1,6 @@
 """Networks written for other programs; each file is checked by reading it again."""
 
+import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -140,10 +141,10 @@ def _any_batch() -> tuple[dict[int, Any]]:
 def _write_safetensors(
     network: nn.Module, _images: Tensor, metadata: Mapping[str, str], path: Path
 ) -> None:
-    from safetensors.torch import save_file  # an extra
+    from safetensors.torch import save  # an extra
 
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, path, dict(metadata))
+    path.write_bytes(save(state, dict(metadata)))
 
 
 def _write_onnx(
@@ -167,8 +168,9 @@ def _write_pt2(
     network: nn.Module, images: Tensor, metadata: Mapping[str, str], path: Path
 ) -> None:
     program = torch.export.export(network, (images,), dynamic_shapes=_any_batch(), strict=False)
-    with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(metadata)})
+    file = io.BytesIO()  # torch's own writer ends the process where a disk is full
+    torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(metadata)})
+    path.write_bytes(file.getbuffer())
 
 
 _WRITERS = {"safetensors": _write_safetensors, "onnx": _write_onnx, "pt2": _write_pt2}

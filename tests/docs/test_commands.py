@@ -38,8 +38,8 @@ SMALLER = {
     "nasnet search resume pets": "nasnet search resume another",
     # nobody can be asked here; tests/test_cli.py has somebody at a terminal
     "nasnet search delete digits-12": "nasnet search delete digits-12 --yes",
-    "nasnet genotype export digits:1 --run 42 --format onnx --normalize --out digits.onnx": (
-        "nasnet genotype export digits:1 --run {run} --format onnx --normalize --out digits.onnx"
+    "nasnet genotype export digits:1 --run 42 --format onnx --normalize --out photos.onnx": (
+        "nasnet genotype export digits:1 --run {run} --format onnx --normalize --out photos.onnx"
     ),
 }
 
@@ -64,8 +64,8 @@ nasnet retrain digits --top 3
 nasnet transfer digits:1 --dataset imagefolder:photos
 nasnet baseline resnet18 --like digits
 nasnet leaderboard
-nasnet genotype export digits:1 --run 42 --format onnx --normalize --out digits.onnx
-nasnet predict digits.onnx photos/ --top 3
+nasnet genotype export digits:1 --run 42 --format onnx --normalize --out photos.onnx
+nasnet predict photos.onnx photos/ --top 3
 python examples/search_images.py pets
 python examples/compare_controllers.py digits evolution random
 python examples/export_and_predict.py digits photos
@@ -234,8 +234,8 @@ def terminal(folder, home):
         yield terminal
 
 
-def retrained(terminal):
-    """The number of the run that trained the best of `digits` in full."""
+def transferred(terminal):
+    """The number of the run that trained the best of `digits` on other images."""
 
     def rows(*words):
         return json.loads(terminal.type(["nasnet", *words, "--json"])[1])
@@ -244,7 +244,7 @@ def retrained(terminal):
     [run] = [
         row["run"]
         for row in rows("leaderboard")
-        if row["purpose"] == "retrain" and row["digest"].startswith(best["digest"])
+        if row["purpose"] == "transfer" and row["digest"].startswith(best["digest"])
     ]
     return run
 
@@ -257,6 +257,6 @@ def test_every_command_of_the_documentation_runs(home, terminal):
     for command in [*listed(WITH_WORKERS), *listed(WITHOUT_WORKERS)]:
         typed = SMALLER.get(command, command)
         if "{run}" in typed:
-            typed = typed.format(run=retrained(terminal))
+            typed = typed.format(run=transferred(terminal))
         code, said = terminal.type(shlex.split(typed))
         assert code == 0, f"{typed}\n{said}"

@@ -78,6 +78,10 @@ def test_a_genotype_is_drawn_and_becomes_a_network(search):
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     with pytest.raises(UserError, match="num_cells"):
         found.network(untrained=True, num_cells=-1)
+    for odd in ({"classes": 0}, {"classes": 2.5}, {"image_shape": (3, 16)},
+                {"image_shape": (3, -16, 16)}):  # fmt: skip
+        with pytest.raises(UserError, match=f"{next(iter(odd))} .* expected"):
+            found.network(untrained=True, **odd)
     with pytest.raises(UserError, match=r"weights.*untrained=True"):
         found.network()
     with pytest.raises(UserError, match=r"not kept.*retrain digits --top 1.*untrained"):

@@ -1,6 +1,9 @@
 """Networks in files of other programs; read again, they say the same."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -55,6 +58,27 @@ def test_a_torch_export_says_what_the_network_says(tmp_path, images):
     write_network(exported, "pt2", tmp_path / "n.pt2")
     found = outputs_of_program(tmp_path / "n.pt2", images)
     torch.testing.assert_close(found, outputs(exported.network, images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx", "pt2"])
+def test_a_file_that_cannot_be_written_whole_is_one_line_and_not_there(tmp_path, form):
+    write_network(make_exported(), form, tmp_path / f"whole.{form}")
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, 16_384));"
+        "from pipeline.cli import main; main()"
+    )
+    asked = ["genotype", "export", "nasnet-a", "--untrained", "--cells=1", "--filters=4"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *asked, "--format", form, "--out", f"half.{form}"],
+        env={**os.environ, "NASNET_HOME": str(tmp_path / "home")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "File too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [f"whole.{form}"]
 
 
 def test_an_enas_child_that_stands_alone_is_exported(tmp_path, images):
