@@ -24,7 +24,6 @@ from typing import Any
 HERE = Path(__file__).resolve()
 SLEEP = "NASNET_BENCHMARK_SLEEP"  # seconds a child's training takes
 LOOP_CHILDREN = 1000  # measured at each size of the store
-STORED = 100_000
 OPTUNA_TRIALS = 150
 OPTUNA_PARAMETERS = 40
 RAW_MESSAGES = 5000
@@ -274,7 +273,7 @@ def settle() -> None:
             connection.execute(text(statement))
 
 
-def measure_loop(database: str) -> dict[str, float]:
+def measure_loop(database: str, stored: int) -> dict[str, float]:
     """(a) with few and with many children stored, (a') with PPO."""
     results: dict[str, float] = {}
     with home(database):
@@ -282,11 +281,11 @@ def measure_loop(database: str) -> dict[str, float]:
         with processes(WORKERS):
             wait_for(search_id, LOOP_CHILDREN // 2)
             results["random, 1,000 stored"] = rate(search_id, LOOP_CHILDREN)
-        fill(search_id, STORED)
+        fill(search_id, stored)
         settle()
         with processes(WORKERS):
             wait_for(search_id, completed(search_id) + 200)
-            results["random, 100,000 stored"] = rate(search_id, LOOP_CHILDREN)
+            results["random, many stored"] = rate(search_id, LOOP_CHILDREN)
     with home(database):
         search_id = create_search("ppo")
         with processes(WORKERS):
@@ -435,17 +434,18 @@ def line(*cells: object) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def print_loop(databases: list[str]) -> None:
+def print_loop(databases: list[str], stored: int) -> None:
     raw = measure_raw_celery()
     line("raw Celery no-op, 2 workers", "", f"{raw:.0f}/s", "")
     for database in databases:
         peer = measure_optuna(database)
         line("Optuna RDB, random, 40 categorical", database, f"{peer:.1f}/s", "1")
-        found = measure_loop(database)
+        found = measure_loop(database, stored)
         for name, value in found.items():
+            name = name.replace("many", f"{stored:,}")
             line(f"whole loop, {name}", database, f"{value:.0f}/s", f"{value / peer:.1f}")
-        flat = found["random, 100,000 stored"] / found["random, 1,000 stored"]
-        line("rate at 100,000 / rate at 1,000", database, f"{flat:.2f}", "")
+        flat = found["random, many stored"] / found["random, 1,000 stored"]
+        line(f"rate at {stored:,} / rate at 1,000", database, f"{flat:.2f}", "")
 
 
 def main() -> None:
@@ -454,6 +454,7 @@ def main() -> None:
     parser.add_argument("--databases", default="sqlite,postgresql")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--raw-worker", help=argparse.SUPPRESS)
+    parser.add_argument("--stored", type=int, default=100_000, help="children of the large search")
     arguments = parser.parse_args()
     if arguments.worker:
         sys.exit(be_worker(arguments.worker))
@@ -464,23 +465,23 @@ def main() -> None:
     line("what", "database", "measured", "x Optuna")
     line(*["---"] * 4)
     for part in arguments.parts.split(","):
-        PARTS[part](arguments.databases.split(","))
+        PARTS[part](arguments.databases.split(","), arguments.stored)
 
 
-def print_policy(_databases: list[str]) -> None:
+def print_policy(_databases: list[str], _stored: int) -> None:
     for name, value in measure_policy().items():
         line(name, "", f"{value:.1f}", "")
 
 
-def print_help(_databases: list[str]) -> None:
+def print_help(_databases: list[str], _stored: int) -> None:
     line("nasnet --help (s)", "", f"{measure_help():.2f}", "")
 
 
-def print_busy(_databases: list[str]) -> None:
+def print_busy(_databases: list[str], _stored: int) -> None:
     line("2 slots busy, children of 2 s", "sqlite", f"{measure_busy():.1%}", "")
 
 
-def print_memory(_databases: list[str]) -> None:
+def print_memory(_databases: list[str], _stored: int) -> None:
     for name, value in measure_memory().items():
         line(f"control process RSS (MB), {name}", "sqlite", f"{value:.2f}", "")
 

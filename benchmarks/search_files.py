@@ -12,6 +12,7 @@ the server's; the memory is that of the process that reads or writes the store.
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import subprocess
@@ -38,7 +39,7 @@ def write_file(path: Path, children: int) -> None:
     config = make_config(
         {"controller": {"name": "random"}, "training": {"device": "cpu"}, "seed": 1}
     )
-    versions = children // BATCH + 1
+    versions = math.ceil(children / BATCH) + 1
     header = {
         "record": "search", "format": 1, "exported_at": TIME, "digest": "0" * 64,
         "versions": versions, "runs": 0, "children": children,
@@ -53,18 +54,19 @@ def write_file(path: Path, children: int) -> None:
     with path.open("w") as file:
         file.write(json.dumps(header) + "\n")
         for version in range(versions):
-            learned = BATCH if version else 0
-            file.write(json.dumps(version_of(version, learned)) + "\n")
+            total = min(BATCH * version, children)
+            learned = total - BATCH * (version - 1) if version else 0
+            file.write(json.dumps(version_of(version, learned, total)) + "\n")
         for number in range(children):
             file.write(json.dumps(child_of(number, space, chance)) + "\n")
 
 
-def version_of(version: int, learned: int) -> dict[str, Any]:
+def version_of(version: int, learned: int, total: int) -> dict[str, Any]:
     """A policy version that learned from the children of the one before."""
     nothing = ("loss", "entropy", "kl", "clip_fraction", "baseline", "staleness", "probabilities")
     return {
         "record": "policy_version", "version": version, "created_at": TIME, "learned": learned,
-        "total_learned": BATCH * version, "mean_reward": 0.5, "duplicates": 0,
+        "total_learned": total, "mean_reward": 0.5, "duplicates": 0,
         "sha256": "0" * 64, **dict.fromkeys(nothing),
     }  # fmt: skip
 

@@ -13,7 +13,7 @@ SMALL = [
     "child.py --parts step --threads 1",
     "database.py --genotypes 2000 --databases sqlite",
     "database.py --genotypes 2000 --databases postgresql",
-    "pipeline.py --databases sqlite",
+    "pipeline.py --parts policy,help,busy,loop --databases sqlite --stored 2000",
     "recovery.py --leases 3 --outages 2 --repeat 1",
     "scale.py --slots 8 --seconds 10 --controller random",
     "search_cost.py --searches nas-digits",
