@@ -1,8 +1,8 @@
 """Commands of ``nasnet`` in forks of a process that has imported them.
 
 To import the command line takes a process a second, which is most of what a test of a short
-command would spend. Each fork is a process as any other: with an environment, a
-folder and standard streams of its own, ended by signals, and with an exit code.
+command would spend. Each fork is a process as any other: it has an environment, a folder and
+standard streams of its own, is ended by signals, and has an exit code.
 """
 
 import atexit
@@ -14,6 +14,7 @@ import json
 import os
 import pkgutil
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,9 +41,7 @@ def run(arguments, *, environment, folder, timeout):
     ):
         _, path = _server()
         server.connect(path)
-        asked = json.dumps([arguments, environment, str(folder)]).encode(
-            "utf-8", "surrogateescape"
-        )
+        asked = json.dumps([arguments, environment, str(folder)]).encode()
         socket.send_fds(server, [len(asked).to_bytes(8)], [output.fileno(), errors.fileno()])
         server.sendall(asked)
         with server.makefile("rb") as answers:
@@ -63,7 +62,9 @@ def run(arguments, *, environment, folder, timeout):
 @functools.cache
 def _server():
     """This process's server, which ends with it, and its socket."""
-    path = f"{tempfile.mkdtemp()}/commands.sock"
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    path = f"{folder}/commands.sock"
     root = Path(__file__).parents[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.forked_commands", path],
