@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from db.lifecycle import queue, runs
 from db.lifecycle.children import run_key
+from db.lifecycle.genotypes import NewGenotype, find_or_add
 from db.reads import ranking
 from db.schema.enums import Arm, Purpose
 from db.schema.session import transaction
@@ -22,13 +23,13 @@ def add_genotype(connection: Connection, canonical: Genotype) -> int:
 
     That form is found before the transaction: it may take seconds.
     """
-    return runs.add_genotype(
-        connection,
+    new = NewGenotype(
         digest=canonical.literal_digest,
         kind=canonical.kind,
         body=canonical.to_data(),
         operations=canonical.operations,
     )
+    return find_or_add(connection, [new])[new.digest].id
 
 
 def ask(

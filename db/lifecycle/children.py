@@ -13,37 +13,24 @@ from typing import NamedTuple, TypedDict
 
 from sqlalchemy import BindParameter, Connection, bindparam, insert, select, update
 
-from db.lifecycle.operations import CellOperations, bits_for, masks
+from db.lifecycle.genotypes import GenotypeKey, NewGenotype, find_or_add
 from db.schema.clock import clock
 from db.schema.conditions import is_state
 from db.schema.enums import Arm, ChildState, Purpose, RewardKind, RunState
-from db.schema.models import Child, Genotype, Run
+from db.schema.models import Child, Run
 from db.schema.rows import JsonObject, RunRow, from_rows, read_one, read_one_or_none
-from db.schema.upserts import Upsert
 from pipeline.errors import Failure
 
 
-@dataclass(frozen=True, slots=True)
-class NewChild:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewChild(NewGenotype):
     """A proposal with its decoded genotype, in columns."""
 
     arm: Arm
     k: int
     actions: tuple[int, ...]
     log_probs: bytes
-    digest: str
-    kind: str
-    body: JsonObject
-    operations: CellOperations | None  # None: a kind without cells
     seed: int  # of its training: from (search seed, digest), so it matters not which was first
-
-
-class GenotypeKey(NamedTuple):
-    """A stored genotype: what its children's rows copy of it."""
-
-    id: int
-    ops_normal: int | None
-    ops_reduction: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +70,6 @@ class _KnownChild(NamedTuple):
     stopped_epoch: int | None
 
 
-_known_genotypes = select(
-    Genotype.id, Genotype.digest, Genotype.ops_normal, Genotype.ops_reduction
-).where(Genotype.digest.in_(bindparam("digests", expanding=True)))
 # FOR SHARE: a finish that would settle a child must wait until those that wait for it are written
 _known_children = (
     select(
@@ -177,12 +161,12 @@ def propose(
 ) -> None:
     """Write a version's proposals, and a pending run for each genotype the search has not met.
 
-    Both arms at once, so that genotypes are added in one order (`find_or_add_genotypes`).
+    Both arms at once, so that genotypes are added in one order (`genotypes.find_or_add`).
 
     Raises:
         IntegrityError: one of them is there already; nothing is written then.
     """
-    genotypes = find_or_add_genotypes(connection, proposals)
+    genotypes = find_or_add(connection, proposals)
     known: dict[int, _KnownChild] = {}
     ids = {"search_id": search_id, "genotype_ids": sorted(row.id for row in genotypes.values())}
     for child in from_rows(_KnownChild, connection.execute(_known_children, ids)):
@@ -281,39 +265,6 @@ def _add_duplicates(
         connection.execute(ADD_WAITING, waiting)
     if known_already:
         connection.execute(_add_known, known_already)
-
-
-def find_or_add_genotypes(
-    connection: Connection, genotypes: Sequence[NewChild]
-) -> dict[str, GenotypeKey]:
-    """By digest, genotypes that are in the store afterwards."""
-    bits = bits_for(
-        connection, (name for g in genotypes for cell in g.operations or () for name in cell)
-    )
-    rows = {}
-    for g in genotypes:
-        normal, reduction = masks(bits, g.operations)
-        rows[g.digest] = {
-            "digest": g.digest,
-            "kind": g.kind,
-            "body": g.body,
-            "ops_normal": normal,
-            "ops_reduction": reduction,
-        }
-    # in the order of digests: two samplers that add the same ones cannot deadlock
-    connection.execute(ADD_GENOTYPE.on(connection), [rows[digest] for digest in sorted(rows)])
-    found = connection.execute(_known_genotypes, {"digests": sorted(rows)})
-    return {row.digest: GenotypeKey(row.id, row.ops_normal, row.ops_reduction) for row in found}
-
-
-_GENOTYPE = ("digest", "kind", "body", "ops_normal", "ops_reduction")
-# Adds a genotype unless the store has it, whoever adds it meanwhile.
-ADD_GENOTYPE = Upsert(
-    Genotype,
-    lambda add: add.values(
-        **{name: bindparam(name) for name in _GENOTYPE}, created_at=clock()
-    ).on_conflict_do_nothing(index_elements=["digest"]),
-)
 
 
 _evaluation = {

@@ -17,8 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from db.lifecycle.children import ADD_GENOTYPE, NEW_RUN
-from db.lifecycle.operations import CellOperations, bits_for, masks
+from db.lifecycle.children import NEW_RUN
 from db.lifecycle.queue import LEASES_UNTIL_GONE, REOPENED
 from db.schema import config_keys
 from db.schema.clock import clock
@@ -115,28 +114,6 @@ def ask(connection: Connection, asked: RunRequest) -> int:
     connection.execute(_add.on(connection), parameters)
     connection.execute(_reopen, {"of_key": asked.key})
     return connection.execute(_by_key, {"of_key": asked.key}).scalar_one()
-
-
-def add_genotype(
-    connection: Connection,
-    *,
-    digest: str,
-    kind: str,
-    body: JsonObject,
-    operations: CellOperations | None,
-) -> int:
-    """Add a genotype that nobody proposed, unless the store has it; returns its id."""
-    bits = bits_for(connection, (name for cell in operations or () for name in cell))
-    normal, reduction = masks(bits, operations)
-    row = {
-        "digest": digest,
-        "kind": kind,
-        "body": body,
-        "ops_normal": normal,
-        "ops_reduction": reduction,
-    }
-    connection.execute(ADD_GENOTYPE.on(connection), row)
-    return connection.execute(select(Genotype.id).where(Genotype.digest == digest)).scalar_one()
 
 
 def _of_epochs(what: ColumnElement[T]) -> ScalarSelect[T]:

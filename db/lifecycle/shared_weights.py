@@ -20,6 +20,7 @@ from db.lifecycle.children import (
     NewChild,
     RunTemplate,
 )
+from db.lifecycle.genotypes import find_or_add
 from db.schema.clock import clock
 from db.schema.conditions import is_state
 from db.schema.enums import Arm, ArtifactKind, ChildState, Purpose
@@ -161,7 +162,7 @@ def propose(
     weights = newest(connection, search_id)
     if weights is None:
         raise ValueError(f"search {search_id} has no shared weights to score with")
-    genotypes = children.find_or_add_genotypes(connection, proposals)
+    genotypes = find_or_add(connection, proposals)
     rows = [children.child_row(search_id, version, p, genotypes[p.digest]) for p in proposals]
     first: dict[int, ChildValues] = {}
     for row in rows:

@@ -212,10 +212,7 @@ def plan_network(
     if own is not None:
         config = changed(own.config, keys) if keys else own.config
         return NetworkPlan(own.genotype, config, own.inputs)
+    inputs = DATASETS["cifar10"].inputs
     if genotype.kind == "known":
-        return NetworkPlan(
-            genotype, changed(None, keys) if keys else None, DATASETS["cifar10"].inputs
-        )
-    return NetworkPlan(
-        genotype, make_network_config(genotype.kind, keys), DATASETS["cifar10"].inputs
-    )
+        return NetworkPlan(genotype, changed(None, keys) if keys else None, inputs)
+    return NetworkPlan(genotype, make_network_config(genotype.kind, keys), inputs)
